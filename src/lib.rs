@@ -1,0 +1,18 @@
+//! zkops turns an Apache ZooKeeper ensemble into the control plane of a fleet's systemd services.
+//!
+//! The data's way through the crate is its layout:
+//!
+//! ```text
+//!  cli ──────► store ◄────────────── reconcile::controller ── plan::controller (pure)
+//!  (a person)    │ ZooKeeper's tree       one leads
+//!                ▼
+//!            reconcile::agent ── plan::agent (pure) ── systemd (D-Bus) ── units
+//!              one per host            │
+//!                                    ledger (last accepted work on disk)
+//! ```
+//!
+//! Both daemons are the same loop: *snapshot → plan → execute → status*. Whatever can be decided is decided
+//! in [`plan`], which is pure: no I/O, no clock, no randomness; they come in as arguments. [`model`] is what
+//! the documents of the tree mean; `store` is the only place that talks to ZooKeeper, `systemd` the only one
+//! that talks to systemd.
+

@@ -1,0 +1,3 @@
+//! The `zkops` command.
+
+fn main() {}
