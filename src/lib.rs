@@ -16,3 +16,8 @@
 //! the documents of the tree mean; `store` is the only place that talks to ZooKeeper, `systemd` the only one
 //! that talks to systemd.
 
+#[deny(clippy::disallowed_methods)]
+pub mod model;
+#[deny(clippy::disallowed_methods)]
+pub mod plan;
+pub mod store;

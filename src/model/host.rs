@@ -1,0 +1,58 @@
+//! A host: the operator's word on it, and what its agent says of it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// `/hosts/<host>`: the operator's word on a host. An empty document means no word.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostSpec {
+    /// Labels; they override the agent's own of the same key.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Nothing new is placed here; what runs, stays.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cordon: bool,
+    /// Replicas are moved away, within each service's `max_unavailable`; implies `cordon`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drain: bool,
+}
+
+/// `/hosts/<host>/alive`: an ephemeral of the agent; present = the agent's session is alive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostAlive {
+    /// The address that `instances` publish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The agent's own labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// zkops's version.
+    pub version: String,
+    /// systemd's version, as in `252`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub systemd: Option<u32>,
+    /// machine-id(5): tells two machines of one name apart.
+    pub machine_id: String,
+    /// `/proc/sys/kernel/random/boot_id`: changes with each boot.
+    pub boot_id: String,
+    /// The agent's process.
+    pub pid: u32,
+    /// When the agent started.
+    pub started: Timestamp,
+    /// What the machine has.
+    #[serde(default)]
+    pub capacity: Capacity,
+}
+
+/// What a machine has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Capacity {
+    /// Processors.
+    pub cpus: u32,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+}

@@ -1,0 +1,214 @@
+//! A replica: what the controller wants of it, what its host's agent is told, and what the agent sees.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Desired, HostName, Mode, ReplicaNumber, RestartPolicy, ServiceSpec, Span, UnitName};
+
+/// `/services/<svc>/<n>/desired`: what the controller wants of one replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaDesired {
+    /// Whether it runs. `drain` while a planned move or a scale-down lets it finish.
+    pub mode: Mode,
+    /// The version it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The configuration revision it runs with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_version: Option<u64>,
+    /// The host it is placed on; absent while no host fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<HostName>,
+    /// Why it is there, for `zkops explain`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Hosts on which it failed past its start limit with this version and configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_on: Vec<FailedOn>,
+    /// It is on its way out (scale-down or delete): once stopped, its nodes are removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removing: bool,
+}
+
+/// A host on which a replica failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedOn {
+    /// The host.
+    pub node: HostName,
+    /// When the controller saw it.
+    pub at: Timestamp,
+}
+
+/// `/hosts/<host>/assigned/<svc>.<n>`: all that an agent needs to run one replica.
+///
+/// Self-contained, so that an agent's only watch is on its own host's subtree, and the agent can keep it on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Whether it runs.
+    pub mode: Mode,
+    /// The version to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The configuration revision to run with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_version: Option<u64>,
+    /// The unit to drive; for a template, this replica's instance.
+    pub unit: UnitName,
+    /// The text of the unit's file, when the service brings its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit_file: Option<String>,
+    /// The port published in `instances`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// How long it runs on after leaving `instances` in mode `drain`.
+    #[serde(default)]
+    pub drain_time: Span,
+    /// How systemd restarts it.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// The service's own environment variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Assignment {
+    /// The assignment that carries out `desired` for replica `number` of the service `spec`.
+    pub fn new(spec: &ServiceSpec, desired: &ReplicaDesired, number: ReplicaNumber) -> Self {
+        Self {
+            mode: desired.mode,
+            version: desired.version.clone(),
+            config_version: desired.config_version,
+            unit: spec.unit.for_replica(number),
+            unit_file: spec.unit_file.clone(),
+            port: spec.port,
+            drain_time: spec.drain_time,
+            restart: spec.restart.clone(),
+            environment: spec.environment.clone(),
+        }
+    }
+}
+
+impl ReplicaDesired {
+    /// A replica that is placed nowhere yet, as the service's `desired` wants it.
+    pub fn unplaced(desired: &Desired) -> Self {
+        Self {
+            mode: desired.mode,
+            version: desired.version.clone(),
+            config_version: desired.config_version,
+            node: None,
+            reason: String::new(),
+            failed_on: Vec::new(),
+            removing: false,
+        }
+    }
+}
+
+/// What an agent sees of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplicaState {
+    /// Accepted, not started yet.
+    Pending,
+    /// systemd is starting it, or will restart it after its delay.
+    Starting,
+    /// Active.
+    Running,
+    /// Out of `instances`, its drain time is running.
+    Draining,
+    /// systemd is stopping it.
+    Stopping,
+    /// No process of it is left.
+    Stopped,
+    /// Past its start limit, or its unit can't be started at all.
+    Failed,
+    /// The agent's configuration does not allow it.
+    Refused,
+}
+
+impl ReplicaState {
+    /// The state as documents and tables spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// Whether no process can be left: the replica may be started elsewhere.
+    pub const fn is_down(self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed | Self::Refused)
+    }
+}
+
+impl std::fmt::Display for ReplicaState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// `/services/<svc>/<n>/status`: what the agent sees; written when it changes, never at rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    /// The state.
+    pub state: ReplicaState,
+    /// The host whose agent wrote this.
+    pub node: HostName,
+    /// The unit's main process, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The version that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The configuration revision that is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_version: Option<u64>,
+    /// The znode version of the assignment that this answers to: it is carried out, or `state` says how far it is.
+    /// Absent when the agent had no connection to learn it. What `version` and `config_version` don't show, such as
+    /// a new environment, is known to be in force by this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<i32>,
+    /// How often systemd restarted it since its last start (`NRestarts`).
+    #[serde(default)]
+    pub restarts: u32,
+    /// What stands in the way, or what went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When this was written.
+    pub updated: Timestamp,
+}
+
+impl ReplicaStatus {
+    /// Whether the two say the same, whenever they were written.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        Self { updated: other.updated, ..self.clone() } == *other
+    }
+}
+
+/// `/services/<svc>/instances/<host>`: an ephemeral of the agent; present = this replica is up and ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The replica's number.
+    pub replica: ReplicaNumber,
+    /// The unit's main process; absent for a unit without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The host's address, when its agent's configuration gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The service's port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The version that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// When the unit became active.
+    pub started: Timestamp,
+}

@@ -1,0 +1,272 @@
+//! A service: what it is (`/services/<svc>`) and what should run of it (`/services/<svc>/desired`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Problem, Selector, Span, UnitName};
+
+/// `/services/<svc>`: the service's description.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// The unit that each replica runs as: `webapp.service` (at most one replica on a host) or a template
+    /// `webapp@.service` (replica 1 is `webapp@0000000001.service`).
+    pub unit: UnitName,
+    /// The unit file's text, for a service that no package installs; written to `/run/systemd/system/`.
+    /// The agent's `accept_unit_files` must allow it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit_file: Option<String>,
+    /// The TCP port that the replicas serve on, published in `instances`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// How long a host may be gone before its replicas are placed elsewhere. Counts from the end of its session.
+    #[serde(default = "default_lost_after")]
+    pub lost_after: Span,
+    /// How long a replica keeps running after it left `instances`, before it is stopped, in mode `drain`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub drain_time: Span,
+    /// How many replicas may be not ready at once through planned changes (host drain, new version or config).
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub max_unavailable: u32,
+    /// After an orderly shutdown of a host: wait `lost_after` for it to come back (`true`), or replace its
+    /// replicas at once (`false`).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub wait_for_reboot: bool,
+    /// Where replicas may run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub placement: Placement,
+    /// How systemd restarts a replica that fails; becomes the generated drop-in.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub restart: RestartPolicy,
+    /// Environment variables of each replica, beside the `ZKOPS_` ones.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// Set by `zkops delete`: replicas are drained, then the service is removed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deleting: bool,
+}
+
+impl ServiceSpec {
+    /// The largest description, in bytes: the service's status and each replica's assignment repeat it, and several
+    /// of them have to fit into one transaction below ZooKeeper's 1 MiB.
+    pub const MAX_BYTES: usize = 128 * 1024;
+
+    /// A description with every default, for `unit`.
+    pub fn new(unit: UnitName) -> Self {
+        Self {
+            unit,
+            unit_file: None,
+            port: None,
+            lost_after: default_lost_after(),
+            drain_time: Span::ZERO,
+            max_unavailable: 1,
+            wait_for_reboot: false,
+            placement: Placement::default(),
+            restart: RestartPolicy::default(),
+            environment: BTreeMap::new(),
+            deleting: false,
+        }
+    }
+
+    /// How many replicas one host may run; `None` = no limit.
+    pub fn max_per_host(&self) -> Option<u32> {
+        if self.unit.is_template() { self.placement.max_per_host } else { Some(1) }
+    }
+
+    /// What is wrong with the description beyond its shape.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut check = |bad: bool, key: &str, message: &str| {
+            if bad {
+                problems.push(Problem::new(key, message));
+            }
+        };
+        let plain_instance = self.unit.as_str().contains('@') && !self.unit.is_template();
+        check(plain_instance, "unit", "names one instance; name the template (PREFIX@.service) or a plain unit");
+        check(self.port == Some(0), "port", "must be 1 to 65535");
+        check(self.max_unavailable == 0, "max_unavailable", "must be 1 or more, or nothing could ever be changed");
+        check(self.placement.max_per_host == Some(0), "placement.max_per_host", "must be 1 or more");
+        check(
+            !self.unit.is_template() && self.placement.max_per_host.is_some_and(|max| max > 1),
+            "placement.max_per_host",
+            "a plain unit runs at most once on a host; use a template unit (PREFIX@.service)",
+        );
+        check(self.restart.limit_burst == 0, "restart.limit_burst", "must be 1 or more; 0 would never stop restarting");
+        check(
+            self.unit_file.as_deref().is_some_and(|text| !text.lines().any(|line| line.trim() == "[Service]")),
+            "unit_file",
+            "has no [Service] section",
+        );
+        for (name, value) in &self.environment {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let named = name.chars().all(word) && name.chars().next().is_some_and(|c| !c.is_ascii_digit());
+            let key = format!("environment.{name}");
+            check(!named, &key, "a variable's name has letters, digits and '_' and starts with no digit");
+            check(name.starts_with("ZKOPS_"), &key, "names that start with ZKOPS_ are set by zkops");
+            check(value.chars().any(char::is_control), &key, "the value has a control character");
+        }
+        problems
+    }
+}
+
+/// `/services/<svc>/desired`: what should run. The operator's, by the CLI or by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// Whether the replicas run.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The version to run; what it means is up to the service's `source`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// How many replicas there are.
+    #[serde(default = "one")]
+    pub replicas: u32,
+    /// The configuration revision to run with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_version: Option<u64>,
+}
+
+impl Desired {
+    /// The most replicas one service may have: far above any fleet, far below what would drown ZooKeeper.
+    pub const MAX_REPLICAS: u32 = 10_000;
+
+    /// The longest `version`, in bytes; each replica repeats it, in four places.
+    pub const MAX_VERSION_BYTES: usize = 255;
+
+    /// What is wrong with the document beyond its shape.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.replicas > Self::MAX_REPLICAS {
+            problems.push(Problem::new("replicas", format!("{} is more than {}", self.replicas, Self::MAX_REPLICAS)));
+        }
+        if self.version.as_deref().is_some_and(|version| version.is_empty() || version.chars().any(char::is_control)) {
+            problems
+                .push(Problem::new("version", "must not be empty or have control characters; leave it out instead"));
+        }
+        if self.version.as_deref().is_some_and(|version| version.len() > Self::MAX_VERSION_BYTES) {
+            problems.push(Problem::new("version", format!("has more than {} bytes", Self::MAX_VERSION_BYTES)));
+        }
+        problems
+    }
+}
+
+impl Default for Desired {
+    fn default() -> Self {
+        Self { mode: Mode::Enabled, version: None, replicas: 1, config_version: None }
+    }
+}
+
+/// Whether replicas run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// They run.
+    #[default]
+    Enabled,
+    /// They are stopped at once; they keep their numbers and hosts.
+    Disabled,
+    /// They leave `instances`, run on for the drain time, then are stopped; they keep their numbers and hosts.
+    Drain,
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Drain => "drain",
+        })
+    }
+}
+
+/// Where replicas may run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Placement {
+    /// Label selectors that a host must all match.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub constraints: Vec<Selector>,
+    /// A host label over whose values the replicas are spread evenly, such as `rack`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spread: Option<String>,
+    /// How many replicas one host may run; no limit when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_host: Option<u32>,
+}
+
+/// How systemd restarts a replica that fails: systemd.service(5) and systemd.unit(5) have the meanings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestartPolicy {
+    /// `Restart=`
+    pub policy: RestartMode,
+    /// `RestartSec=`: the wait before a restart.
+    pub delay: Span,
+    /// `RestartMaxDelaySec=`: waits grow up to this; only on systemd 254 and later, which has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_delay: Option<Span>,
+    /// `StartLimitBurst=`: so many starts …
+    pub limit_burst: u32,
+    /// `StartLimitIntervalSec=`: … within this time, then the replica is failed.
+    pub limit_interval: Span,
+    /// `WatchdogSec=`, for services that ping systemd's watchdog.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<Span>,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            policy: RestartMode::OnFailure,
+            delay: Span::from_secs(1),
+            max_delay: None,
+            limit_burst: 5,
+            limit_interval: Span::from_secs(60),
+            watchdog: None,
+        }
+    }
+}
+
+/// `Restart=` of systemd.service(5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartMode {
+    /// Never restarted by systemd.
+    No,
+    /// After a failure: a bad exit, a signal, a timeout, a missed watchdog.
+    #[default]
+    OnFailure,
+    /// After anything but an exit.
+    OnAbnormal,
+    /// However it ended.
+    Always,
+}
+
+impl RestartMode {
+    /// The value as the unit file spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::OnFailure => "on-failure",
+            Self::OnAbnormal => "on-abnormal",
+            Self::Always => "always",
+        }
+    }
+}
+
+const fn default_lost_after() -> Span {
+    Span::from_secs(10)
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
