@@ -21,3 +21,4 @@ pub mod model;
 #[deny(clippy::disallowed_methods)]
 pub mod plan;
 pub mod store;
+pub mod systemd;

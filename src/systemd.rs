@@ -1,0 +1,101 @@
+//! Everything systemd: driving units, and the files that zkops generates for them.
+//!
+//! ```text
+//!  reconcile::agent ──► UnitManager ──► bus::DBusManager ── org.freedesktop.systemd1, over the system bus
+//!         │                      └────► fake::FakeSystemd ─ a complete one in memory, for tests and simulation
+//!         └───────────► files ── /run/systemd/system/<unit>.d/50-zkops.conf, unit files that a service brings
+//! ```
+//!
+//! A wake-up carries no data: [`UnitManager::changed`] says *which* units changed, never how. What they are now is
+//! read with [`UnitManager::unit`], so a lost or doubled signal is harmless.
+
+pub mod bus;
+mod exit;
+pub mod fake;
+pub mod files;
+mod unit;
+
+use std::{collections::BTreeSet, future::Future};
+
+pub use bus::DBusManager;
+pub use fake::FakeSystemd;
+pub use files::{FileError, UnitFiles, drop_in, restart_key};
+pub use unit::{ActiveState, JobResult, LoadState, UnitStatus, Verb};
+
+use crate::model::UnitName;
+
+/// systemd's service manager, as far as zkops needs it.
+///
+/// The futures are `Send` and may be dropped at any point: a job that was queued runs on without its waiter, and no
+/// change is lost.
+pub trait UnitManager: Send + Sync {
+    /// systemd's version, as in `252`.
+    fn version(&self) -> impl Future<Output = Result<u32, UnitError>> + Send;
+
+    /// Whether the machine is on its way down (`SystemState` is `stopping`).
+    fn is_stopping(&self) -> impl Future<Output = Result<bool, UnitError>> + Send;
+
+    /// What a unit is now. A unit that does not exist is no error: its `load` is [`LoadState::NotFound`].
+    fn unit(&self, name: &UnitName) -> impl Future<Output = Result<UnitStatus, UnitError>> + Send;
+
+    /// Queues a job (mode `replace`) and waits until systemd is done with it, however long the unit takes.
+    ///
+    /// [`JobResult::Done`] says that the job is, which is not yet that the unit runs: a unit whose `Condition…=` does
+    /// not hold is skipped with `Done`. Read the unit again afterwards.
+    fn run(&self, verb: Verb, name: &UnitName) -> impl Future<Output = Result<JobResult, UnitError>> + Send;
+
+    /// Forgets that the unit failed, and its start limit's count (`ResetFailedUnit`). No error when it is not loaded.
+    fn reset_failed(&self, name: &UnitName) -> impl Future<Output = Result<(), UnitError>> + Send;
+
+    /// Has systemd read its unit files again. Slow with many units: once per batch, only when a file changed.
+    fn daemon_reload(&self) -> impl Future<Output = Result<(), UnitError>> + Send;
+
+    /// Sets the units whose changes are wanted. Idempotent, and cheap when nothing changes.
+    fn watch_units(&self, names: &BTreeSet<UnitName>);
+
+    /// Waits until watched units changed, and names them, coalesced since the last call. All of them after anything
+    /// that may have hidden a change: a reload of the manager, a re-exec, a reconnect.
+    fn changed(&self) -> impl Future<Output = BTreeSet<UnitName>> + Send;
+}
+
+/// Why systemd did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    /// The bus or the manager cannot be reached, or went away meanwhile: what was asked may have been done or not.
+    /// Passing; try again when [`UnitManager::changed`] returns.
+    #[error("systemd cannot be reached over the system bus: {reason}")]
+    Unreachable {
+        /// What the connection said.
+        reason: String,
+    },
+    /// systemd knows no such unit.
+    #[error("there is no unit {unit}")]
+    NoSuchUnit {
+        /// The unit.
+        unit: UnitName,
+    },
+    /// The unit's file says that it cannot be loaded: masked, or bad settings.
+    #[error("{unit} cannot be used: {message}")]
+    Unusable {
+        /// The unit.
+        unit: UnitName,
+        /// What systemd says of it.
+        message: String,
+    },
+    /// systemd, or the bus's policy, refused.
+    #[error("systemd refused: {message} ({name})")]
+    Refused {
+        /// The D-Bus error's name, such as `org.freedesktop.DBus.Error.AccessDenied`.
+        name: String,
+        /// Its message.
+        message: String,
+    },
+    /// The manager did not answer within the time that a call may take. It may still do what was asked.
+    #[error("systemd did not answer {call} within {seconds} s")]
+    NoAnswer {
+        /// The method.
+        call: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+}

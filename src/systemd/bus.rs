@@ -1,0 +1,162 @@
+//! systemd over the system bus (`DBUS_SYSTEM_BUS_ADDRESS` is honoured).
+//!
+//! One connection, supervised (`link`): it is made again when the bus restarts, subscribed again when PID 1 re-executes
+//! itself. Signals only wake (`changes`, `jobs`); what a unit is now is always asked. Nothing happens while nothing
+//! changes.
+
+mod changes;
+mod error;
+mod jobs;
+mod link;
+mod path;
+mod proxies;
+mod run;
+mod signal;
+mod status;
+mod tend;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::task::JoinHandle;
+use zbus::proxy::CacheProperties;
+
+use self::{
+    error::{from_bus, within},
+    link::{CALL_LIMIT, Shared},
+    path::unit_path,
+    proxies::{MANAGER, MANAGER_PATH, PropertiesProxy, UnitProperties},
+};
+use super::{ActiveState, JobResult, UnitError, UnitManager, UnitStatus, Verb};
+use crate::model::UnitName;
+
+/// How long systemd may take to read its unit files again; seconds with thousands of them.
+const RELOAD_LIMIT: Duration = Duration::from_secs(180);
+
+/// A unit's job may be over, and another begun, between the two calls that read them; then both are read again.
+const ATTEMPTS: usize = 5;
+
+/// systemd, over the system bus.
+#[derive(Debug)]
+pub struct DBusManager {
+    shared: Arc<Shared>,
+    supervisor: JoinHandle<()>,
+}
+
+impl DBusManager {
+    /// Starts to connect, and keeps connected for as long as the value lives. Calls wait for an attempt under way,
+    /// and fail with [`UnitError::Unreachable`] between attempts. Must be called inside a tokio runtime.
+    pub fn connect() -> Self {
+        let shared = Arc::new(Shared::new());
+        let supervisor = tokio::spawn(link::supervise(Arc::clone(&shared)));
+        Self { shared, supervisor }
+    }
+
+    /// All properties of a unit at one moment. systemd loads the unit for it when need be.
+    async fn properties(&self, name: &UnitName) -> Result<UnitProperties, UnitError> {
+        let object = self.object(unit_path(name)).await?;
+        within(CALL_LIMIT, "GetAll", Some(name), object.get_all("")).await
+    }
+
+    /// One property, as text.
+    async fn text(&self, path: &str, interface: &str, property: &str) -> Result<String, UnitError> {
+        let object = self.object(path.to_owned()).await?;
+        let value = within(CALL_LIMIT, property, None, object.get(interface, property)).await?;
+        String::try_from(value).map_err(|error| from_bus(&error, None))
+    }
+
+    async fn object(&self, path: String) -> Result<PropertiesProxy<'static>, UnitError> {
+        let connection = self.shared.connection().await?;
+        let object = PropertiesProxy::builder(&connection).path(path).cache_properties(CacheProperties::No);
+        object.build().await.map_err(|error| from_bus(&error, None))
+    }
+
+    /// The verb of a job; `None` when it is over meanwhile.
+    async fn job_verb(&self, path: &str) -> Result<Option<String>, UnitError> {
+        match self.text(path, "org.freedesktop.systemd1.Job", "JobType").await {
+            Ok(verb) => Ok(Some(verb)),
+            Err(UnitError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a unit that has a control group but does not run has any process left in it.
+    async fn has_processes(&self, name: &UnitName) -> Result<bool, UnitError> {
+        let connection = self.shared.connection().await?;
+        let manager = link::manager(&connection).await?;
+        let processes = manager.get_unit_processes(name.as_str());
+        match within(CALL_LIMIT, "GetUnitProcesses", Some(name), processes).await {
+            Ok(processes) => Ok(!processes.is_empty()),
+            Err(UnitError::NoSuchUnit { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for DBusManager {
+    fn drop(&mut self) {
+        self.supervisor.abort();
+    }
+}
+
+impl UnitManager for DBusManager {
+    async fn version(&self) -> Result<u32, UnitError> {
+        let text = self.text(MANAGER_PATH, MANAGER, "Version").await?;
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        let unreadable = || UnitError::Refused { name: "Version".to_owned(), message: format!("\"{text}\"") };
+        digits.parse().map_err(|_| unreadable())
+    }
+
+    async fn is_stopping(&self) -> Result<bool, UnitError> {
+        self.text(MANAGER_PATH, MANAGER, "SystemState").await.map(|state| state == "stopping")
+    }
+
+    async fn unit(&self, name: &UnitName) -> Result<UnitStatus, UnitError> {
+        let mut attempt = 1;
+        let (unit, job) = loop {
+            let unit = self.properties(name).await?;
+            if unit.job.0 == 0 {
+                break (unit, None);
+            }
+            let job = self.job_verb(unit.job.1.as_str()).await?;
+            if job.is_some() || attempt == ATTEMPTS {
+                break (unit, job);
+            }
+            attempt += 1;
+        };
+        let mut status = UnitStatus { job, ..status::status(unit) };
+        let rests = matches!(status.active, ActiveState::Inactive | ActiveState::Failed);
+        if rests && status.has_processes {
+            status.has_processes = self.has_processes(name).await?;
+        }
+        self.shared.changes.leftover(name, rests && status.has_processes);
+        Ok(status)
+    }
+
+    async fn run(&self, verb: Verb, name: &UnitName) -> Result<JobResult, UnitError> {
+        self.run_job(verb, name).await
+    }
+
+    async fn reset_failed(&self, name: &UnitName) -> Result<(), UnitError> {
+        let connection = self.shared.connection().await?;
+        let manager = link::manager(&connection).await?;
+        let reset = manager.reset_failed_unit(name.as_str());
+        match within(CALL_LIMIT, "ResetFailedUnit", Some(name), reset).await {
+            Err(UnitError::NoSuchUnit { .. }) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn daemon_reload(&self) -> Result<(), UnitError> {
+        let connection = self.shared.connection().await?;
+        let manager = link::manager(&connection).await?;
+        within(RELOAD_LIMIT, "Reload", None, manager.reload()).await
+    }
+
+    fn watch_units(&self, names: &BTreeSet<UnitName>) {
+        self.shared.changes.watch(names);
+    }
+
+    async fn changed(&self) -> BTreeSet<UnitName> {
+        self.shared.changes.next().await
+    }
+}
