@@ -1,0 +1,142 @@
+//! `/etc/zkops/agent.toml`.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use super::{
+    AllowedUnits, Check, ConfigError, Pattern, ZooKeeperSettings,
+    fragment::{self, Fragment, host_or_system, lay},
+    zookeeper::ZooKeeperFragment,
+};
+use crate::model::HostName;
+
+/// The agent's configuration, complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentSettings {
+    /// Where ZooKeeper is.
+    pub zookeeper: ZooKeeperSettings,
+    /// This host's name in the tree; the system's host name by default.
+    pub host: HostName,
+    /// The address that `instances` publish; none by default.
+    pub address: Option<String>,
+    /// This host's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The units that may be driven; none by default.
+    pub allowed_units: AllowedUnits,
+    /// Whether the tree may bring a unit file's text, which is to say: run anything as root. Off by default.
+    pub accept_unit_files: bool,
+    /// Where the last accepted work is kept; `/var/lib/zkops/agent` by default.
+    pub state_dir: PathBuf,
+}
+
+impl AgentSettings {
+    /// Reads the configuration below `root` (`/`), or the file `main` alone with its drop-ins.
+    ///
+    /// # Errors
+    /// The first problem, in the order in which the files count.
+    pub fn load(root: &Path, main: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::settle(fragment::load(root, main)?)
+    }
+
+    /// Reads the configuration as [`Self::load`] does, and tells all that is wrong with it.
+    pub fn check(root: &Path, main: Option<&Path>) -> Check {
+        fragment::check(root, main, Self::settle)
+    }
+
+    fn settle(fragment: AgentFragment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            zookeeper: fragment.zookeeper.settle(),
+            host: host_or_system(fragment.host, "host")?,
+            address: fragment.address.map(|address| address.0),
+            labels: fragment.labels.into_iter().map(|(key, value)| (key.0, value.0)).collect(),
+            allowed_units: AllowedUnits::new(fragment.allowed_units.unwrap_or_default()),
+            accept_unit_files: fragment.accept_unit_files.unwrap_or_default(),
+            state_dir: fragment.state_dir.map_or_else(|| "/var/lib/zkops/agent".into(), |dir| dir.0),
+        })
+    }
+}
+
+/// One file of it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AgentFragment {
+    zookeeper: ZooKeeperFragment,
+    host: Option<HostName>,
+    address: Option<Address>,
+    labels: BTreeMap<Word, Word>,
+    allowed_units: Option<Vec<Pattern>>,
+    accept_unit_files: Option<bool>,
+    state_dir: Option<AbsolutePath>,
+}
+
+impl Fragment for AgentFragment {
+    const NAME: &'static str = "agent";
+
+    /// Labels are laid over each other one by one. Patterns add up, so that each package can allow its own units; an
+    /// empty list takes back all that came before it (as empty assignments do in systemd's files).
+    fn merge(&mut self, over: Self) {
+        self.zookeeper.merge(over.zookeeper);
+        lay(&mut self.host, over.host);
+        lay(&mut self.address, over.address);
+        self.labels.extend(over.labels);
+        lay(&mut self.accept_unit_files, over.accept_unit_files);
+        lay(&mut self.state_dir, over.state_dir);
+        match over.allowed_units {
+            Some(patterns) if patterns.is_empty() => self.allowed_units = None,
+            Some(patterns) => self.allowed_units.get_or_insert_default().extend(patterns),
+            None => {}
+        }
+    }
+}
+
+/// What clients of the services connect to.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Address(String);
+
+impl TryFrom<String> for Address {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.parse::<std::net::IpAddr>().is_ok() || text.to_lowercase().parse::<HostName>().is_ok() {
+            return Ok(Self(text));
+        }
+        Err(format!("\"{text}\" is neither an IP address nor a host name (the port is the service's)"))
+    }
+}
+
+/// A label's key or value, as selectors can name it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+struct Word(String);
+
+impl TryFrom<String> for Word {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let good = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+        if !text.is_empty() && text.chars().all(good) {
+            return Ok(Self(text));
+        }
+        Err(format!("\"{text}\" is not a label's key or value: use letters, digits and -_./"))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "PathBuf")]
+struct AbsolutePath(PathBuf);
+
+impl TryFrom<PathBuf> for AbsolutePath {
+    type Error = String;
+
+    fn try_from(path: PathBuf) -> Result<Self, String> {
+        if path.is_absolute() {
+            return Ok(Self(path));
+        }
+        Err(format!("\"{}\" is not an absolute path: it must start with /", path.display()))
+    }
+}

@@ -1,0 +1,72 @@
+//! What can be wrong with a configuration.
+
+use std::{fmt, io, path::PathBuf};
+
+/// Why a configuration cannot be used: which file, where in it, and how to mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file is there, or was asked for, and cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file's text is wrong.
+    #[error("{}{}: {}{message}", path.display(), at(*line), key(key_path))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1, where there is one.
+        line: Option<usize>,
+        /// The key's path, as in `zookeeper.servers`; empty for the file as a whole.
+        key_path: String,
+        /// What is wrong, and what would be right.
+        message: String,
+    },
+    /// What no file sets cannot be found out either.
+    #[error("{message}")]
+    Missing {
+        /// What is missing, and which key sets it.
+        message: String,
+    },
+}
+
+fn at(line: Option<usize>) -> String {
+    line.map(|line| format!(":{line}")).unwrap_or_default()
+}
+
+fn key(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!("{path}: ") }
+}
+
+/// What `--check-config` says: the files that were read, in order, and all that is wrong with them.
+#[derive(Debug, Default)]
+pub struct Check {
+    /// The files that count.
+    pub files: Vec<PathBuf>,
+    /// What is wrong; the configuration can be used when this is empty.
+    pub problems: Vec<ConfigError>,
+}
+
+impl Check {
+    /// Whether the configuration can be used.
+    pub fn is_ok(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for file in &self.files {
+            writeln!(f, "read {}", file.display())?;
+        }
+        for problem in &self.problems {
+            write!(f, "{problem}")?;
+            let source = std::error::Error::source(problem);
+            writeln!(f, "{}", source.map(|source| format!(": {source}")).unwrap_or_default())?;
+        }
+        f.write_str(if self.is_ok() { "the configuration is good" } else { "the configuration cannot be used" })
+    }
+}
