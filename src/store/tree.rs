@@ -1,0 +1,42 @@
+//! Reading a whole subtree at once, many requests under way at a time.
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+
+use super::{Client, Node, StoreError};
+
+/// How many requests are under way at a time: enough to hide the way to the server, few enough not to crowd it.
+pub(super) const WIDTH: usize = 128;
+
+/// `root` and all nodes below it, by path; empty when there is no such node. Not one point in time: a node that
+/// changes while the tree is read may be in it as before or as after.
+pub async fn read_tree(client: &Client, root: &str) -> Result<BTreeMap<String, Node>, StoreError> {
+    let mut found = BTreeMap::new();
+    let mut todo = vec![root.to_owned()];
+    let mut reading = FuturesUnordered::new();
+    loop {
+        while reading.len() < WIDTH
+            && let Some(path) = todo.pop()
+        {
+            reading.push(visit(client, path));
+        }
+        let Some(visited) = reading.next().await else { return Ok(found) };
+        if let Some((path, node, names)) = visited? {
+            todo.extend(names.iter().map(|name| child(&path, name)));
+            found.insert(path, node);
+        }
+    }
+}
+
+/// A node, and the names of its children.
+async fn visit(client: &Client, path: String) -> Result<Option<(String, Node, Vec<String>)>, StoreError> {
+    let Some((node, children)) = client.read(&path).await? else { return Ok(None) };
+    let names = if children > 0 { client.list(&path).await?.unwrap_or_default() } else { Vec::new() };
+    Ok(Some((path, node, names)))
+}
+
+/// The path of the child `name` of `path`.
+pub(super) fn child(path: &str, name: &str) -> String {
+    if path == "/" { format!("/{name}") } else { format!("{path}/{name}") }
+}
