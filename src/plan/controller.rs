@@ -1,0 +1,115 @@
+//! What the leading controller does next: the tree in, transactions with reasons out.
+//!
+//! ```text
+//!  mirror ──► Cluster::apply ──► Cluster ─┐
+//!             Memory::observe ──► Context ┴─► plan ──► Transaction … ──► the driver adds the lock's check, commits,
+//!                                             │  ▲                        waits until the mirror shows it
+//!                                             │  └──────────────────────── and plans again, until nothing is left
+//!                                             └► wake_at: time alone will change something then
+//! ```
+//!
+//! A plan has at most one transaction per service. Each also writes `/services/<svc>/status` at the version it was
+//! planned from, so that of two plans made from one snapshot, or by two leaders, at most one lands. Within a service:
+//!
+//! 1. [`accept`]: which description and desired state are in force, and what is wrong with the others.
+//! 2. [`classify`]: what there is of each replica.
+//! 3. [`remove`]: which are too many. [`repair`]: what was damaged by hand.
+//! 4. [`round`]: replica by replica, the first that applies: leave a host where it fails or that is lost
+//!    ([`failover`]), leave a host that it may not stay on ([`vacate`]), else carry out what changed ([`change`]); planned
+//!    changes share one budget. [`place`] chooses hosts.
+//! 5. [`status`]: counts, conditions, events; written only when they say something new.
+
+mod accept;
+mod change;
+mod claims;
+mod classify;
+pub mod cluster;
+mod crowd;
+mod draft;
+mod failover;
+mod fleet;
+mod memory;
+mod misfit;
+mod notice;
+mod place;
+mod remove;
+mod repair;
+mod round;
+mod seat;
+mod seats;
+mod status;
+mod vacate;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+pub use self::{
+    cluster::{Cluster, Doc, HostView, ReplicaView, ServiceView},
+    memory::Memory,
+};
+use self::{fleet::Fleet, round::Planned};
+use crate::{
+    model::{HostName, ReplicaId, Span},
+    plan::txn::Transaction,
+};
+
+/// What a plan depends on beside the tree. [`Memory::context`] makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Context {
+    /// The time of planning.
+    pub now: Timestamp,
+    /// Hosts seen without `alive`, and since when by this leader's clock. One that is missing counts from `now`.
+    pub lost_since: BTreeMap<HostName, Timestamp>,
+    /// When to write a replica's assignment anew, because its agent owes an answer.
+    pub nudge_at: BTreeMap<ReplicaId, Timestamp>,
+    /// Nothing is failed over while more than this part of the known hosts is lost (0.0 to 1.0).
+    pub failover_max_fraction: f64,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In the order in which to commit them; independent of each other: one that fails keeps none of the others.
+    pub transactions: Vec<Transaction>,
+    /// When to plan again, should nothing change before: a deadline passes then.
+    pub wake_at: Option<Timestamp>,
+    /// What can't be said in any service's status, for the log.
+    pub notes: Vec<String>,
+}
+
+/// Plans the next round. An empty plan means that all is as wanted, or waits for someone else or for
+/// [`Plan::wake_at`].
+///
+/// The snapshot has to be complete: what is missing in it counts as deleted.
+pub fn plan(cluster: &Cluster, context: &Context) -> Plan {
+    let mut fleet = Fleet::new(cluster, context);
+    let mut plan = Plan::default();
+    plan.notes.extend(cluster.problems.iter().map(|(path, problem)| format!("{path}: {problem}")));
+    let mut urgent = Vec::new();
+    let mut rest = Vec::new();
+    for (name, view) in cluster.services.iter().filter(|(_, view)| view.spec.is_some()) {
+        let Planned { transaction, is_urgent, wake_at, note } = round::plan_service(name, view, &mut fleet, context);
+        plan.wake_at = plan.wake_at.into_iter().chain(wake_at).min();
+        plan.notes.extend(note);
+        if is_urgent { &mut urgent } else { &mut rest }.extend(transaction);
+    }
+    rest.extend(repair::missing_assigned(&fleet));
+    rest.extend(repair::orphans(cluster, &fleet));
+    plan.transactions = urgent.into_iter().chain(rest).collect();
+    plan
+}
+
+/// `since` plus `span`; the end of time when it is past that.
+fn after(since: Timestamp, span: Span) -> Timestamp {
+    since.checked_add(span.get()).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod proptests;
+#[cfg(test)]
+pub(crate) mod sim;
+#[cfg(test)]
+mod tests;

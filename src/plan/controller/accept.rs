@@ -1,0 +1,56 @@
+//! Which documents of a service are in force: the operator's when they are good, else the last that were.
+
+use super::{
+    cluster::{Doc, ServiceView},
+    notice::Notices,
+};
+use crate::{
+    model::{ConditionKind, Desired, Mode, ServiceName, ServiceSpec},
+    store::layout,
+};
+
+/// What is in force of a service.
+#[derive(Clone, Copy)]
+pub(super) struct InForce<'a> {
+    pub(super) spec: &'a ServiceSpec,
+    pub(super) desired: &'a Desired,
+}
+
+impl InForce<'_> {
+    /// How many replicas there are to be.
+    pub(super) fn wanted(&self) -> usize {
+        if self.spec.deleting { 0 } else { usize::try_from(self.desired.replicas).unwrap_or(usize::MAX) }
+    }
+
+    /// Whether replicas are to run.
+    pub(super) fn enabled(&self) -> bool {
+        self.desired.mode == Mode::Enabled
+    }
+}
+
+/// What a service that is deleted before it ever had a desired state wants.
+static NOTHING: Desired = Desired { mode: Mode::Drain, version: None, replicas: 0, config_version: None };
+
+/// Finds what is in force, and notes what can't be accepted. `None`: nothing ever was good.
+pub(super) fn in_force<'a>(name: &ServiceName, view: &'a ServiceView, notices: &mut Notices) -> Option<InForce<'a>> {
+    let last = view.status.as_ref().and_then(Doc::good).and_then(|status| status.accepted.as_ref());
+    let stays = if last.is_some() { "the last good one stays in force" } else { "there is no earlier good one" };
+    let spec = good(view.spec.as_ref(), &layout::service(name), stays, notices);
+    let spec = spec.or(last.map(|last| &last.service));
+    let desired = if spec.is_some_and(|spec| spec.deleting) {
+        view.desired.as_ref().and_then(Doc::good).or(last.map(|last| &last.desired)).or(Some(&NOTHING))
+    } else {
+        let desired = good(view.desired.as_ref(), &layout::desired(name), stays, notices);
+        desired.or(last.map(|last| &last.desired))
+    };
+    Some(InForce { spec: spec?, desired: desired? })
+}
+
+fn good<'a, T>(doc: Option<&'a Doc<T>>, path: &str, stays: &str, notices: &mut Notices) -> Option<&'a T> {
+    match doc.map(|doc| &doc.value) {
+        Some(Ok(document)) => return Some(document),
+        Some(Err(error)) => notices.add(ConditionKind::InvalidDocument, path, None, &format!("{error}; {stays}")),
+        None => notices.add(ConditionKind::InvalidDocument, path, None, &format!("is missing; {stays}")),
+    }
+    None
+}

@@ -1,0 +1,245 @@
+//! An independent checker: what must hold of every plan, whatever made it.
+//!
+//! It reads trees, not the planner's snapshot, and shares no code with the planner, so that a mistake there is not
+//! repeated here. Safety only: that something is done at all is for the tests that let a cluster come to rest.
+
+#![allow(clippy::unwrap_used)]
+
+mod picture;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use self::picture::{Picture, Replica, Service};
+use super::{Context, Plan, sim::Tree};
+use crate::{
+    model::{HostName, Mode, ReplicaId, ServiceName},
+    plan::txn::{Op, Transaction},
+};
+
+/// What is wrong with a plan made from `tree`. Each transaction is tried on the tree alone, because none relies on
+/// another, and after the earlier ones, because they may all land.
+pub(crate) fn plan(tree: &Tree, plan: &Plan, context: &Context) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut landed = tree.clone();
+    for transaction in &plan.transactions {
+        let before = landed.clone();
+        let mut alone = tree.clone();
+        let mut wrong = form(transaction);
+        match alone.commit(&transaction.ops).and_then(|()| landed.commit(&transaction.ops)) {
+            Ok(()) => {
+                wrong.extend(structure(tree, &alone));
+                wrong.extend(structure(&before, &landed));
+                wrong.extend(reasons(tree, &alone, context));
+            }
+            Err(error) => wrong.push(format!("does not land on its own snapshot: {error}")),
+        }
+        found.extend(wrong.into_iter().map(|wrong| format!("{wrong}\n  in: {}", transaction.reason)));
+    }
+    found
+}
+
+/// The shape of one transaction: small enough, guarded, and only where the controller may write.
+fn form(transaction: &Transaction) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut wrong = |bad: bool, what: String| found.extend(bad.then_some(what));
+    let bytes: usize = transaction.ops.iter().map(|op| format!("{op:?}").len() / 4).sum();
+    wrong(transaction.ops.len() > 300, format!("{} operations", transaction.ops.len()));
+    wrong(bytes > 600 * 1024, format!("about {bytes} bytes"));
+    wrong(transaction.reason.is_empty() || transaction.reason.contains('\n'), "no reason in one line".to_owned());
+    // The service's own node can't be deleted while anything is below it, so its deletion guards as well.
+    let guards = |op: &Op| {
+        let parts: Vec<&str> = path_of(op).split('/').skip(1).collect();
+        matches!((op, parts.as_slice()), (_, ["services", _, "status"]) | (Op::Delete { .. }, ["services", _]))
+    };
+    let guarded = transaction.ops.iter().any(guards);
+    let services = transaction.ops.iter().any(|op| path_of(op).starts_with("/services/"));
+    wrong(services && !guarded, "touches a service without its status".to_owned());
+    for op in &transaction.ops {
+        wrong(!versioned(op), format!("no version: {op:?}"));
+        wrong(!permitted(op), format!("not the controller's to write: {op:?}"));
+    }
+    found
+}
+
+fn path_of(op: &Op) -> &str {
+    match op {
+        Op::Check { path, .. }
+        | Op::Create { path, .. }
+        | Op::CreateEphemeral { path, .. }
+        | Op::Set { path, .. }
+        | Op::Delete { path, .. } => path,
+        Op::CreateSequential { prefix, .. } => prefix,
+    }
+}
+
+fn versioned(op: &Op) -> bool {
+    !matches!(op, Op::Set { version: None, .. } | Op::Delete { version: None, .. } | Op::CreateEphemeral { .. })
+}
+
+/// Descriptions, desired states and agents' documents are not the controller's; numbers are `ZooKeeper`'s to give.
+fn permitted(op: &Op) -> bool {
+    let parts: Vec<&str> = path_of(op).split('/').skip(1).collect();
+    let is_number = |part: &str| part.len() == 10 && part.bytes().all(|byte| byte.is_ascii_digit());
+    match (op, parts.as_slice()) {
+        (Op::Check { .. }, _)
+        | (Op::Delete { .. }, ["services", ..])
+        | (Op::CreateSequential { .. }, ["services", _, ""])
+        | (Op::Create { .. } | Op::Set { .. }, ["services", _, "status" | "instances"])
+        | (Op::Create { .. }, ["hosts", _, "assigned"])
+        | (_, ["hosts", _, "assigned", _]) => true,
+        (Op::Create { .. } | Op::Set { .. }, ["services", _, number, "desired"]) => is_number(number),
+        _ => false,
+    }
+}
+
+/// What must hold between any two trees that one transaction lies between, however old the plan was.
+pub(crate) fn structure(before: &Tree, after: &Tree) -> Vec<String> {
+    let (before, after) = (Picture::of(before), Picture::of(after));
+    let mut found = Vec::new();
+    for (name, service) in &after.services {
+        let was = before.services.get(name);
+        found.extend(too_many(name, was, service));
+        found.extend(too_many_on_a_host(name, &before, &after, service));
+    }
+    for (id, hosts) in &after.indexed {
+        let replica = after.replica(id);
+        let known = before.indexed.get(id);
+        for host in hosts.iter().filter(|host| known.is_none_or(|known| !known.contains(*host))) {
+            if replica.and_then(Replica::node) != Some(host) {
+                found.push(format!("{id} is given to {host}, where it is not placed"));
+            }
+        }
+        if hosts.len() > 1 && known.is_none_or(|known| known.len() < 2) {
+            found.push(format!("{id} is given to two hosts: {hosts:?}"));
+        }
+    }
+    for shared in after.shared_units.iter().filter(|shared| !before.shared_units.contains(shared)) {
+        found.push(format!("two replicas share the unit {} on {}", shared.1, shared.0));
+    }
+    found
+}
+
+fn too_many(name: &ServiceName, was: Option<&Service>, service: &Service) -> Option<String> {
+    let before = was.map_or(0, Service::staying);
+    let (staying, wanted) = (service.staying(), service.wanted());
+    (staying > before && staying > wanted).then(|| format!("{name} has {staying} replicas, {wanted} are wanted"))
+}
+
+fn too_many_on_a_host(name: &ServiceName, before: &Picture, after: &Picture, service: &Service) -> Vec<String> {
+    let Some(max) = service.accepted.as_ref().and_then(|accepted| accepted.service.max_per_host()) else {
+        return Vec::new();
+    };
+    let was = before.per_host(name);
+    let more = after
+        .per_host(name)
+        .into_iter()
+        .filter(|(host, count)| *count > usize::try_from(max).unwrap() && *count > was.get(host).copied().unwrap_or(0));
+    more.map(|(host, count)| format!("{name} has {count} replicas on {host}, {max} are allowed")).collect()
+}
+
+/// What must hold of a change made knowing `before`: nothing moves, ends or is disturbed without a reason.
+fn reasons(before: &Tree, after: &Tree, context: &Context) -> Vec<String> {
+    let (before, after) = (Picture::of(before), Picture::of(after));
+    let mut found = Vec::new();
+    for (name, service) in &before.services {
+        let now = after.services.get(name);
+        for (id, replica) in &service.replicas {
+            match now.and_then(|now| now.replicas.get(id)) {
+                None => found.extend(ended(&before, service, id, replica, context)),
+                Some(new) => found.extend(moved(&before, &after, service, id, (replica, new), context)),
+            }
+        }
+        found.extend(now.and_then(|now| disturbed(&before, &after, name, service, now)));
+    }
+    found
+}
+
+fn ended(picture: &Picture, service: &Service, id: &ReplicaId, replica: &Replica, context: &Context) -> Option<String> {
+    let indexed = picture.indexed.contains_key(id);
+    let fine = match &replica.desired {
+        None => !indexed,
+        Some(Err(())) => false,
+        Some(Ok(desired)) => match &desired.node {
+            None => !indexed,
+            Some(node) => desired.removing && (replica.is_down() || service.given_up(picture, node, context)),
+        },
+    };
+    (!fine).then(|| format!("{id} is deleted while it may run, or is to stay"))
+}
+
+fn moved(
+    before: &Picture,
+    after: &Picture,
+    service: &Service,
+    id: &ReplicaId,
+    (old, new): (&Replica, &Replica),
+    context: &Context,
+) -> Option<String> {
+    // What could not be read may be rebuilt, on the host that its index names.
+    let readable = matches!(old.desired, Some(Ok(_)));
+    let home = || before.indexed.get(id).is_some_and(|hosts| hosts.iter().any(|host| Some(host) == new.node()));
+    if !readable && (home() || new.node().is_none()) {
+        return None;
+    }
+    let accepted = after.services.get(&id.service)?.accepted.as_ref()?;
+    let (from, to) = (old.node(), new.node());
+    if from == to {
+        return None;
+    }
+    let Some(to) = to else { return Some(format!("{id} is taken from {from:?} and put nowhere")) };
+    if let Some(why) = before.why_not_there(to, &accepted.service) {
+        return Some(format!("{id} is put on {to}, which is {why}"));
+    }
+    let fails_there = |node: &HostName| {
+        let Some(Ok(desired)) = &old.desired else { return false };
+        let late = |at: Timestamp| context.now.duration_since(at).unsigned_abs() < Duration::from_secs(600);
+        desired.failed_on.iter().any(|failed| failed.node == *node && late(failed.at))
+    };
+    let same = matches!(&old.desired, Some(Ok(desired)) if desired.version == accepted.desired.version);
+    let same = same && service.accepted.as_ref().is_some_and(|was| was.service == accepted.service);
+    if same && fails_there(to) {
+        return Some(format!("{id} is put on {to}, where it failed lately"));
+    }
+    let from = from?;
+    let lost = before.is_lost(from, old, &accepted.service, context) && accepted.desired.mode == Mode::Enabled;
+    let failed = old.state_at(from).is_some_and(|state| state == "failed" || state == "refused");
+    let gone = old.is_down() && before.must_leave(id, old, from, &accepted.service, service);
+    (!(lost || failed || gone)).then(|| format!("{id} is moved from {from} to {to} without a reason"))
+}
+
+/// The availability budget: a planned change makes no more than `max_unavailable` replicas unready.
+fn disturbed(
+    before: &Picture,
+    after: &Picture,
+    name: &ServiceName,
+    service: &Service,
+    now: &Service,
+) -> Option<String> {
+    let accepted = now.accepted.as_ref().filter(|accepted| accepted.desired.mode == Mode::Enabled)?;
+    let staying: BTreeMap<_, _> = service
+        .replicas
+        .iter()
+        .filter(|(id, _)| now.replicas.get(*id).is_some_and(|replica| !replica.is_removing()))
+        .collect();
+    let ready = staying.iter().filter(|(id, replica)| before.is_ready(id, replica)).count();
+    let hit = staying.iter().filter(|(id, replica)| {
+        let new = &now.replicas[**id];
+        before.is_ready(id, replica) && (new.mode() != Some(Mode::Enabled) || content(before, id) != content(after, id))
+    });
+    let hit = hit.count();
+    let unready = now.wanted().saturating_sub(ready);
+    let max = usize::try_from(accepted.service.max_unavailable).unwrap();
+    (hit > 0 && hit + unready > max)
+        .then(|| format!("{name}: {hit} ready replicas are disturbed while {unready} are unready, {max} may be"))
+}
+
+/// What a replica is told to run, its mode aside; an index that is missing says nothing.
+fn content(picture: &Picture, id: &ReplicaId) -> Option<String> {
+    let replica = picture.replica(id)?;
+    let assignment = picture.assignments.get(&(replica.node()?.clone(), id.clone()))?.as_ref()?;
+    let mut content = serde_json::to_value(assignment).unwrap();
+    content.as_object_mut().unwrap().remove("mode");
+    Some(content.to_string())
+}

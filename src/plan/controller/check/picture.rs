@@ -1,0 +1,265 @@
+//! The tree as the checker reads it: from the paths, by its own rules.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{
+    model::{
+        Accepted, Assignment, HostAlive, HostName, HostSpec, Instance, Mode, ReplicaDesired, ReplicaId, ReplicaStatus,
+        ServiceName, ServiceSpec, ServiceStatus, decode,
+    },
+    plan::controller::{Context, sim::Tree},
+};
+
+#[derive(Default)]
+pub(super) struct Picture {
+    pub(super) services: BTreeMap<ServiceName, Service>,
+    /// The hosts whose index has the replica.
+    pub(super) indexed: BTreeMap<ReplicaId, BTreeSet<HostName>>,
+    /// Index documents; `None` when unreadable.
+    pub(super) assignments: BTreeMap<(HostName, ReplicaId), Option<Assignment>>,
+    /// Versions of the index nodes.
+    versions: BTreeMap<(HostName, ReplicaId), i32>,
+    /// Host and unit of each unit that two index nodes of a host name.
+    pub(super) shared_units: BTreeSet<(HostName, String)>,
+    hosts: BTreeMap<HostName, Host>,
+}
+
+#[derive(Default)]
+struct Host {
+    spec: Option<Result<HostSpec, ()>>,
+    alive: Option<Result<HostAlive, ()>>,
+    has_assigned: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Service {
+    pub(super) accepted: Option<Accepted>,
+    pub(super) replicas: BTreeMap<ReplicaId, Replica>,
+    listed: BTreeSet<(HostName, ReplicaId)>,
+}
+
+#[derive(Default)]
+pub(super) struct Replica {
+    pub(super) desired: Option<Result<ReplicaDesired, ()>>,
+    status: Option<ReplicaStatus>,
+}
+
+impl Picture {
+    pub(super) fn of(tree: &Tree) -> Self {
+        let mut picture = Self::default();
+        for path in tree.paths() {
+            let parts: Vec<&str> = path.split('/').skip(1).collect();
+            let data = tree.get(path).unwrap();
+            match parts.as_slice() {
+                ["services", name, rest @ ..] => picture.read_service(name, rest, data),
+                ["hosts", name, rest @ ..] => picture.read_host(name, rest, data, tree.version(path).unwrap()),
+                _ => {}
+            }
+        }
+        picture.find_shared_units();
+        picture
+    }
+
+    fn read_service(&mut self, name: &str, rest: &[&str], data: &[u8]) {
+        let Ok(name) = name.parse::<ServiceName>() else { return };
+        let replica_id = |number: &str| format!("{name}.{number}").parse::<ReplicaId>().ok();
+        let service = self.services.entry(name.clone()).or_default();
+        match rest {
+            ["status"] => service.accepted = decode::<ServiceStatus>(data).ok().and_then(|status| status.accepted),
+            ["instances", instance] => {
+                let host = instance.split('@').next().unwrap().parse();
+                if let (Ok(host), Ok(instance)) = (host, decode::<Instance>(data)) {
+                    service.listed.insert((host, ReplicaId { service: name, number: instance.replica }));
+                }
+            }
+            [number] => {
+                if let Some(id) = replica_id(number) {
+                    service.replicas.entry(id).or_default();
+                }
+            }
+            [number, document @ ("desired" | "status")] => {
+                let Some(id) = replica_id(number) else { return };
+                let replica = service.replicas.entry(id).or_default();
+                if *document == "desired" {
+                    replica.desired = Some(decode(data).map_err(|_| ()));
+                } else {
+                    replica.status = decode(data).ok();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read_host(&mut self, name: &str, rest: &[&str], data: &[u8], version: i32) {
+        let Ok(name) = name.parse::<HostName>() else { return };
+        match rest {
+            [] => {
+                let spec = if data.is_empty() { Ok(HostSpec::default()) } else { decode(data).map_err(|_| ()) };
+                self.hosts.entry(name).or_default().spec = Some(spec);
+            }
+            ["alive"] => self.hosts.entry(name).or_default().alive = Some(decode(data).map_err(|_| ())),
+            ["assigned"] => self.hosts.entry(name).or_default().has_assigned = true,
+            ["assigned", id] => {
+                let Ok(id) = id.parse::<ReplicaId>() else { return };
+                self.indexed.entry(id.clone()).or_default().insert(name.clone());
+                self.versions.insert((name.clone(), id.clone()), version);
+                self.assignments.insert((name, id), decode(data).ok());
+            }
+            _ => {}
+        }
+    }
+
+    fn find_shared_units(&mut self) {
+        let mut users: BTreeMap<(HostName, String), usize> = BTreeMap::new();
+        for ((host, _), assignment) in &self.assignments {
+            if let Some(assignment) = assignment {
+                *users.entry((host.clone(), assignment.unit.to_string())).or_default() += 1;
+            }
+        }
+        self.shared_units = users.into_iter().filter(|(_, count)| *count > 1).map(|(key, _)| key).collect();
+    }
+
+    pub(super) fn replica(&self, id: &ReplicaId) -> Option<&Replica> {
+        self.services.get(&id.service)?.replicas.get(id)
+    }
+
+    /// How many replicas of the service are on each host; where one is whose desired state can't be read, its index
+    /// says.
+    pub(super) fn per_host(&self, service: &ServiceName) -> BTreeMap<HostName, usize> {
+        let mut count = BTreeMap::new();
+        for (id, replica) in self.services.get(service).iter().flat_map(|service| &service.replicas) {
+            let indexed = || self.indexed.get(id).and_then(|hosts| hosts.first());
+            let node = if replica.readable().is_some() { replica.node() } else { indexed() };
+            if let Some(node) = node {
+                *count.entry(node.clone()).or_default() += 1;
+            }
+        }
+        count
+    }
+
+    fn alive(&self, host: &HostName) -> bool {
+        self.hosts.get(host).is_some_and(|host| host.alive.is_some())
+    }
+
+    /// Why a replica must not be put on the host.
+    pub(super) fn why_not_there(&self, name: &HostName, spec: &ServiceSpec) -> Option<String> {
+        let Some(host) = self.hosts.get(name) else { return Some("unknown".to_owned()) };
+        let (Some(Ok(operator)), Some(Ok(agent))) = (&host.spec, &host.alive) else {
+            return Some("lost or unreadable".to_owned());
+        };
+        let mut labels = agent.labels.clone();
+        labels.extend(operator.labels.clone());
+        let failing = spec.placement.constraints.iter().find(|constraint| !constraint.matches(&labels));
+        let closed = operator.cordon || operator.drain;
+        failing.map(|constraint| format!("not {constraint}")).or(closed.then(|| "closed".to_owned()))
+    }
+
+    /// Whether a rule says that the replica may not stay on its host.
+    pub(super) fn must_leave(
+        &self,
+        id: &ReplicaId,
+        replica: &Replica,
+        name: &HostName,
+        spec: &ServiceSpec,
+        service: &Service,
+    ) -> bool {
+        let host = self.hosts.get(name);
+        let drains = host.is_some_and(|host| matches!(&host.spec, Some(Ok(spec)) if spec.drain));
+        let misfit = self.why_not_there(name, spec).is_some_and(|why| why.starts_with("not "));
+        let here = service.replicas.values().filter(|other| !other.is_removing() && other.node() == replica.node());
+        let crowded = spec.max_per_host().is_some_and(|max| here.count() > usize::try_from(max).unwrap());
+        let unit = spec.unit.for_replica(id.number);
+        let shares = |other: &Assignment| {
+            other.unit == unit || other.unit.file_name() == unit.file_name() && other.unit_file != spec.unit_file
+        };
+        let others = self.assignments.iter().filter(|((host, other), _)| host == name && other.service != id.service);
+        // What an index that can't be read names is anyone's guess.
+        let mut others = others.map(|(_, assignment)| assignment.as_ref());
+        drains || misfit || crowded || others.any(|other| other.is_none_or(shares))
+    }
+
+    /// Whether the replica serves, as its agent and `instances` say.
+    pub(super) fn is_ready(&self, id: &ReplicaId, replica: &Replica) -> bool {
+        let Some(Ok(desired)) = &replica.desired else { return false };
+        let (Some(node), Some(status)) = (&desired.node, &replica.status) else { return false };
+        let version = self.versions.get(&(node.clone(), id.clone())).copied();
+        let answered = status.assignment.is_none() || status.assignment == version;
+        let listed = self.services[&id.service].listed.contains(&(node.clone(), id.clone()));
+        let same = status.version == desired.version && status.config_version == desired.config_version;
+        let running = replica.state_at(node).as_deref() == Some("running") && same && answered;
+        running && listed && self.alive(node) && desired.mode == Mode::Enabled
+    }
+
+    /// Whether a replica may be replaced because its host is gone.
+    pub(super) fn is_lost(&self, host: &HostName, replica: &Replica, spec: &ServiceSpec, context: &Context) -> bool {
+        let orderly = replica.state_at(host).as_deref() == Some("stopped") && !spec.wait_for_reboot;
+        let over = orderly || overdue(host, spec.lost_after.get(), context);
+        !self.alive(host) && over && !self.held(context)
+    }
+
+    fn held(&self, context: &Context) -> bool {
+        let named = self.services.values().flat_map(|service| service.replicas.values()).filter_map(Replica::node);
+        let joined = self.hosts.iter().filter(|(_, host)| host.alive.is_some() || host.has_assigned);
+        let known: BTreeSet<&HostName> = joined.map(|(name, _)| name).chain(named).collect();
+        let lost = known.iter().filter(|host| !self.alive(host)).count();
+        #[allow(clippy::cast_precision_loss)]
+        let fraction = lost as f64 / known.len() as f64;
+        fraction > context.failover_max_fraction
+    }
+}
+
+impl Service {
+    /// How many replicas are not on their way out; what can't be read counts.
+    pub(super) fn staying(&self) -> usize {
+        self.replicas.values().filter(|replica| !replica.is_removing()).count()
+    }
+
+    pub(super) fn wanted(&self) -> usize {
+        let accepted = self.accepted.as_ref().filter(|accepted| !accepted.service.deleting);
+        accepted.map_or(0, |accepted| usize::try_from(accepted.desired.replicas).unwrap())
+    }
+
+    /// Whether a host is gone so long that what was on it is given up.
+    pub(super) fn given_up(&self, picture: &Picture, host: &HostName, context: &Context) -> bool {
+        let longest = |accepted: &Accepted| accepted.service.lost_after.get();
+        let lost_after = self.accepted.as_ref().map_or(Duration::ZERO, longest);
+        !picture.alive(host) && overdue(host, lost_after, context)
+    }
+}
+
+fn overdue(host: &HostName, lost_after: Duration, context: &Context) -> bool {
+    let since = context.lost_since.get(host).copied().unwrap_or(context.now);
+    context.now.duration_since(since).unsigned_abs() >= lost_after
+}
+
+impl Replica {
+    fn readable(&self) -> Option<&ReplicaDesired> {
+        self.desired.as_ref()?.as_ref().ok()
+    }
+
+    pub(super) fn node(&self) -> Option<&HostName> {
+        self.readable()?.node.as_ref()
+    }
+
+    pub(super) fn mode(&self) -> Option<Mode> {
+        Some(self.readable()?.mode)
+    }
+
+    pub(super) fn is_removing(&self) -> bool {
+        self.readable().is_some_and(|desired| desired.removing)
+    }
+
+    /// What the agent of the host says of it.
+    pub(super) fn state_at(&self, host: &HostName) -> Option<String> {
+        self.status.as_ref().filter(|status| status.node == *host).map(|status| status.state.to_string())
+    }
+
+    /// Whether its host's agent says that no process is left.
+    pub(super) fn is_down(&self) -> bool {
+        let state = self.node().and_then(|node| self.state_at(node));
+        state.is_some_and(|state| ["stopped", "failed", "refused"].contains(&state.as_str()))
+    }
+}

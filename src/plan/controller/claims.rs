@@ -1,0 +1,142 @@
+//! Which units are taken on which host: two services may name the same one, and no host can run it for both.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{
+    cluster::{Cluster, Doc, ServiceView},
+    fleet::{Host, HostIndex, placed_on},
+};
+use crate::model::{HostName, ReplicaId, ServiceName, ServiceSpec, UnitName};
+
+/// Which units are in use on which host; kept only for unit files that several services use, which is rare.
+#[derive(Default)]
+pub(super) struct Claims<'a> {
+    shared: BTreeSet<String>,
+    by_host: HashMap<HostIndex, Vec<Claim<'a>>>,
+}
+
+struct Claim<'a> {
+    service: ServiceName,
+    unit: UnitName,
+    unit_file: Option<&'a str>,
+    strength: Strength,
+}
+
+/// How serious a claim is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strength {
+    /// The unit is given to a replica on the host.
+    Held,
+    /// A replica on the host is to have the unit once its budget allows: newcomers keep away, nobody has to leave.
+    Planned,
+}
+
+/// A unit's name up to its instance: what two units of one file have in common.
+fn file_key(unit: &UnitName) -> &str {
+    unit.as_str().split_once('@').map_or(unit.as_str(), |(prefix, _)| prefix)
+}
+
+impl<'a> Claims<'a> {
+    pub(super) fn new(cluster: &'a Cluster, hosts: &[Host<'a>], by_name: &HashMap<&HostName, HostIndex>) -> Self {
+        let mut claims = Self { shared: shared_files(cluster), by_host: HashMap::new() };
+        if claims.shared.is_empty() {
+            return claims;
+        }
+        for (index, host) in hosts.iter().enumerate() {
+            for (id, doc) in host.view.iter().flat_map(|view| &view.assigned) {
+                match doc.good() {
+                    Some(found) => {
+                        let (service, unit) = (id.service.clone(), found.unit.clone());
+                        let unit_file = found.unit_file.as_deref();
+                        claims.add(index, Claim { service, unit, unit_file, strength: Strength::Held });
+                    }
+                    None => claims.add_described(cluster, index, id),
+                }
+            }
+        }
+        claims.add_placed(cluster, hosts, by_name);
+        claims
+    }
+
+    /// What replicas are to be where they are placed; and what they are, when their index was deleted by hand.
+    fn add_placed(&mut self, cluster: &'a Cluster, hosts: &[Host<'a>], by_name: &HashMap<&HostName, HostIndex>) {
+        for (name, service) in &cluster.services {
+            let planned = service.spec.as_ref().and_then(Doc::good).or_else(|| accepted(service));
+            for &number in service.replicas.keys() {
+                let id = ReplicaId { service: name.clone(), number };
+                let placed = placed_on(service, number).and_then(|node| by_name.get(node).copied());
+                let Some(host) = placed else { continue };
+                if hosts[host].assignment(&id).is_none() {
+                    self.add_described(cluster, host, &id);
+                }
+                if let Some(spec) = planned {
+                    self.add_spec(host, &id, spec, Strength::Planned);
+                }
+            }
+        }
+    }
+
+    /// What a replica runs whose index does not say it: as its service was last described.
+    fn add_described(&mut self, cluster: &'a Cluster, host: HostIndex, id: &ReplicaId) {
+        let service = cluster.services.get(&id.service);
+        let spec = service.and_then(|service| accepted(service).or_else(|| service.spec.as_ref().and_then(Doc::good)));
+        if let Some(spec) = spec {
+            self.add_spec(host, id, spec, Strength::Held);
+        }
+    }
+
+    pub(super) fn add_spec(&mut self, host: HostIndex, id: &ReplicaId, spec: &'a ServiceSpec, strength: Strength) {
+        let unit_file = spec.unit_file.as_deref();
+        self.add(
+            host,
+            Claim { service: id.service.clone(), unit: spec.unit.for_replica(id.number), unit_file, strength },
+        );
+    }
+
+    fn add(&mut self, host: HostIndex, claim: Claim<'a>) {
+        if self.shared.contains(file_key(&claim.unit)) {
+            self.by_host.entry(host).or_default().push(claim);
+        }
+    }
+
+    /// The other services that claim the replica's unit, or its file, on the host.
+    pub(super) fn rivals(
+        &self,
+        host: HostIndex,
+        spec: &ServiceSpec,
+        id: &ReplicaId,
+    ) -> impl Iterator<Item = (&ServiceName, Strength)> {
+        let claims = self.by_host.get(&host).map(Vec::as_slice).unwrap_or_default();
+        let unit = (!claims.is_empty()).then(|| spec.unit.for_replica(id.number));
+        let clashes = move |claim: &&Claim<'_>| {
+            let same_file = unit.as_ref().is_some_and(|unit| file_key(unit) == file_key(&claim.unit));
+            let same_unit = unit.as_ref() == Some(&claim.unit);
+            claim.service != id.service && (same_unit || same_file && claim.unit_file != spec.unit_file.as_deref())
+        };
+        claims.iter().filter(clashes).map(|claim| (&claim.service, claim.strength))
+    }
+}
+
+/// The description that was last in force.
+fn accepted(service: &ServiceView) -> Option<&ServiceSpec> {
+    let status = service.status.as_ref().and_then(Doc::good)?;
+    status.accepted.as_ref().map(|accepted| &accepted.service)
+}
+
+/// The unit files that more than one service uses, by [`file_key`].
+fn shared_files(cluster: &Cluster) -> BTreeSet<String> {
+    let mut owner: HashMap<&str, &ServiceName> = HashMap::new();
+    let mut shared = BTreeSet::new();
+    let described = cluster.services.iter().flat_map(|(name, service)| {
+        let now = service.spec.as_ref().and_then(Doc::good).map(|spec| &spec.unit);
+        now.into_iter().chain(accepted(service).map(|spec| &spec.unit)).map(move |unit| (unit, name))
+    });
+    let assigned = cluster.hosts.values().flat_map(|host| &host.assigned);
+    let running = assigned.filter_map(|(id, doc)| Some((&doc.good()?.unit, &id.service)));
+    for (unit, service) in described.chain(running) {
+        if *owner.entry(file_key(unit)).or_insert(service) != service {
+            shared.insert(file_key(unit).to_owned());
+        }
+    }
+    shared
+}

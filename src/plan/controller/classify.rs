@@ -1,0 +1,148 @@
+//! What there is of each replica, before anything is decided.
+
+use super::{
+    accept::InForce,
+    cluster::{Doc, ReplicaView, ServiceView},
+    fleet::{Fleet, HostIndex},
+};
+use crate::model::{
+    Assignment, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, ReplicaState, ReplicaStatus, ServiceName, ServiceSpec,
+};
+
+/// A replica by what its `desired` says.
+pub(super) enum Found<'a> {
+    /// Only its sequential node is there: it was just created.
+    Fresh(ReplicaId, &'a ReplicaView),
+    /// Its `desired` can't be read, or was deleted by hand while a host still has it in its index.
+    Broken(ReplicaId, &'a ReplicaView),
+    /// Its `desired` says what it is.
+    Known(Case<'a>),
+}
+
+impl Found<'_> {
+    pub(super) fn id(&self) -> &ReplicaId {
+        match self {
+            Self::Fresh(id, _) | Self::Broken(id, _) => id,
+            Self::Known(case) => &case.id,
+        }
+    }
+
+    /// Whether it is on its way out.
+    pub(super) fn removing(&self) -> bool {
+        matches!(self, Self::Known(case) if case.desired.removing)
+    }
+}
+
+/// One replica and what is known of it.
+pub(super) struct Case<'a> {
+    pub(super) id: ReplicaId,
+    pub(super) view: &'a ReplicaView,
+    pub(super) desired: &'a ReplicaDesired,
+    /// Where it is placed.
+    pub(super) host: Option<HostIndex>,
+    pub(super) host_alive: bool,
+    /// Its index there.
+    pub(super) assignment: Option<&'a Doc<Assignment>>,
+    /// What the agent of that host says; what another's said before it moved is nothing.
+    pub(super) status: Option<&'a ReplicaStatus>,
+    /// Whether `instances` has it there.
+    pub(super) listed: bool,
+}
+
+impl<'a> Case<'a> {
+    fn new(id: ReplicaId, view: &'a ReplicaView, service: &ServiceView, fleet: &Fleet<'a>) -> Option<Self> {
+        let desired = view.desired.as_ref().and_then(Doc::good)?;
+        let host = desired.node.as_ref().and_then(|node| fleet.index(node));
+        let assignment = host.and_then(|host| fleet.hosts[host].assignment(&id));
+        let status =
+            view.status.as_ref().and_then(Doc::good).filter(|status| Some(&status.node) == desired.node.as_ref());
+        let listed = desired.node.as_ref().is_some_and(|node| service.lists(node, id.number));
+        let host_alive = host.is_some_and(|host| fleet.hosts[host].alive());
+        Some(Self { id, view, desired, host, host_alive, assignment, status, listed })
+    }
+
+    pub(super) fn number(&self) -> ReplicaNumber {
+        self.id.number
+    }
+
+    pub(super) fn state(&self) -> Option<ReplicaState> {
+        self.status.map(|status| status.state)
+    }
+
+    /// Whether the agent's word answers to what is wanted of the replica now, not to something older.
+    pub(super) fn answered(&self) -> bool {
+        self.status.is_some_and(|status| {
+            let version = self.assignment.map(|doc| doc.version);
+            let seen = status.assignment.is_none() || status.assignment == version;
+            seen && status.version == self.desired.version && status.config_version == self.desired.config_version
+        })
+    }
+
+    /// Whether it serves: nothing of it is changing, and its clients find it.
+    pub(super) fn ready(&self) -> bool {
+        let running = self.state() == Some(ReplicaState::Running) && self.answered();
+        running && self.listed && self.host_alive && self.desired.mode == Mode::Enabled
+    }
+
+    /// Whether no process of it can be left. While its host's agent lives, only its answer to the present wish
+    /// counts: an older word may be about to be overtaken by a start.
+    pub(super) fn down(&self) -> bool {
+        let Some(state) = self.state() else { return self.host.is_none() };
+        let seen = self.status.and_then(|status| status.assignment);
+        let overtaken = self.host_alive && seen.is_some() && seen != self.assignment.map(|doc| doc.version);
+        state.is_down() && !overtaken
+    }
+
+    /// Whether it failed or was refused with what is wanted now.
+    pub(super) fn failed(&self) -> bool {
+        let failed = matches!(self.state(), Some(ReplicaState::Failed | ReplicaState::Refused));
+        failed && self.answered() && self.desired.mode == Mode::Enabled
+    }
+
+    /// Whether its documents say all that is wanted of it, its mode aside.
+    pub(super) fn up_to_date(&self, force: &InForce<'_>) -> bool {
+        let versions = self.desired.version == force.desired.version
+            && self.desired.config_version == force.desired.config_version;
+        let content = self.assignment.and_then(Doc::good).is_none_or(|assignment| {
+            let unit = &force.spec.unit;
+            describes(assignment, force.spec) && is_unit_of(assignment, unit.as_str(), self.number())
+        });
+        versions && content
+    }
+}
+
+/// Whether the assignment repeats what the description says, its unit aside.
+fn describes(assignment: &Assignment, spec: &ServiceSpec) -> bool {
+    assignment.unit_file == spec.unit_file
+        && assignment.port == spec.port
+        && assignment.drain_time == spec.drain_time
+        && assignment.restart == spec.restart
+        && assignment.environment == spec.environment
+}
+
+fn is_unit_of(assignment: &Assignment, unit: &str, number: ReplicaNumber) -> bool {
+    match unit.strip_suffix("@.service") {
+        None => assignment.unit.as_str() == unit,
+        Some(prefix) => {
+            let instance = assignment.unit.as_str().strip_prefix(prefix).and_then(|rest| rest.strip_prefix('@'));
+            instance.and_then(|rest| rest.strip_suffix(".service")).and_then(|text| text.parse().ok()) == Some(number)
+        }
+    }
+}
+
+/// Every replica of the service, in the order of their numbers.
+pub(super) fn classify<'a>(name: &'a ServiceName, view: &'a ServiceView, fleet: &Fleet<'a>) -> Vec<Found<'a>> {
+    let strays = fleet.strays.get(name).map(Vec::as_slice).unwrap_or_default();
+    let found = view.replicas.iter().filter(|(_, replica)| replica.version.is_some()).map(|(&number, replica)| {
+        let id = ReplicaId { service: name.clone(), number };
+        let indexed = strays.iter().any(|(stray, _)| *stray == number);
+        match &replica.desired {
+            None if !indexed => Found::Fresh(id, replica),
+            _ => match Case::new(id.clone(), replica, view, fleet) {
+                Some(case) => Found::Known(case),
+                None => Found::Broken(id, replica),
+            },
+        }
+    });
+    found.collect()
+}

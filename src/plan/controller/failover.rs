@@ -1,0 +1,85 @@
+//! Leaving a host without asking it: it is lost, or the replica fails there.
+
+use super::{after, classify::Case, fleet::HostIndex, notice::clip, place::COOL_OFF, round::Round, status::Standing};
+use crate::model::{ConditionKind, FailedOn, ReplicaState};
+
+/// How many hosts are remembered as failing for one replica: enough to try others, few enough for a small document.
+const REMEMBERED: usize = 20;
+
+impl<'a> Round<'_, 'a> {
+    /// On a host without `alive`: waits for its time to run out, then places the replica elsewhere. After an orderly
+    /// shutdown nothing has to be waited for. A replica that is not to run needn't move.
+    pub(super) fn leave_lost_host(&mut self, case: &Case<'a>, host: HostIndex) -> Option<Standing> {
+        let since = self.fleet.hosts[host].lost_since.filter(|_| self.force.enabled())?;
+        let name = self.fleet.hosts[host].name;
+        let deadline = after(since, self.force.spec.lost_after);
+        let orderly = case.state() == Some(ReplicaState::Stopped) && !self.force.spec.wait_for_reboot;
+        if !orderly && self.context.now < deadline {
+            self.wake(deadline);
+            let text = format!("is gone since {since:.0}; replaced elsewhere at {deadline:.0} unless it returns");
+            self.notice(ConditionKind::HostLost, name.as_str(), case.number(), &text);
+            self.keep(case);
+            return Some(Standing::Busy);
+        }
+        if let Some(held) = self.fleet.held.clone() {
+            self.notices.add(ConditionKind::FailoverHeld, "", None, &held);
+            self.keep(case);
+            return Some(Standing::Stuck);
+        }
+        let why = if orderly { format!("{name} was shut down") } else { format!("{name} is lost since {since:.0}") };
+        Some(match self.pick(case, &case.desired.failed_on) {
+            Ok(choice) => self.move_to(case, &choice, &why, case.desired.failed_on.clone(), true),
+            Err(misfit) => {
+                let text = format!("is gone since {since:.0}, and no other host fits: {misfit}");
+                self.notice(ConditionKind::HostLost, name.as_str(), case.number(), &text);
+                self.keep(case);
+                Standing::Stuck
+            }
+        })
+    }
+
+    /// Past its start limit, or refused: elsewhere, if there is another host; else it stays, its agent tries again.
+    pub(super) fn leave_failing_host(&mut self, case: &Case<'a>, host: HostIndex) -> Option<Standing> {
+        if !(self.force.enabled() && case.failed() && case.up_to_date(&self.force)) {
+            return None;
+        }
+        let status = case.status?;
+        let name = self.fleet.hosts[host].name;
+        let said = clip(status.message.as_deref().unwrap_or("no message"), 200);
+        match self.pick(case, &case.desired.failed_on) {
+            Ok(choice) => {
+                let why = format!("{} on {name}: {said}", status.state);
+                let failed_on = self.remember(case, host);
+                Some(self.move_to(case, &choice, &why, failed_on, true))
+            }
+            Err(misfit) => {
+                let kind = match status.state {
+                    ReplicaState::Refused => ConditionKind::Refused,
+                    _ => ConditionKind::Failed,
+                };
+                let text = format!("{said}; no other host fits: {misfit}");
+                self.notice(kind, name.as_str(), case.number(), &text);
+                self.wake_after_cool_off(&case.desired.failed_on);
+                None
+            }
+        }
+    }
+
+    /// The hosts to pass over: those of late, and this one.
+    fn remember(&self, case: &Case<'a>, host: HostIndex) -> Vec<FailedOn> {
+        let now = self.context.now;
+        let name = self.fleet.hosts[host].name;
+        let late = |failed: &&FailedOn| failed.node != *name && after(failed.at, COOL_OFF) > now;
+        let mut failed_on: Vec<_> = case.desired.failed_on.iter().filter(late).cloned().collect();
+        failed_on.push(FailedOn { node: name.clone(), at: now });
+        failed_on.drain(..failed_on.len().saturating_sub(REMEMBERED));
+        failed_on
+    }
+
+    /// A host where the replica failed may be tried again then.
+    pub(super) fn wake_after_cool_off(&mut self, failed_on: &[FailedOn]) {
+        for failed in failed_on {
+            self.wake(after(failed.at, COOL_OFF));
+        }
+    }
+}

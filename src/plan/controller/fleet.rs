@@ -1,0 +1,238 @@
+//! All hosts as placement sees them, worked out once per plan: which take replicas, how loaded each is, which units
+//! are taken where, and whether so many are lost that failover holds.
+//!
+//! Choices made within a plan are noted here at once, so that two services planned together see each other.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
+
+use jiff::Timestamp;
+
+use super::{
+    Context,
+    claims::{Claims, Strength},
+    cluster::{Cluster, Doc, HostView, ServiceView},
+};
+use crate::model::{HostName, ReplicaId, ReplicaNumber, Selector, ServiceName, ServiceSpec, UnitName};
+
+/// An index into [`Fleet::hosts`].
+pub(super) type HostIndex = usize;
+
+/// Every host that is in the tree or that a replica names.
+#[derive(Default)]
+pub(super) struct Fleet<'a> {
+    /// In the order of their names; then those that are not in the tree any more.
+    pub(super) hosts: Vec<Host<'a>>,
+    by_name: HashMap<&'a HostName, HostIndex>,
+    /// Why nothing is failed over at present.
+    pub(super) held: Option<String>,
+    /// Index nodes that don't agree with their replica, by service.
+    pub(super) strays: BTreeMap<&'a ServiceName, Vec<(ReplicaNumber, HostIndex)>>,
+    claims: Claims<'a>,
+    /// Hosts that are open and meet a set of constraints, found when first asked for.
+    open: HashMap<&'a [Selector], Rc<[HostIndex]>>,
+    /// The domains of a spread label, found when first asked for.
+    domains: HashMap<&'a str, Rc<Domains>>,
+}
+
+/// What replicas are spread over: the values of a label; a host that lacks the label is a domain of its own.
+pub(super) struct Domains {
+    /// Each host's domain.
+    pub(super) of: Vec<usize>,
+    pub(super) count: usize,
+}
+
+/// One host.
+pub(super) struct Host<'a> {
+    pub(super) name: &'a HostName,
+    /// Its nodes; `None` when only a replica names it.
+    pub(super) view: Option<&'a HostView>,
+    /// Since when it is without `alive`; `None` while its agent's session is alive.
+    pub(super) lost_since: Option<Timestamp>,
+    /// Why nothing new is placed on it.
+    pub(super) closed: Option<Closed>,
+    /// Replicas of all services on it, those on their way out included.
+    pub(super) load: u32,
+}
+
+/// Why nothing new is placed on a host, whatever the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Closed {
+    Lost,
+    Draining,
+    Cordoned,
+    /// Its documents can't be read: nothing is placed there, and nothing moved away.
+    Unreadable,
+    /// It has no `assigned` node at present: the plan creates it.
+    Unready,
+}
+
+impl<'a> Host<'a> {
+    fn new(name: &'a HostName, view: Option<&'a HostView>, context: &Context) -> Self {
+        let alive = view.is_some_and(|view| view.alive.is_some());
+        let lost_since = (!alive).then(|| context.lost_since.get(name).copied().unwrap_or(context.now));
+        let closed = view.map_or(Some(Closed::Lost), closed);
+        Self { name, view, lost_since, closed, load: 0 }
+    }
+
+    pub(super) fn alive(&self) -> bool {
+        self.lost_since.is_none()
+    }
+
+    /// Whether its agent ever joined; an operator may describe a host before it does.
+    fn was_ever_here(&self) -> bool {
+        self.alive() || self.view.is_some_and(|view| view.has_assigned)
+    }
+
+    /// A label's value; the agent's own labels are known only while it is alive.
+    pub(super) fn label(&self, key: &str) -> Option<&'a str> {
+        self.view.and_then(|view| view.label(key))
+    }
+
+    /// The first of the selectors that the host does not meet.
+    pub(super) fn fails<'s>(&self, constraints: &'s [Selector]) -> Option<&'s Selector> {
+        constraints.iter().find(|selector| !selector.accepts(self.label(selector.key())))
+    }
+
+    pub(super) fn assignment(&self, id: &ReplicaId) -> Option<&'a Doc<crate::model::Assignment>> {
+        self.view.and_then(|view| view.assigned.get(id))
+    }
+
+    /// Path and reason of each of its documents that can't be read.
+    pub(super) fn problems(&self) -> Vec<(String, String)> {
+        use crate::store::layout;
+        let spec = self.view.and_then(|view| view.spec.as_ref()).and_then(|doc| doc.value.as_ref().err());
+        let alive = self.view.and_then(|view| view.alive.as_ref()).and_then(|doc| doc.value.as_ref().err());
+        let spec = spec.map(|error| (layout::host(self.name), error.to_string()));
+        let alive = alive.map(|error| (layout::alive(self.name), error.to_string()));
+        spec.into_iter().chain(alive).collect()
+    }
+}
+
+/// The operator's word counts before the agent's absence, so that an operator who drains a host reads that.
+fn closed(view: &HostView) -> Option<Closed> {
+    let spec = view.spec.as_ref().map(|doc| doc.value.as_ref());
+    let alive = view.alive.as_ref().map(|doc| doc.value.as_ref());
+    match (spec, alive) {
+        (Some(Ok(spec)), _) if spec.drain => Some(Closed::Draining),
+        (_, None) => Some(Closed::Lost),
+        (Some(Ok(spec)), _) if spec.cordon => Some(Closed::Cordoned),
+        (None | Some(Err(_)), _) | (_, Some(Err(_))) => Some(Closed::Unreadable),
+        (Some(Ok(_)), Some(Ok(_))) => (!view.has_assigned).then_some(Closed::Unready),
+    }
+}
+
+impl<'a> Fleet<'a> {
+    pub(super) fn new(cluster: &'a Cluster, context: &Context) -> Self {
+        let hosts: Vec<_> = cluster.hosts.iter().map(|(name, view)| Host::new(name, Some(view), context)).collect();
+        let by_name = hosts.iter().enumerate().map(|(index, host)| (host.name, index)).collect();
+        let mut fleet = Self { hosts, by_name, ..Self::default() };
+        fleet.count_replicas(cluster, context);
+        fleet.find_strays(cluster);
+        fleet.claims = Claims::new(cluster, &fleet.hosts, &fleet.by_name);
+        fleet.held = fleet.hold(context.failover_max_fraction);
+        fleet
+    }
+
+    pub(super) fn index(&self, name: &HostName) -> Option<HostIndex> {
+        self.by_name.get(name).copied()
+    }
+
+    fn count_replicas(&mut self, cluster: &'a Cluster, context: &Context) {
+        let replicas = cluster.services.values().flat_map(|service| service.replicas.values());
+        for name in replicas.filter_map(|replica| replica.desired.as_ref()?.good()?.node.as_ref()) {
+            let index = *self.by_name.entry(name).or_insert_with(|| {
+                self.hosts.push(Host::new(name, None, context));
+                self.hosts.len() - 1
+            });
+            self.hosts[index].load += 1;
+        }
+    }
+
+    fn find_strays(&mut self, cluster: &'a Cluster) {
+        let services: HashMap<_, _> = cluster.services.iter().filter(|(_, service)| service.spec.is_some()).collect();
+        for (index, host) in self.hosts.iter().enumerate() {
+            for id in host.view.iter().flat_map(|view| view.assigned.keys()) {
+                let service = services.get(&id.service);
+                if service.and_then(|service| placed_on(service, id.number)) != Some(host.name) {
+                    self.strays.entry(&id.service).or_default().push((id.number, index));
+                }
+            }
+        }
+    }
+
+    /// Past the fraction, a fault of the network is likelier than that many dead machines.
+    fn hold(&self, max_fraction: f64) -> Option<String> {
+        let known = || self.hosts.iter().filter(|host| host.was_ever_here());
+        let lost = known().filter(|host| !host.alive()).count();
+        let (lost, known) = (u32::try_from(lost).ok()?, u32::try_from(known().count()).ok()?);
+        let held = lost > 0 && f64::from(lost) > f64::from(known) * max_fraction;
+        held.then(|| {
+            let percent = (max_fraction * 100.0).round();
+            format!(
+                "{lost} of {known} hosts are lost, more than failover_max_fraction ({percent} %): \
+                 nothing is failed over until they return, or are removed for good (zkops hosts delete --force)"
+            )
+        })
+    }
+
+    /// The hosts that take new replicas and meet the constraints.
+    pub(super) fn open_to(&mut self, constraints: &'a [Selector]) -> Rc<[HostIndex]> {
+        let fits = |host: &Host<'_>| host.closed.is_none() && host.fails(constraints).is_none();
+        let hosts = &self.hosts;
+        let open = self.open.entry(constraints).or_insert_with(|| {
+            hosts.iter().enumerate().filter(|(_, host)| fits(host)).map(|(index, _)| index).collect()
+        });
+        Rc::clone(open)
+    }
+
+    /// The domains of the label `key`.
+    pub(super) fn domains(&mut self, key: &'a str) -> Rc<Domains> {
+        let hosts = &self.hosts;
+        Rc::clone(self.domains.entry(key).or_insert_with(|| Rc::new(Domains::new(hosts, key))))
+    }
+
+    /// Which other service's replica has the unit, or its file, on the host.
+    pub(super) fn unit_taken(&self, host: HostIndex, spec: &ServiceSpec, id: &ReplicaId) -> Option<&ServiceName> {
+        self.claims.rivals(host, spec, id).next().map(|(rival, _)| rival)
+    }
+
+    /// Whether the replica has to give way to another service's on its host: one that came first.
+    pub(super) fn must_yield(
+        &self,
+        host: HostIndex,
+        spec: &ServiceSpec,
+        id: &ReplicaId,
+        unit_now: Option<&UnitName>,
+    ) -> Option<&ServiceName> {
+        let established = || unit_now == Some(&spec.unit.for_replica(id.number));
+        let held = self.claims.rivals(host, spec, id).filter(|(_, strength)| *strength == Strength::Held);
+        held.map(|(rival, _)| rival).find(|rival| **rival < id.service || !established())
+    }
+
+    /// Notes that the replica's unit is in use on the host from now on.
+    pub(super) fn claim(&mut self, host: HostIndex, spec: &'a ServiceSpec, id: &ReplicaId) {
+        self.claims.add_spec(host, id, spec, Strength::Held);
+    }
+}
+
+impl Domains {
+    fn new(hosts: &[Host<'_>], key: &str) -> Self {
+        let mut values: HashMap<&str, usize> = HashMap::new();
+        let mut of = Vec::with_capacity(hosts.len());
+        let mut count = 0;
+        for host in hosts {
+            let known = host.label(key).map(|value| *values.entry(value).or_insert(count));
+            let domain = known.unwrap_or(count);
+            count = count.max(domain + 1);
+            of.push(domain);
+        }
+        Self { of, count }
+    }
+}
+
+pub(super) fn placed_on(service: &ServiceView, number: ReplicaNumber) -> Option<&HostName> {
+    service.replicas.get(&number)?.desired.as_ref()?.good()?.node.as_ref()
+}

@@ -1,0 +1,121 @@
+//! What the leader has to remember between snapshots, because the tree does not say it: since when a host is gone,
+//! and since when an agent owes an answer. Pure as well: the time comes in as an argument.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{
+    Context,
+    cluster::{Cluster, Doc, HostView, ReplicaView, ServiceView},
+};
+use crate::model::{HostName, Mode, ReplicaDesired, ReplicaId, ReplicaState, Span};
+
+/// How long a replica may say `running` without being in `instances` before its agent is nudged.
+const UNLISTED: Span = Span::from_secs(2);
+/// How long a replica may have no status of its host's agent. Longer, because an agent may have much to start.
+const UNREPORTED: Span = Span::from_secs(5);
+/// The longest wait between two nudges; it doubles from the first.
+const LONGEST: Span = Span::from_secs(300);
+
+/// What is remembered from snapshot to snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    lost_since: BTreeMap<HostName, Timestamp>,
+    quiet: BTreeMap<ReplicaId, Quiet>,
+}
+
+/// An agent that owes an answer about a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Quiet {
+    since: Timestamp,
+    /// The assignment's version that the wait counts from: a nudge is a new version.
+    assignment: i32,
+    nudges: u32,
+    grace: Span,
+}
+
+impl Quiet {
+    fn due(&self) -> Timestamp {
+        let wait = self.grace.get().saturating_mul(1 << self.nudges.min(16)).min(LONGEST.get());
+        self.since.checked_add(wait).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl Memory {
+    /// Takes in a snapshot seen at `now`; call it for each, before planning.
+    pub fn observe(&mut self, cluster: &Cluster, now: Timestamp) {
+        let lost = lost_hosts(cluster);
+        self.lost_since.retain(|host, _| lost.contains(host));
+        for host in lost {
+            self.lost_since.entry(host.clone()).or_insert(now);
+        }
+        let quiet: BTreeMap<ReplicaId, (Span, i32)> = quiet_replicas(cluster).collect();
+        self.quiet.retain(|id, _| quiet.contains_key(id));
+        for (id, (grace, assignment)) in quiet {
+            let known = self.quiet.entry(id).or_insert(Quiet { since: now, assignment, nudges: 0, grace });
+            if known.assignment != assignment {
+                *known = Quiet { since: now, assignment, nudges: known.nudges + 1, grace };
+            }
+        }
+    }
+
+    /// What a plan made at `now` has to know.
+    pub fn context(&self, now: Timestamp, failover_max_fraction: f64) -> Context {
+        let nudge_at = self.quiet.iter().map(|(id, quiet)| (id.clone(), quiet.due())).collect();
+        Context { now, lost_since: self.lost_since.clone(), nudge_at, failover_max_fraction }
+    }
+}
+
+/// Hosts without `alive`: those in the tree, and those that a replica still names.
+fn lost_hosts(cluster: &Cluster) -> BTreeSet<&HostName> {
+    let known = cluster.hosts.iter().filter(|(_, host)| host.alive.is_none()).map(|(name, _)| name);
+    let named = cluster.services.values().flat_map(|service| service.replicas.values()).filter_map(placed_on);
+    known.chain(named.filter(|name| !cluster.hosts.contains_key(*name))).collect()
+}
+
+fn wanted(replica: &ReplicaView) -> Option<&ReplicaDesired> {
+    replica.desired.as_ref().and_then(Doc::good)
+}
+
+fn placed_on(replica: &ReplicaView) -> Option<&HostName> {
+    wanted(replica)?.node.as_ref()
+}
+
+/// Replicas on live hosts that should have been reported or listed, with their grace and their assignment's version.
+fn quiet_replicas(cluster: &Cluster) -> impl Iterator<Item = (ReplicaId, (Span, i32))> {
+    cluster.services.iter().flat_map(move |(name, service)| {
+        service.replicas.iter().filter_map(move |(&number, replica)| {
+            let desired = wanted(replica)?;
+            let node = desired.node.as_ref()?;
+            let host = cluster.hosts.get(node).filter(|host| host.alive.is_some())?;
+            let id = ReplicaId { service: name.clone(), number };
+            let grace = grace(service, replica, desired, node, &id)?;
+            Some((id.clone(), (grace, assignment_version(host, &id)?)))
+        })
+    })
+}
+
+fn assignment_version(host: &HostView, id: &ReplicaId) -> Option<i32> {
+    host.assigned.get(id).map(|doc| doc.version)
+}
+
+/// How long what is seen of the replica may last; `None` when nothing is owed.
+fn grace(
+    service: &ServiceView,
+    replica: &ReplicaView,
+    desired: &ReplicaDesired,
+    node: &HostName,
+    id: &ReplicaId,
+) -> Option<Span> {
+    let status = replica.status.as_ref().and_then(Doc::good).filter(|status| status.node == *node);
+    match status {
+        None => Some(UNREPORTED),
+        Some(status) => {
+            let unlisted = desired.mode == Mode::Enabled
+                && status.state == ReplicaState::Running
+                && !service.lists(node, id.number);
+            unlisted.then_some(UNLISTED)
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Why a replica fits nowhere: the hosts, counted by what rules them out.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::fleet::Closed;
+
+/// Why one host is ruled out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Obstacle {
+    /// It is there already, and has to leave.
+    Here,
+    /// The host takes no replicas at present.
+    Closed(Closed),
+    /// The host does not meet the selector.
+    Constraint(String),
+    /// As many of the service are there as may be.
+    Full,
+    /// The service named has the replica's unit there.
+    UnitTaken(String),
+    /// It failed there within the cool-off.
+    FailedThere,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here => f.write_str("where it is"),
+            Self::Closed(Closed::Lost) => f.write_str("lost"),
+            Self::Closed(Closed::Draining) => f.write_str("draining"),
+            Self::Closed(Closed::Cordoned) => f.write_str("cordoned"),
+            Self::Closed(Closed::Unreadable) => f.write_str("with a document that can't be read"),
+            Self::Closed(Closed::Unready) => f.write_str("just being set up"),
+            Self::Constraint(selector) => write!(f, "not {selector}"),
+            Self::Full => f.write_str("full"),
+            Self::UnitTaken(service) => write!(f, "whose unit is {service}'s"),
+            Self::FailedThere => f.write_str("where it failed lately"),
+        }
+    }
+}
+
+/// Why no host fits: `3 hosts: 1 lost, 1 cordoned, 1 not zone=a`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Misfit {
+    counts: BTreeMap<Obstacle, usize>,
+}
+
+impl Misfit {
+    pub(super) fn new(counts: BTreeMap<Obstacle, usize>) -> Self {
+        Self { counts }
+    }
+
+    /// Whether another replica of the service might fit: units of a template differ by the replica's number.
+    pub(super) fn depends_on_number(&self) -> bool {
+        self.counts.keys().any(|obstacle| matches!(obstacle, Obstacle::UnitTaken(_)))
+    }
+}
+
+/// How many different obstacles are spelled out.
+const SPELLED_OUT: usize = 6;
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts: usize = self.counts.values().sum();
+        match hosts {
+            0 => return f.write_str("there are no hosts"),
+            1 => f.write_str("1 host: ")?,
+            _ => write!(f, "{hosts} hosts: ")?,
+        }
+        let mut parts: Vec<_> = self.counts.iter().map(|(why, count)| format!("{count} {why}")).collect();
+        if parts.len() > SPELLED_OUT {
+            let more = parts.split_off(SPELLED_OUT).len();
+            parts.push(format!("{more} more reasons"));
+        }
+        f.write_str(&parts.join(", "))
+    }
+}

@@ -1,0 +1,181 @@
+//! Where a replica goes: filter → rank → select. Deterministic: same fleet, same choice.
+//!
+//! Filter: the host is alive and open, meets every constraint, has room for one more of this service, its unit is
+//! not taken by another service, and the replica did not just fail there. Rank: the spread label's value with the
+//! fewest of this service, then the fewest of this service on the host, then the fewest replicas in all, then the name.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{
+    after,
+    fleet::{Fleet, HostIndex},
+    misfit::{Misfit, Obstacle},
+    seats::{Seats, View},
+};
+use crate::model::{FailedOn, HostName, ReplicaId, ServiceSpec, Span};
+
+/// How long a host on which a replica failed is passed over for it.
+pub(super) const COOL_OFF: Span = Span::from_secs(600);
+
+/// What a place is asked for.
+pub(super) struct Ask<'q> {
+    pub(super) id: &'q ReplicaId,
+    /// Where it is now, which is not an answer.
+    pub(super) from: Option<HostIndex>,
+    /// Whether its processes are still there for a while: the seat is for later.
+    pub(super) ahead: bool,
+    pub(super) failed_on: &'q [FailedOn],
+    pub(super) now: Timestamp,
+}
+
+/// Where a replica goes, and why there.
+pub(super) struct Choice {
+    pub(super) host: HostIndex,
+    pub(super) reason: String,
+}
+
+/// Places one service's replicas.
+pub(super) struct Placer<'a> {
+    spec: &'a ServiceSpec,
+    pub(super) seats: Seats<'a>,
+    /// Why a replica with no past fits nowhere, whatever its number; holds until a seat is given back.
+    full: Option<Misfit>,
+}
+
+/// Fewest first; see the module.
+type Rank = (u32, u32, u32, HostIndex);
+
+impl<'a> Placer<'a> {
+    pub(super) fn new(spec: &'a ServiceSpec) -> Self {
+        Self { spec, seats: Seats::new(spec.placement.spread.as_deref()), full: None }
+    }
+
+    /// Chooses a host, and takes the seat on it; the one at [`Ask::from`] is given back.
+    ///
+    /// # Errors
+    /// [`Misfit`]: no host fits; nothing has changed.
+    pub(super) fn pick(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Result<Choice, Misfit> {
+        let unburdened = ask.from.is_none() && ask.failed_on.is_empty();
+        if let Some(misfit) = self.full.as_ref().filter(|_| unburdened) {
+            return Err(misfit.clone());
+        }
+        if let Some(from) = ask.from {
+            self.seats.give_back(fleet, from);
+        }
+        match self.best(fleet, ask) {
+            Some(choice) => {
+                self.occupy(fleet, ask, choice.host);
+                Ok(choice)
+            }
+            None => Err(self.give_up(fleet, ask, unburdened)),
+        }
+    }
+
+    /// Takes back what [`pick`](Self::pick) did.
+    pub(super) fn unpick(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>, choice: &Choice) {
+        self.full = None;
+        self.seats.give_back(fleet, choice.host);
+        fleet.hosts[choice.host].load -= 1;
+        if let Some(from) = ask.from {
+            if ask.ahead {
+                self.seats.forget(fleet, from);
+            }
+            self.seats.seat(from, true);
+            fleet.hosts[from].load += 1;
+        }
+    }
+
+    fn occupy(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>, host: HostIndex) {
+        self.seats.seat(host, true);
+        fleet.hosts[host].load += 1;
+        if let Some(from) = ask.from {
+            self.full = None;
+            fleet.hosts[from].load = fleet.hosts[from].load.saturating_sub(1);
+            if ask.ahead {
+                self.seats.linger(fleet, from);
+            }
+        }
+        fleet.claim(host, self.spec, ask.id);
+    }
+
+    fn give_up(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>, unburdened: bool) -> Misfit {
+        let misfit = self.misfit(fleet, ask);
+        if let Some(from) = ask.from {
+            self.seats.seat(from, true);
+        }
+        if unburdened && !misfit.depends_on_number() {
+            self.full = Some(misfit.clone());
+        }
+        misfit
+    }
+
+    fn best(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Option<Choice> {
+        let open = fleet.open_to(&self.spec.placement.constraints);
+        let seats = self.seats.view(fleet);
+        let mut fits = 0;
+        let mut best: Option<Rank> = None;
+        for &host in open.iter().filter(|&&host| obstacle(self.spec, &seats, fleet, ask, host).is_none()) {
+            fits += 1;
+            let (domain, here) = seats.crowd(host);
+            let rank = (domain, here, fleet.hosts[host].load, host);
+            if best.is_none_or(|best| rank < best) {
+                best = Some(rank);
+            }
+        }
+        let rank = best?;
+        Some(Choice { host: rank.3, reason: self.explain(fleet, rank, fits) })
+    }
+
+    fn explain(&self, fleet: &Fleet<'a>, (_, here, load, host): Rank, fits: usize) -> String {
+        let host = &fleet.hosts[host];
+        let spread = self.spec.placement.spread.as_deref();
+        let spread = spread.and_then(|key| Some(format!(" in {key}={}", host.label(key)?))).unwrap_or_default();
+        let of = if fits == 1 { "the only host that fits".to_owned() } else { format!("best of {fits} that fit") };
+        format!("{of}{spread}, with {here} of this service and {load} in all")
+    }
+
+    /// Counts the hosts by what rules them out.
+    fn misfit(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Misfit {
+        let seats = self.seats.view(fleet);
+        let mut counts: BTreeMap<Obstacle, usize> = BTreeMap::new();
+        for (index, host) in fleet.hosts.iter().enumerate() {
+            let obstacle = if ask.from == Some(index) {
+                Some(Obstacle::Here)
+            } else if let Some(closed) = host.closed {
+                Some(Obstacle::Closed(closed))
+            } else if let Some(selector) = host.fails(&self.spec.placement.constraints) {
+                Some(Obstacle::Constraint(selector.to_string()))
+            } else {
+                obstacle(self.spec, &seats, fleet, ask, index)
+            };
+            *counts.entry(obstacle.unwrap_or(Obstacle::Full)).or_default() += 1;
+        }
+        Misfit::new(counts)
+    }
+}
+
+/// What keeps the replica off a host that is open and meets the constraints.
+fn obstacle(
+    spec: &ServiceSpec,
+    seats: &View<'_>,
+    fleet: &Fleet<'_>,
+    ask: &Ask<'_>,
+    host: HostIndex,
+) -> Option<Obstacle> {
+    if ask.from == Some(host) {
+        return Some(Obstacle::Here);
+    }
+    if spec.max_per_host().is_some_and(|max| seats.taken_on(host) >= max) {
+        return Some(Obstacle::Full);
+    }
+    if recently_failed(ask, fleet.hosts[host].name) {
+        return Some(Obstacle::FailedThere);
+    }
+    fleet.unit_taken(host, spec, ask.id).map(|service| Obstacle::UnitTaken(service.to_string()))
+}
+
+fn recently_failed(ask: &Ask<'_>, name: &HostName) -> bool {
+    ask.failed_on.iter().any(|failed| failed.node == *name && after(failed.at, COOL_OFF) > ask.now)
+}

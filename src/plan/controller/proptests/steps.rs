@@ -1,0 +1,96 @@
+//! What can happen, and how often.
+
+use proptest::{prelude::*, sample::select};
+use serde_json::{Value, json};
+
+pub(super) const HOSTS: [&str; 4] = ["web1", "web2", "web3", "web4"];
+pub(super) const SERVICES: [&str; 3] = ["alpha", "beta", "gamma"];
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    /// A controller plans, and commits so many of its transactions before it dies or is done.
+    Control {
+        who: usize,
+        fresh: bool,
+        transactions: usize,
+    },
+    Agent(&'static str),
+    Agents,
+    Sleep(u64),
+    Crash(&'static str),
+    Cut(&'static str),
+    ShutDown(&'static str),
+    Boot(&'static str),
+    Fail(&'static str, &'static str, bool),
+    Desired(&'static str, Value),
+    Describe(&'static str, Value),
+    Host(&'static str, Value),
+    /// Garbage at one of the nodes there are.
+    Garbage(prop::sample::Index, &'static str),
+    /// `deleteall` of one of the nodes there are.
+    Delete(prop::sample::Index),
+}
+
+fn host() -> impl Strategy<Value = &'static str> {
+    select(&HOSTS[..])
+}
+
+fn service() -> impl Strategy<Value = &'static str> {
+    select(&SERVICES[..])
+}
+
+fn desired() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        4 => (0..6).prop_map(|replicas| json!({ "replicas": replicas })),
+        3 => select(vec!["v1", "v2", "v3"]).prop_map(|version| json!({ "version": version })),
+        1 => (1..4).prop_map(|config| json!({ "config_version": config })),
+        2 => select(vec!["enabled", "enabled", "disabled", "drain"]).prop_map(|mode| json!({ "mode": mode })),
+    ]
+}
+
+fn description() -> impl Strategy<Value = Value> {
+    let units = vec!["alpha@.service", "beta.service", "beta@.service", "gamma.service", "shared.service"];
+    prop_oneof![
+        3 => select(units).prop_map(|unit| json!({ "unit": unit, "placement": null })),
+        1 => Just(json!({ "placement": { "constraints": ["zone=a"] } })),
+        1 => Just(json!({ "placement": { "spread": "zone" } })),
+        1 => Just(json!({ "unit": "alpha@.service", "placement": { "max_per_host": 1 } })),
+        1 => Just(json!({ "placement": null })),
+        1 => (1..3).prop_map(|max| json!({ "max_unavailable": max })),
+        1 => select(vec!["a", "b"]).prop_map(|value| json!({ "environment": { "A": value } })),
+        1 => any::<bool>().prop_map(|wait| json!({ "wait_for_reboot": wait })),
+        1 => Just(json!({ "deleting": true })),
+    ]
+}
+
+fn host_words() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        3 => Just(json!({})),
+        1 => Just(json!({ "cordon": true })),
+        2 => Just(json!({ "drain": true })),
+        1 => Just(json!({ "labels": { "zone": "a" } })),
+        1 => Just(json!({ "labels": { "zone": "b" } })),
+    ]
+}
+
+pub(super) fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => (0..2_usize, prop::bool::weighted(0.8), prop_oneof![3 => Just(100_usize), 1 => 0..3_usize])
+            .prop_map(|(who, fresh, transactions)| Step::Control { who, fresh, transactions }),
+        12 => host().prop_map(Step::Agent),
+        4 => Just(Step::Agents),
+        4 => select(vec![1_u64, 3, 11, 700]).prop_map(Step::Sleep),
+        2 => host().prop_map(Step::Crash),
+        1 => host().prop_map(Step::Cut),
+        1 => host().prop_map(Step::ShutDown),
+        4 => host().prop_map(Step::Boot),
+        2 => (host(), service(), any::<bool>()).prop_map(|(host, service, fails)| Step::Fail(host, service, fails)),
+        6 => (service(), desired()).prop_map(|(service, keys)| Step::Desired(service, keys)),
+        3 => (service(), description()).prop_map(|(service, keys)| Step::Describe(service, keys)),
+        3 => (host(), host_words()).prop_map(|(host, words)| Step::Host(host, words)),
+        2 => (any::<prop::sample::Index>(), select(vec!["", "{", "7", "{}", "{\"replicas\":-1}"]))
+            .prop_map(|(index, garbage)| Step::Garbage(index, garbage)),
+        1 => any::<prop::sample::Index>().prop_map(Step::Delete),
+    ]
+}

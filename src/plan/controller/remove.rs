@@ -1,0 +1,164 @@
+//! How many replicas there are to be: creating the missing, choosing those that go, and deleting what is finished.
+
+use std::cmp::Reverse;
+
+use super::{
+    after,
+    change::{Change, Content},
+    classify::{Case, Found},
+    cluster::{Doc, ReplicaView},
+    draft::Note,
+    fleet::{Closed, HostIndex},
+    round::Round,
+    status::Standing,
+};
+use crate::{
+    model::{Assignment, ConditionKind, Mode, ReplicaDesired, ReplicaId, ReplicaNumber},
+    plan::txn::Op,
+    store::layout,
+};
+
+/// The most replicas created in one transaction; the others follow in the next rounds.
+const MOST_CREATED: usize = 200;
+
+/// Which replica goes first; the smallest key does. Crowds and numbers are reversed: the largest first.
+type VictimKey = (Usefulness, Reverse<(u32, u32)>, Reverse<ReplicaNumber>);
+
+/// How much is lost with a replica.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Usefulness {
+    Unreadable,
+    Unplaced,
+    Failed,
+    OnLostHost,
+    OnDrainingHost,
+    OnCordonedHost,
+    Fine,
+}
+
+impl<'a> Round<'_, 'a> {
+    /// Creates replicas that are missing, or retires those that are too many; what is retired leaves `found`.
+    pub(super) fn change_count(&mut self, found: &mut Vec<Found<'a>>) {
+        let staying = found.iter().filter(|replica| !replica.removing()).count();
+        let wanted = self.force.wanted();
+        if staying < wanted {
+            self.create(wanted - staying, staying);
+        }
+        for _ in wanted..staying {
+            let Some(victim) = self.next_victim(found).filter(|_| self.draft.has_room()) else { break };
+            let replica = found.remove(victim);
+            self.retire(&replica);
+            self.tally.retired();
+        }
+    }
+
+    /// Sequential nodes alone: their numbers are ZooKeeper's to give. They come before anything else below the
+    /// service, so that the first one of a new service is 1.
+    fn create(&mut self, missing: usize, staying: usize) {
+        let count = missing.min(MOST_CREATED);
+        let check = self.view.desired.as_ref().map(|doc| doc.version);
+        let check = check.map(|version| Op::Check { path: layout::desired(self.name), version });
+        let one = Op::CreateSequential { prefix: format!("{}/", layout::service(self.name)), data: b"{}".to_vec() };
+        let ops = check.into_iter().chain(std::iter::repeat_n(one, count)).collect();
+        let message = format!("{count} replicas created: {} wanted, {staying} there", self.force.wanted());
+        self.tally.created(count);
+        self.push(ops, Note::new(None, None, message), false);
+    }
+
+    fn next_victim(&mut self, found: &[Found<'a>]) -> Option<usize> {
+        let staying = found.iter().enumerate().filter(|(_, replica)| !replica.removing());
+        staying.min_by_key(|(_, replica)| self.victim_key(replica)).map(|(index, _)| index)
+    }
+
+    fn victim_key(&mut self, replica: &Found<'a>) -> VictimKey {
+        let number = Reverse(replica.id().number);
+        let (usefulness, host) = match replica {
+            Found::Broken(..) => (Usefulness::Unreadable, None),
+            Found::Fresh(..) => (Usefulness::Unplaced, None),
+            Found::Known(case) => (self.usefulness(case), case.host),
+        };
+        let crowd = host.map_or((0, 0), |host| self.placer.seats.crowd(self.fleet, host));
+        (usefulness, Reverse(crowd), number)
+    }
+
+    fn usefulness(&self, case: &Case<'a>) -> Usefulness {
+        let Some(host) = case.host else { return Usefulness::Unplaced };
+        match self.fleet.hosts[host].closed {
+            _ if case.failed() => Usefulness::Failed,
+            _ if !case.host_alive => Usefulness::OnLostHost,
+            Some(Closed::Draining) => Usefulness::OnDrainingHost,
+            Some(_) => Usefulness::OnCordonedHost,
+            None => Usefulness::Fine,
+        }
+    }
+
+    /// Starts a replica's way out; one that never was anywhere is deleted at once.
+    fn retire(&mut self, replica: &Found<'a>) {
+        match replica {
+            Found::Fresh(id, view) => self.delete_replica(id, view, None, "it was never placed"),
+            Found::Broken(id, view) => self.rebuild(id, view, true),
+            Found::Known(case) => match case.host {
+                None => self.delete_replica(&case.id, case.view, None, "it was never placed"),
+                Some(host) => self.mark_removing(case, host),
+            },
+        }
+    }
+
+    fn mark_removing(&mut self, case: &Case<'a>, host: HostIndex) {
+        self.placer.seats.retire(self.fleet, host);
+        let mode = self.mode_of_removal();
+        let reason = format!("removed: {} replicas are wanted", self.force.wanted());
+        let desired = ReplicaDesired { mode, removing: true, reason: reason.clone(), ..case.desired.clone() };
+        let assignment = case.assignment.and_then(Doc::good).cloned().map(|current| Assignment { mode, ..current });
+        let home = Some(host);
+        // An index that is missing or unreadable is put back in the next round.
+        let change = Change { id: &case.id, view: case.view, from: home, home, desired: &desired, assignment };
+        let ops = self.ops(change);
+        self.push(ops, Note::new(Some(case.number()), desired.node.as_ref(), reason), false);
+    }
+
+    /// A disabled service stops at once, those that leave it included.
+    fn mode_of_removal(&self) -> Mode {
+        if self.force.desired.mode == Mode::Disabled { Mode::Disabled } else { Mode::Drain }
+    }
+
+    /// A replica on its way out: deleted once no process of it is left, or its host is past its time.
+    pub(super) fn finish_removal(&mut self, case: &Case<'a>) -> Standing {
+        let lost_since = case.host.and_then(|host| self.fleet.hosts[host].lost_since);
+        let deadline = lost_since.map(|since| after(since, self.force.spec.lost_after));
+        let given_up = deadline.is_some_and(|deadline| deadline <= self.context.now);
+        if case.down() || given_up {
+            let why = if case.down() { "no process of it is left" } else { "its host is lost" };
+            self.delete_replica(&case.id, case.view, case.host, why);
+            return Standing::Busy;
+        }
+        if let Some(deadline) = deadline {
+            self.wake(deadline);
+        }
+        self.align(case, self.mode_of_removal(), Content::Keep, "");
+        Standing::Busy
+    }
+
+    /// Deletes the replica's nodes, and its index.
+    fn delete_replica(&mut self, id: &ReplicaId, view: &'a ReplicaView, host: Option<HostIndex>, why: &str) {
+        let blocked = self.replica_blocked(id) || host.is_some_and(|host| self.index_blocked(id, host));
+        let Some(version) = view.version.filter(|_| !blocked) else { return };
+        let mut ops: Vec<Op> = self.delete_status(id, view).into_iter().collect();
+        if let Some(doc) = &view.desired {
+            ops.push(Op::Delete { path: layout::replica_desired(id), version: Some(doc.version) });
+        }
+        ops.extend(host.and_then(|host| self.delete_index(id, host)));
+        ops.push(Op::Delete { path: layout::replica(id), version: Some(version) });
+        self.tally.deleted();
+        let node = host.map(|host| self.fleet.hosts[host].name);
+        self.push(ops, Note::new(Some(id.number), node, format!("deleted: {why}")), false);
+    }
+
+    /// On a host that is lost, what became of the processes can't be known; a drained service says so.
+    pub(super) fn note_unknown(&mut self, case: &Case<'a>) {
+        let Some(host) = case.host.filter(|_| !case.host_alive && !case.down()) else { return };
+        let name = self.fleet.hosts[host].name.as_str();
+        let text = "is gone: whether its processes still run can't be known until it returns";
+        self.notice(ConditionKind::HostLost, name, case.number(), text);
+    }
+}

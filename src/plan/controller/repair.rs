@@ -1,0 +1,100 @@
+//! What was damaged by hand: unreadable or missing desired states, indexes that belong to nothing.
+
+use super::{
+    change::Change,
+    classify::Found,
+    cluster::{Cluster, Doc, ReplicaView, below},
+    draft::{MAX_OPS, Note},
+    fleet::{Fleet, Host, HostIndex},
+    round::Round,
+};
+use crate::{
+    model::{ReplicaDesired, ReplicaId, ServiceName},
+    plan::txn::{Op, Transaction},
+    store::layout,
+};
+
+impl<'a> Round<'_, 'a> {
+    /// Writes a replica's desired state anew from its index on a host, which repeats most of it, and from the
+    /// service's desired state. Without an index the replica is placed anew, as if it were new.
+    pub(super) fn rebuild(&mut self, id: &ReplicaId, view: &'a ReplicaView, removing: bool) {
+        let home = self.home_of(id, view);
+        let assignment = home.and_then(|home| self.fleet.hosts[home].assignment(id)).and_then(Doc::good);
+        let fresh = ReplicaDesired::unplaced(self.force.desired);
+        let desired = ReplicaDesired {
+            mode: assignment.map_or(fresh.mode, |assignment| assignment.mode),
+            version: assignment.map_or(fresh.version, |assignment| assignment.version.clone()),
+            config_version: assignment.map_or(fresh.config_version, |assignment| assignment.config_version),
+            node: home.map(|home| self.fleet.hosts[home].name.clone()),
+            reason: "rebuilt: its desired state could not be read".to_owned(),
+            failed_on: Vec::new(),
+            removing,
+        };
+        let change = Change { id, view, from: home, home, desired: &desired, assignment: None };
+        let ops = self.ops(change);
+        self.push(ops, Note::new(Some(id.number), desired.node.as_ref(), desired.reason.clone()), false);
+    }
+
+    /// The host whose index has the replica; of several, the one whose agent last wrote its status.
+    fn home_of(&self, id: &ReplicaId, view: &ReplicaView) -> Option<HostIndex> {
+        let strays = self.fleet.strays.get(&id.service)?;
+        let hosts = || strays.iter().filter(|(number, _)| *number == id.number).map(|(_, host)| *host);
+        let reported = view.status.as_ref().and_then(Doc::good).map(|status| &status.node);
+        hosts().find(|host| Some(self.fleet.hosts[*host].name) == reported).or_else(|| hosts().next())
+    }
+
+    /// Deletes index nodes on hosts where their replica is not placed.
+    pub(super) fn drop_strays(&mut self, found: &[Found<'a>]) {
+        for (number, host) in self.fleet.strays.get(self.name).cloned().unwrap_or_default() {
+            let broken = |replica: &Found<'_>| matches!(replica, Found::Broken(id, _) if id.number == number);
+            if !self.draft.has_room() || found.iter().any(broken) {
+                continue;
+            }
+            let id = ReplicaId { service: self.name.clone(), number };
+            if self.index_blocked(&id, host) {
+                continue;
+            }
+            let name = self.fleet.hosts[host].name;
+            let ops: Vec<_> = self.delete_index(&id, host).into_iter().collect();
+            let message = format!("index on {name} deleted: the replica is not placed there");
+            self.push(ops, Note::new(Some(number), Some(name), message), false);
+        }
+    }
+}
+
+/// Creates the parent of the index on live hosts that lack it: agents create it, so someone deleted it.
+pub(super) fn missing_assigned(fleet: &Fleet<'_>) -> Vec<Transaction> {
+    let lacks =
+        |host: &&Host<'_>| host.alive() && host.view.is_some_and(|view| view.spec.is_some() && !view.has_assigned);
+    let paths: Vec<_> = fleet.hosts.iter().filter(lacks).map(|host| layout::assigned(host.name)).collect();
+    let transactions = paths.chunks(MAX_OPS).map(|paths| {
+        let ops = paths.iter().map(|path| Op::Create { path: path.clone(), data: b"{}".to_vec() }).collect();
+        Transaction { ops, reason: format!("{} created: it was missing", paths.join(", ")) }
+    });
+    transactions.collect()
+}
+
+/// Deletes the index nodes of services that are gone.
+pub(super) fn orphans(cluster: &Cluster, fleet: &Fleet<'_>) -> Vec<Transaction> {
+    let gone = |name: &ServiceName| cluster.services.get(name).is_none_or(|service| service.spec.is_none());
+    let orphaned = fleet.strays.iter().filter(|(name, _)| gone(name));
+    orphaned.filter_map(|(name, strays)| orphan_transaction(fleet, name, strays)).collect()
+}
+
+fn orphan_transaction(
+    fleet: &Fleet<'_>,
+    name: &ServiceName,
+    strays: &[(crate::model::ReplicaNumber, HostIndex)],
+) -> Option<Transaction> {
+    let delete = |&(number, host): &(_, HostIndex)| {
+        let host = &fleet.hosts[host];
+        let id = ReplicaId { service: name.clone(), number };
+        let path = layout::assignment(host.name, &id);
+        let free = host.view.is_some_and(|view| below(&view.others, &path).next().is_none());
+        let version = host.assignment(&id).filter(|_| free)?.version;
+        Some(Op::Delete { path, version: Some(version) })
+    };
+    let ops: Vec<_> = strays.iter().filter_map(delete).take(MAX_OPS).collect();
+    let reason = format!("{name} is gone: {} index nodes of its replicas deleted", ops.len());
+    (!ops.is_empty()).then_some(Transaction { ops, reason })
+}

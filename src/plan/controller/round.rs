@@ -1,0 +1,255 @@
+//! One service, one round: what is in force, what there is, what is done about it, and what is said of it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{
+    Context,
+    accept::{self, InForce},
+    classify::{Case, Found, classify},
+    cluster::{ServiceView, below},
+    crowd::Crowd,
+    draft::{Draft, Note, Step},
+    fleet::{Fleet, Host, HostIndex},
+    misfit::Misfit,
+    notice::Notices,
+    place::{Ask, Choice, Placer},
+    status::{Standing, Tally},
+};
+use crate::{
+    model::{ConditionKind, FailedOn, ReplicaId, ReplicaNumber, ServiceName},
+    plan::txn::{Op, Transaction},
+    store::layout,
+};
+
+/// What comes out for one service.
+pub(super) struct Planned {
+    pub(super) transaction: Option<Transaction>,
+    /// Whether it brings back what was lost.
+    pub(super) is_urgent: bool,
+    pub(super) wake_at: Option<Timestamp>,
+    /// What its status can't say.
+    pub(super) note: Option<String>,
+}
+
+/// A service while it is planned.
+pub(super) struct Round<'p, 'a> {
+    pub(super) name: &'a ServiceName,
+    pub(super) view: &'a ServiceView,
+    pub(super) force: InForce<'a>,
+    pub(super) fleet: &'p mut Fleet<'a>,
+    pub(super) context: &'p Context,
+    pub(super) placer: Placer<'a>,
+    pub(super) draft: Draft<'a>,
+    pub(super) notices: Notices,
+    pub(super) tally: Tally,
+    /// How many more ready replicas a planned change may make unready.
+    pub(super) budget: usize,
+    pub(super) crowd: Crowd,
+    /// Seats of replicas that are draining on the host they leave.
+    pub(super) reserved: BTreeMap<ReplicaNumber, Choice>,
+    pub(super) wake_at: Option<Timestamp>,
+}
+
+/// Plans one service. A description without a desired state gets no status yet: the first replica's number is the
+/// count of children created before it, so it is 1 only when nothing but `desired` is there.
+pub(super) fn plan_service<'a>(
+    name: &'a ServiceName,
+    view: &'a ServiceView,
+    fleet: &mut Fleet<'a>,
+    context: &Context,
+) -> Planned {
+    let mut notices = Notices::default();
+    let force = accept::in_force(name, view, &mut notices);
+    let untouched = view.status.is_none() && view.desired.is_none() && view.replicas.is_empty();
+    match force {
+        Some(force) => Round::new(name, view, force, fleet, context, notices).plan(),
+        None if untouched => {
+            let note = Some(format!("{name} has no desired state yet"));
+            Planned { transaction: None, is_urgent: false, wake_at: None, note }
+        }
+        None => super::status::without_force(name, view, &notices, context),
+    }
+}
+
+impl<'p, 'a> Round<'p, 'a> {
+    fn new(
+        name: &'a ServiceName,
+        view: &'a ServiceView,
+        force: InForce<'a>,
+        fleet: &'p mut Fleet<'a>,
+        context: &'p Context,
+        notices: Notices,
+    ) -> Self {
+        Self {
+            name,
+            view,
+            force,
+            fleet,
+            context,
+            placer: Placer::new(force.spec),
+            draft: Draft::new(Some(force.spec)),
+            notices,
+            tally: Tally::default(),
+            budget: 0,
+            crowd: Crowd::default(),
+            reserved: BTreeMap::new(),
+            wake_at: None,
+        }
+    }
+
+    fn plan(mut self) -> Planned {
+        if self.force.spec.deleting && self.view.replicas.is_empty() {
+            return self.delete_service();
+        }
+        let mut found = classify(self.name, self.view, self.fleet);
+        self.seat_all(&found);
+        self.note_unreadable_hosts(&found);
+        self.change_count(&mut found);
+        self.crowd = Crowd::find(self.force.spec, &found, self.fleet);
+        self.grant_budget(&found);
+        self.reserve_seats(&found);
+        for replica in &found {
+            let standing = self.decide(replica);
+            self.tally.count(standing, replica, &self.force);
+        }
+        self.drop_strays(&found);
+        self.finish()
+    }
+
+    /// Every placed replica has its seat, those on their way out too, and every index that is still there: their
+    /// processes may be as well.
+    fn seat_all(&mut self, found: &[Found<'a>]) {
+        for case in found.iter().filter_map(known) {
+            if let Some(host) = case.host {
+                self.placer.seats.seat(host, !case.desired.removing);
+            }
+        }
+        for &(_, host) in self.fleet.strays.get(self.name).into_iter().flatten() {
+            self.placer.seats.seat(host, false);
+        }
+    }
+
+    fn note_unreadable_hosts(&mut self, found: &[Found<'a>]) {
+        for case in found.iter().filter_map(known) {
+            for (path, problem) in case.host.iter().flat_map(|&host| self.fleet.hosts[host].problems()) {
+                let text = format!("{problem}; nothing is placed there or moved away until it is mended");
+                self.notices.add(ConditionKind::InvalidDocument, &path, Some(case.number()), &text);
+            }
+        }
+    }
+
+    /// `max_unavailable` less what is unready already, for whatever reason.
+    fn grant_budget(&mut self, found: &[Found<'a>]) {
+        let ready = found.iter().filter_map(known).filter(|case| !case.desired.removing && case.ready()).count();
+        let unready = self.force.wanted().saturating_sub(ready);
+        let max = usize::try_from(self.force.spec.max_unavailable).unwrap_or(usize::MAX);
+        self.budget = max.saturating_sub(unready);
+    }
+
+    fn decide(&mut self, replica: &Found<'a>) -> Standing {
+        if !self.draft.has_room() {
+            return Standing::Busy;
+        }
+        match replica {
+            Found::Fresh(id, view) => self.seat_fresh(id, view),
+            Found::Broken(id, view) => {
+                self.rebuild(id, view, false);
+                Standing::Busy
+            }
+            Found::Known(case) if case.desired.removing => self.finish_removal(case),
+            Found::Known(case) => self.decide_known(case),
+        }
+    }
+
+    fn decide_known(&mut self, case: &Case<'a>) -> Standing {
+        let Some(host) = case.host else { return self.seat_unplaced(case) };
+        let left = self.leave_failing_host(case, host).or_else(|| self.leave_lost_host(case, host));
+        if let Some(standing) = left {
+            return standing;
+        }
+        if !self.force.enabled() {
+            self.note_unknown(case);
+        }
+        match self.unfit(case, host) {
+            Some(why) => self.vacate(case, host, &why),
+            None => self.keep(case),
+        }
+    }
+
+    /// Asks for a host for the replica to move to now, in place of a seat that was reserved.
+    pub(super) fn pick(&mut self, case: &Case<'a>, failed_on: &[FailedOn]) -> Result<Choice, Misfit> {
+        self.cancel(case);
+        self.placer.pick(self.fleet, &self.ask(case, failed_on, false))
+    }
+
+    /// Reserves a seat elsewhere for a replica that is still where it is.
+    pub(super) fn reserve(&mut self, case: &Case<'a>) -> Result<(), Misfit> {
+        let ask = self.ask(case, &case.desired.failed_on, true);
+        let choice = self.placer.pick(self.fleet, &ask)?;
+        self.reserved.insert(case.number(), choice);
+        Ok(())
+    }
+
+    /// Gives a reserved seat back.
+    pub(super) fn cancel(&mut self, case: &Case<'a>) {
+        if let Some(choice) = self.reserved.remove(&case.number()) {
+            let ask = self.ask(case, &[], true);
+            self.placer.unpick(self.fleet, &ask, &choice);
+        }
+    }
+
+    fn ask<'q>(&self, case: &'q Case<'a>, failed_on: &'q [FailedOn], ahead: bool) -> Ask<'q> {
+        Ask { id: &case.id, from: case.host, ahead, failed_on, now: self.context.now }
+    }
+
+    pub(super) fn push(&mut self, ops: Vec<Op>, note: Note, urgent: bool) {
+        self.draft.push(Step { ops, event: note, urgent });
+    }
+
+    pub(super) fn notice(&mut self, kind: ConditionKind, subject: &str, number: ReplicaNumber, text: &str) {
+        self.notices.add(kind, subject, Some(number), text);
+    }
+
+    /// Asks to be woken at `at`, unless that is over.
+    pub(super) fn wake(&mut self, at: Timestamp) {
+        if at > self.context.now {
+            self.wake_at = self.wake_at.into_iter().chain([at]).min();
+        }
+    }
+
+    /// Whether the replica's index on the host can't be deleted: ZooKeeper deletes no node with children, and these
+    /// are not zkops's own. Says so.
+    pub(super) fn index_blocked(&mut self, id: &ReplicaId, host: HostIndex) -> bool {
+        let Host { name, view, .. } = self.fleet.hosts[host];
+        let others = view.map(|view| &view.others);
+        let path = others.and_then(|others| below(others, &layout::assignment(name, id)).next());
+        self.note_in_the_way(id, path.map(str::to_owned))
+    }
+
+    /// Whether the replica's nodes can't be deleted, for the same reason.
+    pub(super) fn replica_blocked(&mut self, id: &ReplicaId) -> bool {
+        let path = below(&self.view.others, &layout::replica(id)).next().map(str::to_owned);
+        self.note_in_the_way(id, path)
+    }
+
+    fn note_in_the_way(&mut self, id: &ReplicaId, path: Option<String>) -> bool {
+        let Some(path) = path else { return false };
+        self.notice(
+            ConditionKind::Waiting,
+            "",
+            id.number,
+            &format!("{path} is in the way and not zkops's own: delete it"),
+        );
+        true
+    }
+}
+
+/// The case of a replica whose desired state is known.
+pub(super) fn known<'f, 'a>(found: &'f Found<'a>) -> Option<&'f Case<'a>> {
+    match found {
+        Found::Known(case) => Some(case),
+        Found::Fresh(..) | Found::Broken(..) => None,
+    }
+}

@@ -1,0 +1,206 @@
+//! A whole cluster in memory: a tree with `ZooKeeper`'s semantics, an agent per host, a leading controller.
+//!
+//! Complete enough to show what a plan leads to, and deterministic: whoever drives it decides who acts next, and
+//! when time passes. For tests only.
+#![allow(clippy::unwrap_used)]
+
+mod agent;
+mod tree;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub(crate) use self::{agent::Agent, tree::Tree};
+use super::{Cluster, Context, Memory, Plan, plan};
+use crate::{
+    model::{HostName, ReplicaDesired, ReplicaId, ServiceName, ServiceStatus, decode},
+    plan::txn::Transaction,
+    store::layout,
+};
+
+/// The cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Sim {
+    pub(crate) tree: Tree,
+    pub(crate) now: Timestamp,
+    pub(crate) memory: Memory,
+    pub(crate) agents: BTreeMap<HostName, Agent>,
+    pub(crate) max_fraction: f64,
+    /// The reason of every transaction that landed.
+    pub(crate) log: Vec<String>,
+}
+
+impl Sim {
+    /// Hosts with these names, up and registered, and no services.
+    pub(crate) fn new(hosts: &[&str]) -> Self {
+        let agents = hosts.iter().map(|name| (name.parse().unwrap(), Agent::new(name))).collect();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let memory = Memory::default();
+        let mut sim = Self { tree: Tree::new(), now, memory, agents, max_fraction: 0.55, log: Vec::new() };
+        sim.run_agents();
+        sim
+    }
+
+    /// Writes a service: description and desired state, in JSON as an operator would.
+    pub(crate) fn service(&mut self, name: &str, spec: &Value, desired: &Value) {
+        self.tree.put(&format!("/services/{name}"), spec.to_string());
+        self.tree.put(&format!("/services/{name}/desired"), desired.to_string());
+    }
+
+    /// Changes some keys of the JSON document at `path`; `null` removes one.
+    pub(crate) fn patch(&mut self, path: &str, keys: &Value) {
+        let mut document: Value = self.tree.get(path).map_or(json!({}), |data| serde_json::from_slice(data).unwrap());
+        for (key, value) in keys.as_object().unwrap() {
+            let object = document.as_object_mut().unwrap();
+            if value.is_null() {
+                object.remove(key)
+            } else {
+                object.insert(key.clone(), value.clone())
+            };
+        }
+        self.tree.put(path, document.to_string());
+    }
+
+    pub(crate) fn patch_desired(&mut self, service: &str, keys: &Value) {
+        self.patch(&format!("/services/{service}/desired"), keys);
+    }
+
+    pub(crate) fn cluster(&self) -> Cluster {
+        self.tree.cluster()
+    }
+
+    pub(crate) fn context(&mut self) -> Context {
+        self.memory.observe(&self.tree.cluster(), self.now);
+        self.memory.context(self.now, self.max_fraction)
+    }
+
+    /// What the leader would do now.
+    pub(crate) fn plan(&mut self) -> Plan {
+        let context = self.context();
+        plan(&self.cluster(), &context)
+    }
+
+    /// Plans once and commits all of it; true when there was something.
+    pub(crate) fn round(&mut self) -> bool {
+        let plan = self.plan();
+        for transaction in &plan.transactions {
+            self.commit(transaction);
+        }
+        !plan.transactions.is_empty()
+    }
+
+    fn commit(&mut self, transaction: &Transaction) {
+        match self.tree.commit(&transaction.ops) {
+            Ok(()) => self.log.push(transaction.reason.clone()),
+            Err(error) => panic!("{}: {error}\n{:#?}", transaction.reason, transaction.ops),
+        }
+    }
+
+    /// Rounds of the controller alone, until its plan is empty.
+    pub(crate) fn run_controller(&mut self) {
+        for _ in 0..200 {
+            if !self.round() {
+                return;
+            }
+        }
+        panic!("the controller does not come to rest: {:#?}", &self.log[self.log.len() - 10..]);
+    }
+
+    /// Lets every agent act until none has anything to do.
+    pub(crate) fn run_agents(&mut self) {
+        for _ in 0..10_000 {
+            let acted: Vec<bool> = self.agents.values_mut().map(|agent| agent.step(&mut self.tree, self.now)).collect();
+            if !acted.contains(&true) {
+                return;
+            }
+        }
+        panic!("the agents do not come to rest");
+    }
+
+    /// Controller and agents in turn, until both are at rest. No time passes.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..500 {
+            self.run_agents();
+            if !self.round() {
+                return;
+            }
+        }
+        panic!("the cluster does not come to rest: {:#?}", &self.log[self.log.len() - 10..]);
+    }
+
+    /// Time passes; nobody acts.
+    pub(crate) fn sleep(&mut self, seconds: u64) {
+        self.now = self.now.checked_add(Duration::from_secs(seconds)).unwrap();
+    }
+
+    /// Time passes in steps of a second, everyone acting.
+    pub(crate) fn live(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.settle();
+            self.sleep(1);
+        }
+        self.settle();
+    }
+
+    pub(crate) fn agent(&mut self, host: &str) -> &mut Agent {
+        self.agents.get_mut(&host.parse().unwrap()).unwrap()
+    }
+
+    /// The host loses its power, and its session has run out.
+    pub(crate) fn crash(&mut self, host: &str) {
+        let agent = self.agents.get_mut(&host.parse().unwrap()).unwrap();
+        agent.crash();
+        agent.expire(&mut self.tree);
+    }
+
+    /// The host is cut off until its session has run out; its processes go on.
+    pub(crate) fn cut(&mut self, host: &str) {
+        let agent = self.agents.get_mut(&host.parse().unwrap()).unwrap();
+        agent.disconnect();
+        agent.expire(&mut self.tree);
+    }
+
+    /// The host is shut down in order.
+    pub(crate) fn shut_down(&mut self, host: &str) {
+        self.agents.get_mut(&host.parse().unwrap()).unwrap().shut_down(&mut self.tree, self.now);
+    }
+
+    /// A lost host is back.
+    pub(crate) fn boot(&mut self, host: &str) {
+        self.agent(host).connect();
+    }
+
+    pub(crate) fn status(&self, service: &str) -> ServiceStatus {
+        decode(self.tree.get(&format!("/services/{service}/status")).unwrap()).unwrap()
+    }
+
+    pub(crate) fn replica(&self, id: &str) -> Option<ReplicaDesired> {
+        let id: ReplicaId = id.parse().unwrap();
+        self.tree.get(&layout::replica_desired(&id)).map(|data| decode(data).unwrap())
+    }
+
+    /// The replicas' numbers and hosts, those on their way out marked: `1=web1 2=web2 3=web3(removing) 4=-`.
+    pub(crate) fn places(&self, service: &str) -> String {
+        let name: ServiceName = service.parse().unwrap();
+        let cluster = self.cluster();
+        let Some(view) = cluster.services.get(&name) else { return "gone".to_owned() };
+        let places = view.replicas.iter().map(|(number, replica)| {
+            let desired = replica.desired.as_ref().and_then(super::Doc::good);
+            let node = desired.and_then(|desired| desired.node.clone()).map_or("-".to_owned(), |node| node.to_string());
+            let removing = if desired.is_some_and(|desired| desired.removing) { "(removing)" } else { "" };
+            format!("{}={node}{removing}", number.0)
+        });
+        places.collect::<Vec<_>>().join(" ")
+    }
+
+    /// What really runs: `web1:webapp@0000000001.service …`
+    pub(crate) fn processes(&self) -> String {
+        let units = self.agents.values().flat_map(|agent| {
+            let host = agent.name.clone();
+            agent.units().into_iter().map(move |unit| format!("{host}:{unit}"))
+        });
+        units.collect::<Vec<_>>().join(" ")
+    }
+}

@@ -1,0 +1,235 @@
+//! Hosts that are lost, and hosts where a replica fails.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn a_lost_hosts_replicas_move_after_lost_after() {
+    let mut sim = webapp(3);
+    sim.crash("web2");
+    let plan = sim.plan();
+    assert_eq!(plan.wake_at, Some(sim.now.checked_add(std::time::Duration::from_secs(10)).unwrap()));
+    sim.live(9);
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3");
+    assert_condition(&sim, "webapp", &["HostLost: web2: is gone since", "(webapp.0000000002)"]);
+    sim.live(2);
+    assert_eq!(sim.places("webapp"), "1=web1 2=web1 3=web3");
+    assert_eq!(sim.status("webapp").summary.to_string(), "healthy");
+    assert!(sim.replica("webapp.0000000002").unwrap().reason.starts_with("web2 is lost since 2026-01-01T00:00:00Z"));
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn failover_is_one_transaction_and_comes_first() {
+    let mut sim = webapp(3);
+    sim.service("another", &json!({ "unit": "another.service" }), &json!({}));
+    sim.crash("web2");
+    sim.plan();
+    sim.sleep(10);
+    let plan = sim.plan();
+    let reasons: Vec<_> = plan.transactions.iter().map(|transaction| transaction.reason.as_str()).collect();
+    assert!(reasons[0].starts_with("webapp: 0000000002 moved from web2 to web1: web2 is lost since"), "{reasons:?}");
+    assert!(reasons[1].starts_with("another: "), "{reasons:?}");
+}
+
+#[test]
+fn a_host_that_returns_in_time_keeps_its_replicas() {
+    let mut sim = webapp(3);
+    sim.crash("web2");
+    sim.live(8);
+    sim.boot("web2");
+    sim.live(20);
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3");
+    assert_eq!(conditions(&sim.status("webapp")), "");
+}
+
+#[test]
+fn a_host_that_returns_late_stops_what_moved() {
+    let mut sim = webapp(3);
+    sim.cut("web2");
+    sim.live(12);
+    sim.boot("web2");
+    sim.settle();
+    assert_eq!(
+        sim.processes(),
+        "web1:webapp@0000000001.service web1:webapp@0000000002.service web3:webapp@0000000003.service"
+    );
+}
+
+#[test]
+fn after_an_orderly_shutdown_nothing_is_waited_for() {
+    let mut sim = webapp(3);
+    sim.shut_down("web2");
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 2=web1 3=web3");
+    assert!(sim.replica("webapp.0000000002").unwrap().reason.starts_with("web2 was shut down"));
+}
+
+#[test]
+fn unless_the_service_waits_for_a_reboot() {
+    let mut sim = webapp_with(3, json!({ "wait_for_reboot": true, "lost_after": "30s" }));
+    sim.shut_down("web2");
+    sim.live(20);
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3");
+    sim.boot("web2");
+    sim.live(20);
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3");
+    sim.shut_down("web2");
+    sim.live(32);
+    assert_eq!(sim.places("webapp"), "1=web1 2=web1 3=web3");
+}
+
+#[test]
+fn stopped_replicas_need_not_move() {
+    let mut sim = webapp(3);
+    sim.patch_desired("webapp", &json!({ "mode": "disabled" }));
+    sim.settle();
+    sim.crash("web2");
+    sim.live(30);
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3");
+    assert_eq!(sim.status("webapp").summary.to_string(), "disabled");
+    // Enabled again, it can't start there.
+    sim.patch_desired("webapp", &json!({ "mode": "enabled" }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 2=web1 3=web3");
+}
+
+#[test]
+fn without_another_host_it_waits_where_it_is() {
+    let mut sim = webapp_with(3, json!({ "placement": { "max_per_host": 1 } }));
+    sim.crash("web2");
+    sim.live(20);
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3");
+    assert_condition(&sim, "webapp", &["HostLost: web2", "no other host fits", "2 full"]);
+    assert_eq!(sim.status("webapp").summary.to_string(), "degraded");
+    assert_rest(&mut sim);
+    sim.boot("web2");
+    sim.settle();
+    assert_eq!(sim.status("webapp").summary.to_string(), "healthy");
+}
+
+#[test]
+fn when_most_hosts_are_lost_failover_holds_and_nothing_else_does() {
+    let mut sim = webapp(3);
+    sim.crash("web2");
+    sim.crash("web3");
+    sim.live(60);
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3");
+    assert_condition(&sim, "webapp", &["FailoverHeld", "2 of 3 hosts are lost", "55 %"]);
+    sim.patch_desired("webapp", &json!({ "replicas": 4 }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3 6=web1");
+    sim.boot("web3");
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 2=web3 3=web3 6=web1");
+}
+
+#[test]
+fn a_deleted_host_counts_as_lost() {
+    let mut sim = webapp(3);
+    sim.crash("web2");
+    sim.tree.delete_all("/hosts/web2");
+    sim.live(12);
+    assert_eq!(sim.places("webapp"), "1=web1 2=web1 3=web3");
+}
+
+#[test]
+fn a_replica_that_fails_moves_to_a_host_where_it_did_not() {
+    let mut sim = webapp(1);
+    sim.agent("web1").failing.insert("webapp".parse().unwrap());
+    sim.agent("web1").crash();
+    sim.boot("web1");
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web2");
+    let desired = sim.replica("webapp.0000000001").unwrap();
+    assert!(desired.reason.starts_with("failed on web1: exit code 1"), "{}", desired.reason);
+    assert_eq!(desired.failed_on.len(), 1);
+    assert_eq!(sim.status("webapp").summary.to_string(), "healthy");
+}
+
+#[test]
+fn failing_everywhere_it_stays_and_is_tried_elsewhere_after_a_while() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    for host in ["web1", "web2", "web3"] {
+        sim.agent(host).failing.insert("webapp".parse().unwrap());
+    }
+    sim.service("webapp", &spec(json!({})), &json!({}));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web3");
+    assert_condition(&sim, "webapp", &["Failed: web3: exit code 1; no other host fits", "2 where it failed lately"]);
+    assert_eq!(sim.status("webapp").summary.to_string(), "degraded");
+    sim.sleep(599);
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web3");
+    sim.sleep(1);
+    sim.settle();
+    assert_ne!(sim.places("webapp"), "1=web3");
+}
+
+#[test]
+fn a_new_version_is_tried_where_the_old_one_failed() {
+    let mut sim = Sim::new(&["web1", "web2"]);
+    for host in ["web1", "web2"] {
+        sim.agent(host).failing.insert("webapp".parse().unwrap());
+    }
+    sim.service("webapp", &spec(json!({})), &json!({ "version": "v1" }));
+    sim.settle();
+    for host in ["web1", "web2"] {
+        sim.agent(host).failing.clear();
+    }
+    sim.patch_desired("webapp", &json!({ "version": "v2" }));
+    sim.settle();
+    let desired = sim.replica("webapp.0000000001").unwrap();
+    assert_eq!((desired.version.as_deref(), desired.failed_on.len()), (Some("v2"), 0));
+    assert_eq!(sim.status("webapp").summary.to_string(), "healthy");
+}
+
+#[test]
+fn a_refused_replica_moves_or_says_so() {
+    let mut sim = Sim::new(&["web1", "web2"]);
+    sim.agent("web1").refused.insert("webapp".parse().unwrap());
+    sim.service("webapp", &spec(json!({})), &json!({}));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web2");
+    sim.agent("web2").refused.insert("webapp".parse().unwrap());
+    sim.agent("web2").crash();
+    sim.boot("web2");
+    sim.settle();
+    assert_condition(&sim, "webapp", &["Refused: web2", "no other host fits"]);
+}
+
+#[test]
+fn a_removed_replica_on_a_lost_host_is_given_up_after_lost_after() {
+    let mut sim = webapp(3);
+    sim.crash("web3");
+    sim.patch_desired("webapp", &json!({ "replicas": 2 }));
+    sim.live(5);
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3(removing)");
+    sim.live(6);
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2");
+}
+
+#[test]
+fn a_host_described_before_it_ever_joined_is_not_lost() {
+    let mut sim = webapp(3);
+    for host in ["web7", "web8", "web9"] {
+        sim.tree.put(&format!("/hosts/{host}"), r#"{"labels":{"zone":"b"}}"#);
+    }
+    sim.crash("web2");
+    sim.live(12);
+    assert_eq!(sim.places("webapp"), "1=web1 2=web1 3=web3");
+}
+
+#[test]
+fn a_lost_host_gets_no_unit_that_is_anothers_there() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    sim.service("alpha", &json!({ "unit": "alpha.service" }), &json!({ "replicas": 3 }));
+    sim.service("beta", &json!({ "unit": "beta.service" }), &json!({}));
+    sim.settle();
+    sim.crash("web1");
+    sim.patch("/services/beta", &json!({ "unit": "alpha.service" }));
+    sim.settle();
+    let index: Value = serde_json::from_slice(sim.tree.get("/hosts/web1/assigned/beta.0000000001").unwrap()).unwrap();
+    assert_eq!(index["unit"], "beta.service");
+}

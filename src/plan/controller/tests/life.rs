@@ -1,0 +1,221 @@
+//! A service's life: created, scaled, disabled, drained, deleted.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn the_first_replica_of_a_new_service_is_number_one() {
+    assert_eq!(webapp(2).places("webapp"), "1=web1 2=web2");
+}
+
+#[test]
+fn a_description_alone_is_left_untouched_so_that_numbers_start_at_one() {
+    let mut sim = Sim::new(&["web1"]);
+    sim.tree.put("/services/webapp", spec(json!({})).to_string());
+    let plan = sim.plan();
+    assert_eq!((plan.transactions.len(), plan.notes), (0, vec!["webapp has no desired state yet".to_owned()]));
+    sim.tree.put("/services/webapp/desired", "{}");
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1");
+}
+
+#[test]
+fn replicas_run_and_the_service_is_healthy() {
+    let mut sim = webapp(2);
+    assert_eq!(sim.processes(), "web1:webapp@0000000001.service web2:webapp@0000000002.service");
+    let status = sim.status("webapp");
+    assert_eq!((status.desired, status.replicas, status.ready, status.updated), (2, 2, 2, 2));
+    assert_eq!((status.summary.to_string().as_str(), status.conditions.len()), ("healthy", 0));
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn every_action_is_an_event_with_its_reason() {
+    let events: Vec<_> = webapp(1).status("webapp").events.into_iter().map(|event| event.message).collect();
+    assert_eq!(
+        events,
+        [
+            "1 replicas created: 1 wanted, 0 there",
+            "instances created",
+            "placed on web1: best of 3 that fit, with 0 of this service and 0 in all",
+        ]
+    );
+}
+
+#[test]
+fn scaling_up_keeps_the_old_and_numbers_go_on() {
+    let mut sim = webapp(1);
+    sim.patch_desired("webapp", &json!({ "replicas": 3 }));
+    sim.settle();
+    // 2 and 3 were the numbers of `status` and `instances`: ZooKeeper counts every child.
+    assert_eq!(sim.places("webapp"), "1=web1 4=web2 5=web3");
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn scaling_down_drains_the_highest_number_then_deletes_it() {
+    let mut sim = webapp(3);
+    sim.patch_desired("webapp", &json!({ "replicas": 2 }));
+    sim.run_controller();
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3(removing)");
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2");
+    assert_eq!(sim.processes(), "web1:webapp@0000000001.service web2:webapp@0000000002.service");
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn numbers_never_return() {
+    let mut sim = webapp(2);
+    sim.patch_desired("webapp", &json!({ "replicas": 1 }));
+    sim.settle();
+    sim.patch_desired("webapp", &json!({ "replicas": 2 }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 5=web2");
+}
+
+#[test]
+fn scaling_up_while_one_leaves_finishes_it_and_makes_a_new_one() {
+    let mut sim = webapp(2);
+    sim.patch_desired("webapp", &json!({ "replicas": 1 }));
+    sim.run_controller();
+    sim.patch_desired("webapp", &json!({ "replicas": 2 }));
+    sim.run_controller();
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2(removing) 5=web3");
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 5=web3");
+}
+
+#[test]
+fn scaling_down_prefers_what_is_of_least_use() {
+    // Failed before draining, draining before cordoned, cordoned before the highest number.
+    let mut sim = webapp_with(3, json!({ "placement": { "max_per_host": 1 } }));
+    sim.tree.put("/hosts/web2", r#"{"cordon":true}"#);
+    sim.tree.put("/hosts/web1", r#"{"drain":true}"#);
+    sim.patch_desired("webapp", &json!({ "replicas": 2 }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "2=web2 3=web3");
+    sim.patch_desired("webapp", &json!({ "replicas": 1 }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "3=web3");
+}
+
+#[test]
+fn scaling_down_takes_from_the_most_crowded_host() {
+    let mut sim = Sim::new(&["web1", "web2"]);
+    sim.tree.put("/hosts/web2", r#"{"cordon":true}"#);
+    sim.service("webapp", &spec(json!({})), &json!({ "replicas": 2 }));
+    sim.settle();
+    sim.tree.put("/hosts/web2", "");
+    sim.tree.put("/hosts/web1", r#"{"cordon":true}"#);
+    sim.patch_desired("webapp", &json!({ "replicas": 3 }));
+    sim.settle();
+    sim.tree.put("/hosts/web1", "");
+    assert_eq!(sim.places("webapp"), "1=web1 2=web1 5=web2");
+    sim.patch_desired("webapp", &json!({ "replicas": 2 }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 5=web2");
+}
+
+#[test]
+fn disabled_replicas_stop_and_keep_numbers_and_hosts() {
+    let mut sim = webapp(2);
+    sim.patch_desired("webapp", &json!({ "mode": "disabled" }));
+    sim.settle();
+    assert_eq!((sim.places("webapp").as_str(), sim.processes().as_str()), ("1=web1 2=web2", ""));
+    assert_eq!(sim.status("webapp").summary.to_string(), "disabled");
+    assert_rest(&mut sim);
+    sim.patch_desired("webapp", &json!({ "mode": "enabled" }));
+    sim.settle();
+    assert_eq!(sim.processes(), "web1:webapp@0000000001.service web2:webapp@0000000002.service");
+}
+
+#[test]
+fn a_service_is_drained_only_when_every_process_is_gone() {
+    let mut sim = webapp(2);
+    sim.patch_desired("webapp", &json!({ "mode": "drain" }));
+    sim.run_controller();
+    assert_eq!(sim.status("webapp").summary.to_string(), "draining");
+    sim.settle();
+    assert_eq!((sim.status("webapp").summary.to_string().as_str(), sim.processes().as_str()), ("drained", ""));
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn a_service_is_not_drained_while_a_lost_host_may_run_it() {
+    let mut sim = webapp(2);
+    sim.cut("web1");
+    sim.patch_desired("webapp", &json!({ "mode": "drain" }));
+    sim.live(60);
+    assert_eq!(sim.status("webapp").summary.to_string(), "draining");
+    assert_condition(&sim, "webapp", &["HostLost: web1", "can't be known"]);
+    sim.boot("web1");
+    sim.settle();
+    assert_eq!(sim.status("webapp").summary.to_string(), "drained");
+}
+
+#[test]
+fn a_service_scaled_to_nothing_is_healthy() {
+    let mut sim = webapp(2);
+    sim.patch_desired("webapp", &json!({ "replicas": 0 }));
+    sim.settle();
+    assert_eq!((sim.places("webapp").as_str(), sim.status("webapp").summary.to_string().as_str()), ("", "healthy"));
+}
+
+#[test]
+fn deleting_drains_then_removes_every_node() {
+    let mut sim = webapp(2);
+    sim.tree.put("/services/webapp/config", "{}");
+    sim.tree.put("/services/webapp/config/1", "{}");
+    sim.patch("/services/webapp", &json!({ "deleting": true }));
+    sim.settle();
+    assert_eq!((sim.places("webapp").as_str(), sim.processes().as_str()), ("gone", ""));
+    assert!(!sim.tree.paths().any(|path| path.contains("webapp")));
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn deleting_stops_at_nodes_that_are_not_its_own() {
+    let mut sim = webapp(1);
+    sim.tree.put("/services/webapp/notes", "mine");
+    sim.patch("/services/webapp", &json!({ "deleting": true }));
+    sim.settle();
+    assert_condition(&sim, "webapp", &["Waiting", "/services/webapp/notes", "delete them"]);
+    assert_eq!(sim.status("webapp").summary.to_string(), "deleting");
+    assert_rest(&mut sim);
+    sim.tree.delete_all("/services/webapp/notes");
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "gone");
+}
+
+#[test]
+fn a_long_history_is_deleted_in_several_transactions() {
+    let mut sim = webapp(1);
+    sim.tree.put("/services/webapp/rollouts", "{}");
+    for number in 0..400 {
+        sim.tree.put(&format!("/services/webapp/rollouts/{number:010}"), "{}");
+    }
+    sim.patch("/services/webapp", &json!({ "deleting": true }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "gone");
+}
+
+#[test]
+fn many_replicas_come_in_several_transactions() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    let file = format!("[Service]\n{}", "# long\n".repeat(6000));
+    sim.service("webapp", &spec(json!({ "unit_file": file })), &json!({ "replicas": 60 }));
+    let mut rounds = 0;
+    loop {
+        let plan = sim.plan();
+        let Some(transaction) = plan.transactions.first() else { break };
+        let bytes: usize = transaction.ops.iter().map(crate::plan::controller::draft::size).sum();
+        assert!(transaction.ops.len() <= 300 && bytes <= 400 * 1024, "{} ops, {bytes} bytes", transaction.ops.len());
+        sim.round();
+        rounds += 1;
+    }
+    assert!(rounds > 10, "{rounds} rounds");
+    sim.settle();
+    assert_eq!(sim.status("webapp").ready, 60);
+}

@@ -1,0 +1,254 @@
+//! Nonsense in the tree, and nodes deleted by hand: the last good state stays in force, and is put back.
+
+use serde_json::json;
+
+use super::*;
+
+/// Nothing of the replicas changes while `path` says `data`, and the service says what is wrong.
+#[track_caller]
+fn assert_ignored(path: &str, data: &str, words: &[&str]) {
+    let mut sim = webapp(2);
+    sim.tree.put(path, data);
+    sim.settle();
+    assert_eq!(sim.processes(), "web1:webapp@0000000001.service web2:webapp@0000000002.service");
+    assert_condition(&sim, "webapp", words);
+    assert_condition(&sim, "webapp", &["InvalidDocument", path]);
+    let version = sim.tree.version("/services/webapp/desired");
+    assert_eq!(sim.status("webapp").observed_desired, version);
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn a_bad_document_changes_nothing_and_is_named() {
+    assert_ignored("/services/webapp/desired", "{", &["EOF", "the last good one stays in force"]);
+    assert_ignored("/services/webapp/desired", r#"{"replicas":-1}"#, &["replicas: invalid value"]);
+    assert_ignored("/services/webapp/desired", r#"{"replicas":"2"}"#, &["replicas: invalid type"]);
+    assert_ignored("/services/webapp/desired", r#"{"mode":"on"}"#, &["mode: unknown variant"]);
+    assert_ignored("/services/webapp/desired", r#"{"replicas":99999}"#, &["replicas: 99999 is more than 10000"]);
+    assert_ignored("/services/webapp", r#"{"unit":"../x.service"}"#, &["unit: ", "is not a service unit's name"]);
+    assert_ignored("/services/webapp", r#"{"unit":"a.service","port":0}"#, &["port: must be 1 to 65535"]);
+    assert_ignored("/services/webapp", "", &["EOF"]);
+    assert_ignored("/services/webapp/desired", &"x".repeat(2 << 20), &["the document has 2097152 bytes"]);
+    assert_ignored("/hosts/web1", r#"{"cordon":7}"#, &["cordon: invalid type", "(webapp.0000000001)"]);
+    assert_ignored("/hosts/web1/alive", "?", &["expected value"]);
+}
+
+#[test]
+fn a_service_that_never_was_good_says_so_and_starts_when_mended() {
+    let mut sim = Sim::new(&["web1"]);
+    sim.service("webapp", &json!({ "unit": 7 }), &json!({}));
+    sim.settle();
+    assert_condition(&sim, "webapp", &["/services/webapp: unit: ", "there is no earlier good one"]);
+    assert_eq!(sim.status("webapp").summary.to_string(), "degraded");
+    assert_rest(&mut sim);
+    sim.tree.put("/services/webapp", spec(json!({})).to_string());
+    sim.settle();
+    assert_eq!(sim.processes(), "web1:webapp@0000000002.service");
+}
+
+#[test]
+fn a_condition_keeps_its_date_while_it_holds_and_goes_when_it_is_mended() {
+    let mut sim = webapp(1);
+    sim.tree.put("/services/webapp/desired", "{");
+    sim.settle();
+    let since = sim.status("webapp").conditions[0].since;
+    sim.sleep(60);
+    sim.tree.put("/services/webapp/desired", "[");
+    sim.settle();
+    assert_eq!(sim.status("webapp").conditions[0].since, since);
+    sim.tree.put("/services/webapp/desired", "{}");
+    sim.settle();
+    assert_eq!(conditions(&sim.status("webapp")), "");
+}
+
+#[test]
+fn a_missing_desired_disturbs_nothing() {
+    let mut sim = webapp(2);
+    sim.tree.delete_all("/services/webapp/desired");
+    sim.settle();
+    assert_eq!(sim.processes().matches("webapp").count(), 2);
+    assert_condition(&sim, "webapp", &["/services/webapp/desired: is missing; the last good one stays in force"]);
+    assert_eq!(sim.status("webapp").observed_desired, None);
+}
+
+#[test]
+fn an_unreadable_host_gets_and_loses_nothing() {
+    let mut sim = webapp(2);
+    sim.tree.put("/hosts/web2", "{");
+    sim.tree.put("/hosts/web3", "{");
+    sim.patch_desired("webapp", &json!({ "replicas": 4 }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 5=web1 6=web1");
+}
+
+#[test]
+fn what_the_controller_wrote_is_written_anew() {
+    for (path, data) in [
+        ("/services/webapp/status", "nonsense"),
+        ("/services/webapp/0000000001/desired", "nonsense"),
+        ("/hosts/web1/assigned/webapp.0000000001", "nonsense"),
+        ("/hosts/web1/assigned/webapp.0000000001", r#"{"mode":"disabled","unit":"webapp@0000000001.service"}"#),
+    ] {
+        let mut sim = webapp(2);
+        sim.tree.put(path, data);
+        sim.settle();
+        assert_eq!((path, sim.places("webapp").as_str()), (path, "1=web1 2=web2"));
+        assert_ne!((path, sim.tree.get(path).unwrap()), (path, data.as_bytes()));
+        assert_eq!((path, sim.status("webapp").summary.to_string().as_str()), (path, "healthy"));
+        assert_rest(&mut sim);
+    }
+}
+
+#[test]
+fn what_was_deleted_by_hand_is_put_back_where_it_was() {
+    for path in [
+        "/services/webapp/status",
+        "/services/webapp/instances",
+        "/services/webapp/instances/web1@0000000001",
+        "/services/webapp/0000000001/desired",
+        "/services/webapp/0000000001/status",
+        "/hosts/web1/assigned/webapp.0000000001",
+        "/hosts/web1/assigned",
+    ] {
+        let mut sim = webapp(2);
+        sim.tree.delete_all(path);
+        sim.live(20);
+        assert!(sim.tree.get(path).is_some(), "{path}");
+        assert_eq!((path, sim.places("webapp").as_str()), (path, "1=web1 2=web2"));
+        assert_eq!((path, sim.status("webapp").summary.to_string().as_str()), (path, "healthy"));
+        assert_rest(&mut sim);
+    }
+}
+
+#[test]
+fn an_agent_that_does_not_answer_is_nudged_ever_more_rarely() {
+    let mut sim = webapp(1);
+    sim.tree.delete_all("/services/webapp/instances/web1@0000000001");
+    let mut nudged = Vec::new();
+    for second in 0..700 {
+        let before = sim.log.len();
+        sim.run_controller();
+        nudged.extend(sim.log[before..].iter().any(|reason| reason.contains("look again")).then_some(second));
+        sim.sleep(1);
+    }
+    assert_eq!(nudged, [2, 6, 14, 30, 62, 126, 254, 510]);
+}
+
+#[test]
+fn a_replica_deleted_by_hand_is_replaced() {
+    let mut sim = webapp(2);
+    sim.tree.delete_all("/services/webapp/0000000001");
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "2=web2 5=web1");
+    assert_eq!(sim.processes(), "web1:webapp@0000000005.service web2:webapp@0000000002.service");
+}
+
+#[test]
+fn a_service_deleted_by_hand_is_stopped_everywhere() {
+    let mut sim = webapp(2);
+    sim.tree.delete_all("/services/webapp");
+    sim.settle();
+    assert_eq!(sim.processes(), "");
+    assert!(!sim.tree.paths().any(|path| path.contains("webapp")));
+}
+
+#[test]
+fn an_index_that_belongs_to_nothing_is_deleted() {
+    let mut sim = webapp(1);
+    let index = sim.tree.get("/hosts/web1/assigned/webapp.0000000001").unwrap().to_vec();
+    sim.tree.put("/hosts/web2/assigned/webapp.0000000001", &index);
+    sim.tree.put("/hosts/web3/assigned/webapp.0000000077", &index);
+    sim.tree.put("/hosts/web3/assigned/other.0000000001", "nonsense");
+    sim.run_controller();
+    let indexes = sim.tree.paths().filter(|path| path.contains("/assigned/"));
+    assert_eq!(indexes.collect::<Vec<_>>(), ["/hosts/web1/assigned/webapp.0000000001"]);
+}
+
+#[test]
+fn a_replica_moved_by_hand_is_where_its_desired_says() {
+    let mut sim = webapp(1);
+    sim.patch("/services/webapp/0000000001/desired", &json!({ "node": "web3" }));
+    sim.settle();
+    assert_eq!((sim.places("webapp").as_str(), sim.processes().as_str()), ("1=web3", "web3:webapp@0000000001.service"));
+}
+
+#[test]
+fn foreign_nodes_hold_up_only_what_they_block() {
+    let mut sim = webapp(2);
+    sim.tree.put("/services/webapp/0000000002/mine", "");
+    sim.patch_desired("webapp", &json!({ "replicas": 1 }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2(removing)");
+    assert_eq!(sim.processes(), "web1:webapp@0000000001.service");
+    assert_condition(&sim, "webapp", &["Waiting: webapp.0000000002: /services/webapp/0000000002/mine is in the way"]);
+    assert_rest(&mut sim);
+    sim.tree.delete_all("/services/webapp/0000000002/mine");
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1");
+}
+
+#[test]
+fn malformed_names_are_noted_and_nothing_more() {
+    let mut sim = webapp(1);
+    sim.tree.put("/services/UPPER", "");
+    sim.tree.put("/hosts/a_b", "");
+    let plan = sim.plan();
+    assert_eq!(plan.transactions, []);
+    assert!(plan.notes[0].starts_with("/hosts/a_b: \"a_b\" is not a host name"), "{:?}", plan.notes);
+    assert!(plan.notes[1].starts_with("/services/UPPER: \"UPPER\" is not a service name"), "{:?}", plan.notes);
+}
+
+#[test]
+fn an_unreadable_replica_keeps_its_place_from_others() {
+    let mut sim = Sim::new(&["web1"]);
+    sim.service("webapp", &json!({ "unit": "webapp.service" }), &json!({ "replicas": 2 }));
+    sim.settle();
+    sim.tree.put("/services/webapp/0000000001/desired", "nonsense");
+    sim.round();
+    assert_eq!(sim.places("webapp"), "1=web1 2=-");
+}
+
+#[test]
+fn an_unreadable_index_keeps_its_unit_from_others() {
+    let mut sim = Sim::new(&["web1"]);
+    sim.service("alpha", &json!({ "unit": "same.service" }), &json!({}));
+    sim.settle();
+    for broken in ["put", "delete"] {
+        match broken {
+            "put" => sim.tree.put("/hosts/web1/assigned/alpha.0000000001", "nonsense"),
+            _ => sim.tree.delete_all("/hosts/web1/assigned/alpha.0000000001"),
+        }
+        sim.service("beta", &json!({ "unit": "same.service" }), &json!({}));
+        sim.run_controller();
+        assert_eq!(sim.places("beta"), "1=-", "{broken}");
+        sim.tree.delete_all("/services/beta");
+        sim.settle();
+    }
+}
+
+#[test]
+fn an_index_is_not_put_back_over_another_services_unit() {
+    let mut sim = Sim::new(&["web1"]);
+    sim.service("alpha", &json!({ "unit": "alpha.service" }), &json!({}));
+    sim.service("beta", &json!({ "unit": "beta.service" }), &json!({}));
+    sim.settle();
+    sim.patch("/services/beta", &json!({ "unit": "alpha.service" }));
+    sim.tree.delete_all("/hosts/web1/assigned/beta.0000000001");
+    sim.settle();
+    assert_eq!(sim.processes(), "web1:alpha.service web1:beta.service");
+    assert_condition(&sim, "beta", &["Waiting: beta.0000000001: its index is gone"]);
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn an_index_that_is_put_back_takes_its_unit_at_once() {
+    let mut sim = Sim::new(&["web1"]);
+    sim.service("alpha", &json!({ "unit": "alpha.service" }), &json!({}));
+    sim.settle();
+    sim.tree.delete_all("/hosts/web1/assigned/alpha.0000000001");
+    sim.patch("/services/alpha", &json!({ "unit": "beta.service" }));
+    sim.service("beta", &json!({ "unit": "beta.service" }), &json!({}));
+    sim.tree.put("/services/beta/0000000001", "{}");
+    sim.round();
+    assert_eq!(sim.places("beta"), "1=-");
+}

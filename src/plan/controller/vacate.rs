@@ -1,0 +1,129 @@
+//! Leaving a host in order: it drains, or the replica may not stay there. The replica is drained where it is, then
+//! moved in one transaction once no process of it is left; within the budget, and only while another host fits.
+
+use std::fmt;
+
+use super::{
+    change::Content,
+    classify::{Case, Found},
+    cluster::Doc,
+    fleet::{Closed, HostIndex},
+    round::{Round, known},
+    status::Standing,
+};
+use crate::model::{ConditionKind, Mode, ServiceName};
+
+/// Why a replica has to leave its host.
+pub(super) enum Unfit {
+    /// The operator drains the host.
+    Drains,
+    /// A constraint, which the host no longer meets.
+    Constraint(String),
+    /// There are more on the host than `max_per_host` allows.
+    Crowded,
+    /// Another service's replica has its unit there.
+    UnitTaken(String),
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drains => f.write_str("the host drains"),
+            Self::Constraint(selector) => write!(f, "the host does not meet {selector}"),
+            Self::Crowded => f.write_str("more than max_per_host are on the host"),
+            Self::UnitTaken(service) => write!(f, "its unit there is {service}'s"),
+        }
+    }
+}
+
+impl<'a> Round<'_, 'a> {
+    /// Why the replica may not stay where it is. What can't be known is no reason: labels of a host whose documents
+    /// can't be read, or whose agent is away.
+    pub(super) fn unfit(&self, case: &Case<'a>, index: HostIndex) -> Option<Unfit> {
+        let host = &self.fleet.hosts[index];
+        if host.closed == Some(Closed::Draining) {
+            return Some(Unfit::Drains);
+        }
+        let labels_known = host.alive() && host.problems().is_empty();
+        let constraint = labels_known.then(|| host.fails(&self.force.spec.placement.constraints)).flatten();
+        if let Some(selector) = constraint {
+            return Some(Unfit::Constraint(selector.to_string()));
+        }
+        if self.crowd.is_too_many(case) {
+            return Some(Unfit::Crowded);
+        }
+        self.rival(case, index).map(|service| Unfit::UnitTaken(service.to_string()))
+    }
+
+    fn rival(&self, case: &Case<'a>, host: HostIndex) -> Option<&ServiceName> {
+        let unit_now = case.assignment.and_then(Doc::good).map(|assignment| &assignment.unit);
+        self.fleet.must_yield(host, self.force.spec, &case.id, unit_now)
+    }
+
+    /// Whether the replica, run as the service is described now, would share its unit with another on its host.
+    pub(super) fn clashes(&self, case: &Case<'a>, host: HostIndex) -> bool {
+        let plain = !self.force.spec.unit.is_template();
+        let leaves_another = plain && case.desired.removing && self.placer.seats.taken_on(host) > 1;
+        let own = leaves_another || self.crowd.is_too_many(case) || self.crowd.held_by_another(host, case);
+        own || self.rival(case, host).is_some()
+    }
+
+    /// One step of leaving the host.
+    pub(super) fn vacate(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit) -> Standing {
+        if case.down() {
+            return self.vacate_down(case, host, why);
+        }
+        if !self.force.enabled() {
+            return self.keep(case);
+        }
+        if case.desired.mode == Mode::Drain {
+            // Under way; its seat was reserved before.
+            return self.align(case, Mode::Drain, Content::Keep, "");
+        }
+        match self.reserve(case) {
+            Ok(()) if !case.ready() || self.spend(case, &format!("leaving ({why})")) => {
+                self.align(case, Mode::Drain, Content::Keep, &why.to_string());
+                Standing::Busy
+            }
+            Ok(()) => {
+                self.cancel(case);
+                self.keep(case)
+            }
+            Err(misfit) => {
+                self.note_no_other_host(case, host, why, &misfit.to_string());
+                self.keep(case)
+            }
+        }
+    }
+
+    /// Nothing of it runs: one transaction moves it. When no other host fits any more, it comes back where it was.
+    fn vacate_down(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit) -> Standing {
+        match self.pick(case, &case.desired.failed_on) {
+            Ok(choice) => self.move_to(case, &choice, &why.to_string(), case.desired.failed_on.clone(), false),
+            Err(misfit) => {
+                self.note_no_other_host(case, host, why, &misfit.to_string());
+                self.align(case, self.force.desired.mode, Content::Update, "no other host fits any more")
+            }
+        }
+    }
+
+    fn note_no_other_host(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit, misfit: &str) {
+        let name = self.fleet.hosts[host].name.as_str();
+        let text = format!("{why}, but no other host fits: {misfit}");
+        self.notice(ConditionKind::Waiting, name, case.number(), &text);
+    }
+
+    /// Seats for replicas that are on their way already, before anyone else asks.
+    pub(super) fn reserve_seats(&mut self, found: &[Found<'a>]) {
+        if !self.force.enabled() {
+            return;
+        }
+        for case in found.iter().filter_map(known).filter(|case| !case.desired.removing) {
+            let Some(host) = case.host.filter(|_| case.desired.mode == Mode::Drain) else { continue };
+            if self.unfit(case, host).is_some() {
+                // Without a seat, it comes back where it was once it is down.
+                let _ = self.reserve(case);
+            }
+        }
+    }
+}
