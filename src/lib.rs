@@ -17,6 +17,7 @@
 //! that talks to systemd.
 
 pub mod config;
+pub mod ledger;
 #[deny(clippy::disallowed_methods)]
 pub mod model;
 #[deny(clippy::disallowed_methods)]

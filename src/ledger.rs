@@ -1,0 +1,177 @@
+//! The agent's last accepted work on disk: what lets a host start its services after a reboot while ZooKeeper is
+//! out of reach, and what a new agent process must know of its predecessor's doings.
+//!
+//! One JSON file, replaced atomically (write beside, fsync, rename, fsync the folder: rename(2)), so a crash at
+//! any point leaves the old or the new one. A file that can't be read is put aside, never deleted.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Assignment, ReplicaId};
+
+/// What the agent remembers of its replicas.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Each replica that this host has accepted and not given up.
+    #[serde(default)]
+    pub replicas: BTreeMap<ReplicaId, Record>,
+}
+
+/// What the agent remembers of one replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The last accepted work.
+    pub assignment: Assignment,
+    /// What the generated files were last written for: see [`crate::systemd::files::restart_key`]. `None` = the ledger
+    /// was lost, and the replica found by its files: nothing but its unit is known until the tree has said more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared_key: Option<String>,
+    /// The invocation that was started before the generated files were last changed in a way that a running
+    /// process can't see: it must be restarted. Any other invocation has read the files as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
+    /// The configuration revision that the running process has read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_config: Option<u64>,
+}
+
+impl Record {
+    /// A replica that was just accepted. What runs of it already is taken as it is.
+    pub fn new(assignment: Assignment) -> Self {
+        let applied_config = assignment.config_version;
+        Self { assignment, prepared_key: None, stale: None, applied_config }
+    }
+
+    /// Whether only its unit is known, from a generated file that was found: the ledger had been lost.
+    pub fn is_found(&self) -> bool {
+        self.prepared_key.is_none()
+    }
+
+    /// The version that this invocation of its unit runs.
+    pub fn running_version(&self, invocation: &str) -> Option<&String> {
+        match &self.stale {
+            Some(stale) if stale.invocation == invocation => stale.version.as_ref(),
+            _ => self.assignment.version.as_ref(),
+        }
+    }
+}
+
+/// A unit's invocation that is out of date.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stale {
+    /// systemd's `InvocationID`.
+    pub invocation: String,
+    /// The version that it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// The ledger's file.
+#[derive(Clone, Debug)]
+pub struct LedgerFile {
+    path: PathBuf,
+}
+
+/// What [`LedgerFile::load`] found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The ledger; empty when there was none.
+    pub ledger: Ledger,
+    /// Why the file that was there could not be used, and where it was put aside.
+    pub problem: Option<String>,
+}
+
+impl LedgerFile {
+    /// The ledger in the folder `state_dir`.
+    pub fn in_dir(state_dir: &Path) -> Self {
+        Self { path: state_dir.join("ledger.json") }
+    }
+
+    /// Reads the ledger. One that can't be read is no reason not to run: then it starts empty.
+    pub fn load(&self) -> Loaded {
+        let read = match fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Loaded { ledger: Ledger::default(), problem: None };
+            }
+            other => other,
+        };
+        match read.and_then(|data| Ok(serde_json::from_slice(&data)?)) {
+            Ok(ledger) => Loaded { ledger, problem: None },
+            Err(error) => self.put_aside(&error),
+        }
+    }
+
+    fn put_aside(&self, error: &io::Error) -> Loaded {
+        let aside = self.path.with_extension("json.unreadable");
+        let path = self.path.display();
+        let problem = match fs::rename(&self.path, &aside) {
+            Ok(()) => format!("{path}: {error}; kept as {}", aside.display()),
+            Err(kept) => format!("{path}: {error}; and it can't be put aside: {kept}"),
+        };
+        Loaded { ledger: Ledger::default(), problem: Some(problem) }
+    }
+
+    /// Replaces the ledger on disk.
+    ///
+    /// # Errors
+    /// When the folder can't be made or written, such as on a full disk; the old file is then intact.
+    pub fn save(&self, ledger: &Ledger) -> io::Result<()> {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(dir)?;
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(&serde_json::to_vec_pretty(ledger)?)?;
+        file.as_file().sync_all()?;
+        file.persist(&self.path)?;
+        File::open(dir)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::model::{ReplicaDesired, ReplicaNumber, ServiceSpec};
+
+    fn ledger() -> Ledger {
+        let spec = ServiceSpec::new("webapp@.service".parse().unwrap());
+        let desired = ReplicaDesired::unplaced(&crate::model::Desired::default());
+        let record = Record::new(Assignment::new(&spec, &desired, ReplicaNumber(1)));
+        Ledger { replicas: BTreeMap::from([("webapp.0000000001".parse().unwrap(), record)]) }
+    }
+
+    #[test]
+    fn reads_back_what_it_wrote() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = LedgerFile::in_dir(&dir.path().join("not/yet/there"));
+        assert_eq!(file.load().ledger, Ledger::default());
+        file.save(&ledger()).unwrap();
+        assert_eq!(file.load().ledger, ledger());
+    }
+
+    #[test]
+    fn an_unreadable_file_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = LedgerFile::in_dir(dir.path());
+        fs::write(dir.path().join("ledger.json"), "{ half").unwrap();
+        let loaded = file.load();
+        assert_eq!(loaded.ledger, Ledger::default());
+        assert!(loaded.problem.unwrap().contains("ledger.json.unreadable"));
+        assert_eq!(fs::read_to_string(dir.path().join("ledger.json.unreadable")).unwrap(), "{ half");
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = LedgerFile::in_dir(dir.path());
+        file.save(&ledger()).unwrap();
+        let blocked = LedgerFile::in_dir(&dir.path().join("ledger.json"));
+        assert!(blocked.save(&Ledger::default()).is_err());
+        assert_eq!(file.load().ledger, ledger());
+    }
+}

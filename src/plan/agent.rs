@@ -1,0 +1,128 @@
+//! What an agent does next: assignments, units and ephemerals in; steps with reasons out.
+//!
+//! Each replica is decided by itself, from what is wanted of it, its unit, its generated files and what the agent
+//! remembers. A decision says at most one step; when the step is done, the replica is looked at again:
+//!
+//! ```text
+//!  enabled:    prepare (drop-in, daemon-reload) ─► start ─► running, in `instances`
+//!  changed:    prepare ─► out of `instances` ─► drain time ─► restart (or: reload) ─► running
+//!  disabled:   out of `instances` ─► stop ─► stopped
+//!  drain:      out of `instances` ─► drain time ─► stop ─► stopped
+//!  no longer assigned here, or its unit is another:  out of `instances` ─► stop ─► forget (files removed)
+//! ```
+//!
+//! A replica always leaves `instances` before its process is stopped or restarted.
+
+mod decide;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::{collections::BTreeMap, time::Instant};
+
+pub use decide::decide;
+pub use view::{Busy, Files, Memory, View, Wanted};
+
+use crate::{
+    ledger::Stale,
+    model::{ReplicaId, ReplicaState},
+    systemd::Verb,
+};
+
+/// What to do with one replica, and what to say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The next step; `None` = nothing to do, or something must happen first.
+    pub step: Option<Step>,
+    /// Why the step is due, or what is waited for.
+    pub reason: String,
+    /// What `status` says.
+    pub state: ReplicaState,
+    /// What stands in the way, or what went wrong, for `status`.
+    pub message: Option<String>,
+    /// Whether the replica belongs in `instances`.
+    pub listed: bool,
+    /// Whether all that is wanted of it is in force. While it is not, `status` speaks of what still runs: it must not
+    /// pass for what is wanted.
+    pub in_force: bool,
+    /// When to look again though nothing changed.
+    pub wake_at: Option<Instant>,
+}
+
+/// One step for a replica's unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Write the generated files and let systemd read them.
+    Prepare(Prepare),
+    /// One systemd job.
+    Job(Verb),
+    /// Clear the failed state (and with it the start limit), then start.
+    ResetAndStart,
+    /// Remove the generated files and forget the replica.
+    Forget,
+}
+
+/// Generated files to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepare {
+    /// The files' text.
+    pub files: Files,
+    /// What the files stand for: [`crate::systemd::files::restart_key`].
+    pub key: String,
+    /// To be on disk before the files change: the invocation that will not have read them.
+    pub stale: Option<Stale>,
+    /// The unit's invocation when this was decided. One that was started since may have read either files.
+    pub seen: String,
+}
+
+/// The replica that has a unit which another wants, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner<'a> {
+    /// Which.
+    pub id: &'a ReplicaId,
+    /// It is on its way out: the unit will be free.
+    pub leaving: bool,
+}
+
+/// Decides every replica.
+///
+/// Units are not shared: of two replicas that name the same unit, the one that the agent already runs (or else the
+/// first by name) gets it, the other is refused.
+pub fn plan(views: &[View<'_>], now: Instant) -> BTreeMap<ReplicaId, Decision> {
+    let mut owners: BTreeMap<&str, &View<'_>> = BTreeMap::new();
+    for view in views.iter().filter(|view| !matches!(view.wanted, Wanted::Refused(..))) {
+        let owner = owners.entry(view.unit_name().as_str()).or_insert(view);
+        if view.record.is_some() && owner.record.is_none() {
+            *owner = view;
+        }
+    }
+    let owner_of = |view: &View<'_>| {
+        let owner = owners.get(view.unit_name().as_str()).filter(|owner| owner.id != view.id)?;
+        Some(Owner { id: owner.id, leaving: owner.is_leaving() })
+    };
+    views.iter().map(|view| (view.id.clone(), decide(view, owner_of(view), now))).collect()
+}
+
+impl Decision {
+    /// Nothing to do.
+    fn steady(state: ReplicaState, listed: bool) -> Self {
+        Self { step: None, reason: String::new(), state, message: None, listed, in_force: false, wake_at: None }
+    }
+
+    /// A step is due.
+    fn step(state: ReplicaState, step: Step, reason: impl Into<String>) -> Self {
+        Self { step: Some(step), reason: reason.into(), ..Self::steady(state, false) }
+    }
+
+    fn message(self, message: impl Into<String>) -> Self {
+        Self { message: Some(message.into()), ..self }
+    }
+
+    fn listed(self, listed: bool) -> Self {
+        Self { listed, ..self }
+    }
+
+    fn wake_at(self, at: Instant) -> Self {
+        Self { wake_at: Some(at), ..self }
+    }
+}

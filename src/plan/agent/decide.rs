@@ -1,0 +1,251 @@
+//! The decision for one replica.
+
+use std::time::{Duration, Instant};
+
+use super::{Busy, Decision, Files, Owner, Prepare, Step, View, Wanted};
+use crate::{
+    ledger::Stale,
+    model::{Assignment, Mode, ReplicaState},
+    systemd::{ActiveState, LoadState, Verb},
+};
+
+/// Decides one replica. `owner` is another replica that has the same unit on this host.
+pub fn decide(view: &View<'_>, owner: Option<Owner<'_>>, now: Instant) -> Decision {
+    let decision = || settled(view, owner, now);
+    let retry_at = view.memory.retry_at.filter(|at| now < *at);
+    match view.busy {
+        Some(Busy::Job(verb)) if verb != Verb::Stop => overtake(decision()).unwrap_or_else(|| waiting(view)),
+        Some(_) => waiting(view),
+        None => retry_at.map_or_else(decision, |at| waiting(view).wake_at(at)),
+    }
+}
+
+/// A job under way is waited for, unless what is wanted now is that nothing runs.
+fn overtake(decision: Decision) -> Option<Decision> {
+    let stops = decision.step == Some(Step::Job(Verb::Stop));
+    let leaves = decision.step.is_none() && decision.state == ReplicaState::Draining;
+    (stops || leaves).then_some(decision)
+}
+
+/// A step is under way, or one failed and its back-off is not over: say how things stand.
+fn waiting(view: &View<'_>) -> Decision {
+    let listed = view.is_enabled() && view.in_instances && view.unit.active == ActiveState::Active;
+    Decision { message: view.memory.problem.clone(), ..Decision::steady(seen(view), listed) }
+}
+
+/// Nothing is under way.
+fn settled(view: &View<'_>, owner: Option<Owner<'_>>, now: Instant) -> Decision {
+    match (view.wanted, owner) {
+        (Wanted::Refused(_, why), _) => Decision::steady(ReplicaState::Refused, false).message(why),
+        (_, Some(owner)) => give_way(view, owner),
+        (Wanted::Leaving { why, drain_time, .. }, None) => leaving(view, why, drain_time, now),
+        (Wanted::Assigned { assignment, files, key }, None) => match assignment.mode {
+            Mode::Enabled => enabled(view, assignment, files, key, now),
+            Mode::Disabled => stopped(view, Duration::ZERO, "mode is disabled", now),
+            Mode::Drain => stopped(view, assignment.drain_time.get(), "mode is drain", now),
+        },
+    }
+}
+
+/// Another replica has the unit: an obstacle that passes, or one that does not.
+fn give_way(view: &View<'_>, owner: Owner<'_>) -> Decision {
+    let (unit, id) = (view.unit_name(), owner.id);
+    match (owner.leaving, view.is_enabled()) {
+        (true, true) => {
+            Decision::steady(ReplicaState::Pending, false).message(format!("waits until {id} has left {unit}"))
+        }
+        (true, false) => Decision::steady(ReplicaState::Stopped, false),
+        (false, _) => {
+            Decision::steady(ReplicaState::Refused, false).message(format!("{unit} already runs as {id} on this host"))
+        }
+    }
+}
+
+/// The unit's state in a replica's words.
+fn seen(view: &View<'_>) -> ReplicaState {
+    match view.unit.active {
+        ActiveState::Active | ActiveState::Reloading | ActiveState::Maintenance | ActiveState::Unknown => {
+            ReplicaState::Running
+        }
+        ActiveState::Activating => ReplicaState::Starting,
+        ActiveState::Failed if view.is_enabled() => ReplicaState::Failed,
+        ActiveState::Inactive if view.is_enabled() => ReplicaState::Pending,
+        ActiveState::Inactive | ActiveState::Failed if view.is_down() => ReplicaState::Stopped,
+        ActiveState::Inactive | ActiveState::Failed | ActiveState::Deactivating => ReplicaState::Stopping,
+    }
+}
+
+fn enabled(view: &View<'_>, assignment: &Assignment, files: &Files, key: &str, now: Instant) -> Decision {
+    if view.files != files || !view.loaded || view.record.is_none() {
+        return outdated(view, files, key);
+    }
+    match view.unit.active {
+        ActiveState::Deactivating => {
+            Decision::steady(ReplicaState::Stopping, false).message("waits for its unit to stop")
+        }
+        ActiveState::Inactive | ActiveState::Failed => down(view, now),
+        ActiveState::Activating if view.is_stale() => restart(view, assignment, now),
+        ActiveState::Activating => {
+            Decision { message: view.unit.exit.clone(), ..Decision::steady(ReplicaState::Starting, false) }
+        }
+        ActiveState::Active | ActiveState::Reloading | ActiveState::Maintenance | ActiveState::Unknown => {
+            running(view, assignment, now)
+        }
+    }
+}
+
+/// Generated files are out of date. What runs goes on while they are written; a start that is still under way with what
+/// is no longer wanted is given up first, for it may never end.
+fn outdated(view: &View<'_>, files: &Files, key: &str) -> Decision {
+    let other = view.record.is_some_and(|record| record.prepared_key.as_deref() != Some(key));
+    if other && view.is_starting() && view.unit.active == ActiveState::Activating && !view.in_instances {
+        let why = "its start is given up: what it is to run has changed";
+        return Decision::step(ReplicaState::Stopping, Step::Job(Verb::Stop), why);
+    }
+    prepare(view, files, key)
+}
+
+fn prepare(view: &View<'_>, files: &Files, key: &str) -> Decision {
+    let before = view.record.and_then(|record| record.prepared_key.as_deref());
+    let runs =
+        !matches!(view.unit.active, ActiveState::Inactive | ActiveState::Failed) && !view.unit.invocation.is_empty();
+    let ours_before = view.files.drop_in.is_some() || before.is_some();
+    let stale = if view.is_stale() || before == Some(key) {
+        view.record.and_then(|record| record.stale.clone())
+    } else if runs && ours_before {
+        Some(Stale { invocation: view.unit.invocation.clone(), version: view.running_version() })
+    } else {
+        None
+    };
+    let prepare = Prepare { files: files.clone(), key: key.to_owned(), stale, seen: view.unit.invocation.clone() };
+    let listed = view.in_instances && view.unit.active == ActiveState::Active;
+    Decision::step(seen(view), Step::Prepare(prepare), "its generated files are out of date").listed(listed)
+}
+
+/// Why the unit can't be started at all, whatever is tried.
+fn unusable(view: &View<'_>) -> Option<String> {
+    let unit = view.unit_name();
+    match view.unit.load {
+        LoadState::NotFound => {
+            Some(format!("{unit} is not installed on this host, and the service brings no unit_file"))
+        }
+        LoadState::Masked => Some(format!("{unit} is masked on this host (systemctl unmask {unit})")),
+        LoadState::Error | LoadState::BadSetting => {
+            Some(format!("systemd can't load {unit}: see systemctl status {unit}"))
+        }
+        LoadState::Loaded | LoadState::Other => None,
+    }
+}
+
+/// The unit is down, and must not be.
+fn down(view: &View<'_>, now: Instant) -> Decision {
+    match (unusable(view), view.unit.active) {
+        (Some(problem), _) => Decision::steady(ReplicaState::Failed, false).message(problem),
+        (None, ActiveState::Failed) => failed(view, now),
+        (None, _) => start(view, Step::Job(Verb::Start), "is enabled and its unit is inactive", now),
+    }
+}
+
+/// The unit is down: start it, at once or when its back-off is over.
+fn start(view: &View<'_>, step: Step, why: &str, now: Instant) -> Decision {
+    match view.memory.next_start() {
+        Some(at) if now < at => Decision::steady(ReplicaState::Pending, false)
+            .message(format!("{}; is started again after a back-off", ended(view)))
+            .wake_at(at),
+        _ => Decision::step(ReplicaState::Starting, step, why),
+    }
+}
+
+/// How it came that the unit does not run though it was started.
+fn ended(view: &View<'_>) -> String {
+    if view.unit.condition_failed {
+        return format!("a condition of {} is not met", view.unit_name());
+    }
+    view.unit.exit.clone().unwrap_or_else(|| "its unit ended by itself".to_owned())
+}
+
+/// Past the start limit, or its start failed for good: new work gets a fresh start, known work its back-off.
+fn failed(view: &View<'_>, now: Instant) -> Decision {
+    if view.memory.fresh {
+        return Decision::step(
+            ReplicaState::Starting,
+            Step::ResetAndStart,
+            "is newly assigned and its unit had failed",
+        );
+    }
+    let exit = view.unit.exit.clone().unwrap_or_else(|| "did not start".to_owned());
+    let message = format!("{} failed ({}): {exit}", view.unit_name(), view.unit.result);
+    let decision = start(view, Step::ResetAndStart, "is tried again after it failed", now);
+    Decision { state: ReplicaState::Failed, ..decision }.message(message)
+}
+
+fn running(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
+    let listed = view.unit.active == ActiveState::Active || view.in_instances;
+    let steady = Decision::steady(ReplicaState::Running, listed);
+    let unread = view.record.filter(|record| !record.is_found() && record.applied_config != assignment.config_version);
+    match (unusable(view), unread) {
+        (Some(problem), unread) if view.is_stale() || unread.is_some() => {
+            steady.message(format!("runs on as it is: {problem}"))
+        }
+        _ if view.is_stale() => restart(view, assignment, now),
+        (_, None) => Decision { in_force: true, ..steady },
+        (_, Some(_)) if !view.unit.can_reload => restart(view, assignment, now),
+        (_, Some(record)) => {
+            let (from, to) = (shown(record.applied_config), shown(assignment.config_version));
+            let reason = format!("config_version changes from {from} to {to}");
+            Decision::step(ReplicaState::Running, Step::Job(Verb::Reload), reason).listed(view.in_instances)
+        }
+    }
+}
+
+fn restart(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
+    let reason = match (view.running_version(), &assignment.version) {
+        (from, to) if from != *to => format!("version changes from {} to {}", shown(from.as_ref()), shown(to.as_ref())),
+        _ => "what it was started with has changed".to_owned(),
+    };
+    leave(view, assignment.drain_time.get(), Step::Job(Verb::Restart), reason, now)
+}
+
+/// The process must go, or be replaced: first out of `instances`, then the drain time, then the step.
+fn leave(view: &View<'_>, drain_time: Duration, step: Step, reason: String, now: Instant) -> Decision {
+    if view.in_instances {
+        return Decision { reason, ..Decision::steady(ReplicaState::Draining, false) };
+    }
+    match view.memory.unlisted_at.map(|left| left + drain_time) {
+        Some(until) if now < until => {
+            Decision { reason, ..Decision::steady(ReplicaState::Draining, false) }.wake_at(until)
+        }
+        _ => Decision::step(ReplicaState::Stopping, step, reason),
+    }
+}
+
+fn stopped(view: &View<'_>, drain_time: Duration, why: &str, now: Instant) -> Decision {
+    match view.unit.active {
+        ActiveState::Deactivating => Decision::steady(ReplicaState::Stopping, false),
+        ActiveState::Inactive | ActiveState::Failed if view.unit.has_processes => remains(view),
+        ActiveState::Inactive | ActiveState::Failed if view.in_instances => {
+            Decision::steady(ReplicaState::Stopping, false)
+        }
+        ActiveState::Inactive | ActiveState::Failed if view.is_down() => Decision::steady(ReplicaState::Stopped, false),
+        _ => leave(view, drain_time, Step::Job(Verb::Stop), why.to_owned(), now),
+    }
+}
+
+fn remains(view: &View<'_>) -> Decision {
+    let message =
+        format!("{} is stopped but processes of it remain (KillMode=?): see systemctl status", view.unit_name());
+    Decision::steady(ReplicaState::Stopping, false).message(message)
+}
+
+/// To leave this unit for good: stopped, then forgotten.
+fn leaving(view: &View<'_>, why: &str, drain_time: Duration, now: Instant) -> Decision {
+    let decision = stopped(view, drain_time, why, now);
+    if decision.state == ReplicaState::Stopped && decision.step.is_none() {
+        return Decision::step(ReplicaState::Stopped, Step::Forget, why);
+    }
+    decision
+}
+
+fn shown<T: std::fmt::Display>(value: Option<T>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+}

@@ -1,0 +1,175 @@
+//! What the agent knows of one replica when it decides.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    ledger::Record,
+    model::{Assignment, Mode, ReplicaId, UnitName},
+    systemd::{ActiveState, UnitStatus, Verb},
+};
+
+/// One replica, all that is known of it.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Which.
+    pub id: &'a ReplicaId,
+    /// What is wanted of it.
+    pub wanted: Wanted<'a>,
+    /// What the ledger says; `None` = just assigned.
+    pub record: Option<&'a Record>,
+    /// Its unit, as systemd sees it.
+    pub unit: &'a UnitStatus,
+    /// The generated files as they are.
+    pub files: &'a Files,
+    /// Whether systemd has read them, as far as is known.
+    pub loaded: bool,
+    /// What this process remembers.
+    pub memory: &'a Memory,
+    /// Whether it is in `instances` now.
+    pub in_instances: bool,
+    /// What is under way for it.
+    pub busy: Option<Busy>,
+}
+
+/// Why no step of a replica may be begun now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// Its unit can't be read just now, or it has to be found out whether it is still this host's: nothing is known
+    /// that a step could rest on.
+    Unknown,
+    /// Its generated files are being written.
+    Files,
+    /// A job of its unit runs. A start may take for ever, so a stop does not wait for it.
+    Job(Verb),
+}
+
+/// What is wanted of a replica on this host.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted<'a> {
+    /// It is assigned here; with the files that its assignment asks for and their key.
+    Assigned {
+        /// The work.
+        assignment: &'a Assignment,
+        /// The files it needs.
+        files: &'a Files,
+        /// What a running process of it only learns by a restart.
+        key: &'a str,
+    },
+    /// It is assigned here, but this host's configuration does not allow it: why.
+    Refused(&'a Assignment, &'a str),
+    /// It is to leave this unit for good.
+    Leaving {
+        /// What it was prepared as.
+        assignment: &'a Assignment,
+        /// Why.
+        why: &'a str,
+        /// How long it runs on after it left `instances`.
+        drain_time: Duration,
+    },
+}
+
+/// A replica's generated files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// The drop-in's text; `None` = no file.
+    pub drop_in: Option<String>,
+    /// The unit file's text; `None` = not generated: the unit is installed.
+    pub unit_file: Option<String>,
+}
+
+/// What this process remembers of a replica; lost with it, and not needed for safety.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What is wanted has changed since the last start: a failure of before does not count.
+    pub fresh: bool,
+    /// Starts since the replica last ran well.
+    pub attempts: u32,
+    /// The last start.
+    pub last_start: Option<Instant>,
+    /// When it left `instances`, while it is out.
+    pub unlisted_at: Option<Instant>,
+    /// What went wrong with the last step, until one succeeds.
+    pub problem: Option<String>,
+    /// When the step that failed may be tried again.
+    pub retry_at: Option<Instant>,
+    /// How often steps failed in a row.
+    pub failures: u32,
+}
+
+impl Memory {
+    /// Nothing remembered.
+    pub const NEW: Self = Self {
+        fresh: false,
+        attempts: 0,
+        last_start: None,
+        unlisted_at: None,
+        problem: None,
+        retry_at: None,
+        failures: 0,
+    };
+    /// How long a unit must have been active before its earlier starts are forgiven.
+    pub const RUNS_WELL: Duration = Duration::from_secs(60);
+    const FIRST_RETRY: Duration = Duration::from_secs(10);
+    const LAST_RETRY: Duration = Duration::from_secs(300);
+
+    /// When a unit that failed, or ended by itself, may be started again: at once the first time, then 10 s after
+    /// the last start, doubling up to 5 minutes.
+    pub fn next_start(&self) -> Option<Instant> {
+        let last = self.last_start.filter(|_| self.attempts > 0)?;
+        let doubled = Self::FIRST_RETRY.saturating_mul(1 << (self.attempts - 1).min(10));
+        Some(last + doubled.min(Self::LAST_RETRY))
+    }
+}
+
+impl<'a> View<'a> {
+    /// The work, also that of a replica on its way out.
+    pub fn assignment(&self) -> &'a Assignment {
+        match self.wanted {
+            Wanted::Assigned { assignment, .. }
+            | Wanted::Refused(assignment, _)
+            | Wanted::Leaving { assignment, .. } => assignment,
+        }
+    }
+
+    /// The replica's unit.
+    pub fn unit_name(&self) -> &'a UnitName {
+        &self.assignment().unit
+    }
+
+    /// Whether it is to run.
+    pub fn is_enabled(&self) -> bool {
+        matches!(self.wanted, Wanted::Assigned { assignment, .. } if assignment.mode == Mode::Enabled)
+    }
+
+    /// Whether its unit will be free before long.
+    pub fn is_leaving(&self) -> bool {
+        let unsure = self.busy == Some(Busy::Unknown);
+        unsure || !matches!(self.wanted, Wanted::Assigned { assignment, .. } if assignment.mode != Mode::Drain)
+    }
+
+    /// Whether a job is queued or runs that brings its unit up.
+    pub fn is_starting(&self) -> bool {
+        let ours = matches!(self.busy, Some(Busy::Job(Verb::Start | Verb::Restart)));
+        ours || self.unit.job.as_deref().is_some_and(|job| job.contains("start"))
+    }
+
+    /// Whether the unit's processes are gone, and none is on its way.
+    pub fn is_down(&self) -> bool {
+        let rests = matches!(self.unit.active, ActiveState::Inactive | ActiveState::Failed);
+        rests && !self.unit.has_processes && !self.is_starting()
+    }
+
+    /// The version that the running process was started with.
+    pub fn running_version(&self) -> Option<String> {
+        match self.record {
+            Some(record) => record.running_version(&self.unit.invocation).cloned(),
+            None => self.assignment().version.clone(),
+        }
+    }
+
+    /// Whether the running process was started before the generated files last changed.
+    pub fn is_stale(&self) -> bool {
+        let stale = self.record.and_then(|record| record.stale.as_ref());
+        stale.is_some_and(|stale| !stale.invocation.is_empty() && stale.invocation == self.unit.invocation)
+    }
+}
