@@ -22,5 +22,7 @@ pub mod ledger;
 pub mod model;
 #[deny(clippy::disallowed_methods)]
 pub mod plan;
+pub mod reconcile;
+pub mod report;
 pub mod store;
 pub mod systemd;

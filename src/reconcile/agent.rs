@@ -1,0 +1,212 @@
+//! The agent: runs this host's share of the services.
+//!
+//! ```text
+//!            ZooKeeper                                    systemd
+//!   /hosts/<host>  ──mirror──►  Work ──┐          ┌── units ◄──signals── D-Bus
+//!                                      ▼          ▼
+//!   ledger (disk) ◄─────────────►  plan::agent::plan  ──► steps: prepare, start, stop, restart, reload, forget
+//!                                      │
+//!   instances, alive, status ◄─publish─┘
+//! ```
+//!
+//! One task turns one loop; everything slow (jobs, units, files, ZooKeeper) runs beside it and wakes it when done: the
+//! loop itself waits for nothing but the next thing to happen. The watchdog is fed from that loop.
+
+mod confirm;
+mod disk;
+mod facts;
+mod farewell;
+mod jobs;
+mod loops;
+mod publication;
+mod publish;
+mod say;
+mod snapshot;
+mod steps;
+mod targets;
+mod units;
+mod work;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use futures_util::{future::BoxFuture, stream::FuturesUnordered};
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::{
+    config::AgentSettings,
+    ledger::{Ledger, LedgerFile},
+    model::{HostAlive, ReplicaId, ReplicaStatus, UnitName},
+    plan::agent::{Busy, Files, Memory},
+    report::{http, log, metrics::AgentMetrics, notify::ServiceManager},
+    store::{Link, Mirror, Presence, Session, SessionConfig, layout},
+    systemd::{DBusManager, UnitFiles, UnitManager},
+};
+
+use publish::{Published, Publisher};
+use steps::Done;
+use units::Units;
+use work::Work;
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// When its configuration is bad, another agent runs on this machine, or systemd can't be reached at the start.
+pub async fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
+    log::init();
+    let settings = AgentSettings::load(Path::new("/"), config.as_deref())?;
+    let mut service_manager = ServiceManager::new().context("can't install signal handlers")?;
+    service_manager.status("connecting to systemd");
+    let _only_one = facts::lock(&settings.state_dir)?;
+    let manager = DBusManager::connect();
+    let version = manager.version().await.context("can't ask systemd for its version")?;
+    let alive = facts::alive(&settings, Some(version))?;
+    let session = Session::start(SessionConfig {
+        servers: settings.zookeeper.servers.clone(),
+        session_timeout: settings.zookeeper.session_timeout,
+    });
+    let mut registry = Registry::default();
+    let metrics = AgentMetrics::default();
+    metrics.register(&mut registry);
+    let (shown, status) = watch::channel(serde_json::Value::Null);
+    http::serve(registry, &status).context("can't serve on the sockets that systemd passed")?;
+    let unit_files = UnitFiles::new(UnitFiles::SYSTEM);
+    let agent = Agent::new(Parts { settings, manager: Arc::new(manager), unit_files, session, alive, metrics, shown });
+    agent.run(service_manager).await
+}
+
+/// Runs an agent's loop on a service manager, a folder of unit files and a session that are given: for tests.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with<M: UnitManager + 'static>(
+    settings: AgentSettings,
+    manager: Arc<M>,
+    unit_files: UnitFiles,
+    session: Session,
+    metrics: AgentMetrics,
+) -> anyhow::Result<()> {
+    let service_manager = ServiceManager::new().context("can't install signal handlers")?;
+    let _only_one = facts::lock(&settings.state_dir)?;
+    let alive = facts::alive(&settings, Some(manager.version().await?))?;
+    let (shown, _status) = watch::channel(serde_json::Value::Null);
+    let agent = Agent::new(Parts { settings, manager, unit_files, session, alive, metrics, shown });
+    agent.run(service_manager).await
+}
+
+/// The agent is ready by then at the latest: what its first reconcile still waits for may take for ever.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// What an agent stands on.
+struct Parts<M> {
+    settings: AgentSettings,
+    manager: Arc<M>,
+    unit_files: UnitFiles,
+    session: Session,
+    alive: HostAlive,
+    metrics: AgentMetrics,
+    shown: watch::Sender<serde_json::Value>,
+}
+
+/// The agent's state: what it has seen, what it remembers, what is under way.
+struct Agent<M> {
+    settings: AgentSettings,
+    alive: HostAlive,
+    manager: Arc<M>,
+    unit_files: UnitFiles,
+    session: Session,
+    link: watch::Receiver<Link>,
+    mirror: Mirror,
+    /// The session that the mirror's content belongs to.
+    synced: Option<u64>,
+    started: Instant,
+    work: Work,
+    units: Units,
+    on_disk: BTreeMap<UnitName, Result<Files, String>>,
+    /// Units whose generated files systemd has not read.
+    unloaded: BTreeSet<UnitName>,
+    memory: BTreeMap<ReplicaId, Memory>,
+    ledger: Ledger,
+    saved: Ledger,
+    /// When a ledger that could not be written is tried again.
+    save_at: Option<Instant>,
+    ledger_file: LedgerFile,
+    tasks: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// What is under way for each replica, and the number that it began under.
+    busy: BTreeMap<ReplicaId, (u64, Busy)>,
+    begun: u64,
+    confirming: BTreeSet<ReplicaId>,
+    /// When a replica's `desired` that could not be read is tried again.
+    confirm_at: Option<Instant>,
+    /// Files and ledger are written by one task at a time.
+    disk_busy: bool,
+    publisher: Publisher,
+    publication: Option<BoxFuture<'static, Published>>,
+    statuses: BTreeMap<ReplicaId, ReplicaStatus>,
+    problems: BTreeMap<&'static str, String>,
+    wake_at: Option<Instant>,
+    is_ready: bool,
+    metrics: AgentMetrics,
+    shown: watch::Sender<serde_json::Value>,
+}
+
+impl<M: UnitManager + 'static> Agent<M> {
+    fn new(parts: Parts<M>) -> Self {
+        let Parts { settings, manager, unit_files, session, alive, metrics, shown } = parts;
+        let host = settings.host.clone();
+        let ledger_file = LedgerFile::in_dir(&settings.state_dir);
+        let loaded = ledger_file.load();
+        if let Some(problem) = loaded.problem {
+            tracing::warn!("the ledger can't be read, the agent goes on without it: {problem}");
+        }
+        let machine_id = alive.machine_id.clone();
+        let presence =
+            Presence::new(&session).refusing(move |path, node| facts::other_machine(path, &node.data, &machine_id));
+        let mirror = Mirror::start(&session, vec![layout::host(&host)]);
+        Self {
+            link: session.link(),
+            publisher: Publisher::new(host.clone(), presence, mirror.barrier_handle()),
+            mirror,
+            work: Work::new(host),
+            ledger: steps::adopt(loaded.ledger.clone(), &unit_files),
+            saved: loaded.ledger,
+            save_at: None,
+            alive,
+            settings,
+            manager,
+            unit_files,
+            session,
+            synced: None,
+            started: Instant::now(),
+            units: Units::default(),
+            on_disk: BTreeMap::new(),
+            unloaded: BTreeSet::new(),
+            memory: BTreeMap::new(),
+            ledger_file,
+            tasks: FuturesUnordered::new(),
+            busy: BTreeMap::new(),
+            begun: 0,
+            confirming: BTreeSet::new(),
+            confirm_at: None,
+            disk_busy: false,
+            publication: None,
+            statuses: BTreeMap::new(),
+            problems: BTreeMap::new(),
+            wake_at: None,
+            is_ready: false,
+            metrics,
+            shown,
+        }
+    }
+
+    /// How long ZooKeeper may keep silent after the agent's start before the ledger's work is started without it.
+    fn patience(&self) -> Duration {
+        self.settings.zookeeper.session_timeout
+    }
+}

@@ -1,0 +1,70 @@
+//! What the agent tells of its machine, and the lock that keeps it the only agent there.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+};
+
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::{
+    config::AgentSettings,
+    model::{Capacity, HostAlive, decode},
+};
+
+/// Takes the lock that one agent holds on a machine; it is released with the process.
+///
+/// # Errors
+/// When another agent holds it, or the state directory can't be written.
+pub(super) fn lock(state_dir: &Path) -> anyhow::Result<File> {
+    fs::create_dir_all(state_dir).with_context(|| format!("can't make the state directory {}", state_dir.display()))?;
+    let path = state_dir.join("lock");
+    let file = File::create(&path).with_context(|| format!("can't write {}", path.display()))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            bail!("another zkops agent runs on this machine: it holds {}", path.display())
+        }
+        Err(error) => Err(error).with_context(|| format!("can't lock {}", path.display())),
+    }
+}
+
+/// What `alive` says of this machine.
+pub(super) fn alive(settings: &AgentSettings, systemd: Option<u32>) -> anyhow::Result<HostAlive> {
+    Ok(HostAlive {
+        address: settings.address.clone(),
+        labels: settings.labels.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        systemd,
+        machine_id: read("/etc/machine-id")?,
+        boot_id: read("/proc/sys/kernel/random/boot_id")?,
+        pid: std::process::id(),
+        started: Timestamp::now(),
+        capacity: capacity(),
+    })
+}
+
+/// Why a registered `alive` must not be replaced: another machine goes by the same name. Once that machine's session
+/// ends, the name is free.
+pub(super) fn other_machine(path: &str, data: &[u8], machine_id: &str) -> Option<String> {
+    let alive = path.ends_with("/alive").then(|| decode::<HostAlive>(data).ok()).flatten()?;
+    let other = alive.machine_id != machine_id;
+    other.then(|| {
+        format!("the machine {} goes by this host's name too; set `host` in one's agent.toml", alive.machine_id)
+    })
+}
+
+fn capacity() -> Capacity {
+    let cpus = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
+    let info = rustix::system::sysinfo();
+    #[expect(clippy::useless_conversion, reason = "the field's width differs between architectures")]
+    let memory_bytes = u64::from(info.totalram) * u64::from(info.mem_unit);
+    Capacity { cpus, memory_bytes }
+}
+
+fn read(path: &str) -> anyhow::Result<String> {
+    let text = fs::read_to_string(path).with_context(|| format!("can't read {path}"))?;
+    Ok(text.trim().to_owned())
+}

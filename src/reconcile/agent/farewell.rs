@@ -1,0 +1,79 @@
+//! The end of the loop: a farewell when the machine goes down, else everything is left to a successor.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::{Agent, publish};
+use crate::{
+    model::{ReplicaState, ReplicaStatus},
+    report::notify::ServiceManager,
+    systemd::UnitManager,
+};
+
+/// How long each step of an orderly farewell to ZooKeeper may take; there are three, and `TimeoutStopSec=` is 15 s.
+const FAREWELL: Duration = Duration::from_secs(4);
+
+/// How long systemd may take to say whether the machine goes down.
+const ANSWER: Duration = Duration::from_secs(2);
+
+impl<M: UnitManager + 'static> Agent<M> {
+    /// Stops: at a shutdown of the machine with a farewell, else leaving everything to a successor.
+    pub(super) async fn stop(mut self, service_manager: &mut ServiceManager) {
+        if !machine_stops(&*self.manager).await {
+            service_manager.stopping("leaves its services running and its session to a successor");
+            tracing::info!(
+                "stops; its services run on, and its place in ZooKeeper is held until the session times out"
+            );
+            self.session.abandon();
+            return;
+        }
+        service_manager.stopping("the machine shuts down: leaving ZooKeeper");
+        if let Some(publication) = self.publication.take() {
+            self.finish_publication(publication).await;
+        }
+        if let Some(farewell) = self.farewell() {
+            self.finish_publication(farewell).await;
+        }
+        // The publisher holds a handle of the session: it must be gone before the session can close.
+        let Self { session, publisher, mirror, tasks, .. } = self;
+        drop((publisher, mirror, tasks));
+        if session.close(FAREWELL).await {
+            tracing::info!("left ZooKeeper: the machine shuts down");
+        } else {
+            tracing::warn!("the machine shuts down, and ZooKeeper did not confirm the session's end: it will time out");
+        }
+    }
+
+    async fn finish_publication(&mut self, publication: BoxFuture<'static, publish::Published>) {
+        match tokio::time::timeout(FAREWELL, publication).await {
+            Ok(published) => self.published(published),
+            Err(_) => tracing::warn!("ZooKeeper did not answer in time for a farewell"),
+        }
+    }
+
+    /// The last publication: nothing is listed any more, and every replica that runs is on its way down.
+    fn farewell(&mut self) -> Option<BoxFuture<'static, publish::Published>> {
+        let up = self.up().filter(|up| self.publisher.is_registered(up.epoch))?;
+        let stopped = |status: &ReplicaStatus| ReplicaStatus {
+            state: ReplicaState::Stopped,
+            pid: None,
+            message: Some("its host shuts down".to_owned()),
+            updated: Timestamp::now(),
+            ..status.clone()
+        };
+        let wanted = publish::Wanted {
+            alive: Some(self.alive.clone()),
+            statuses: self.our_statuses().map(|(id, status)| (id, stopped(&status))).collect(),
+            known: self.statuses.keys().cloned().collect(),
+            ..publish::Wanted::default()
+        };
+        self.publisher.relinked();
+        self.publisher.publish(&up, wanted, Instant::now()).map(|publication| Box::pin(publication) as _)
+    }
+}
+
+async fn machine_stops<M: UnitManager>(manager: &M) -> bool {
+    matches!(tokio::time::timeout(ANSWER, manager.is_stopping()).await, Ok(Ok(true)))
+}

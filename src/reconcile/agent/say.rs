@@ -1,0 +1,150 @@
+//! Status: what the tree, the service manager, the metrics and the control socket are told.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use jiff::Timestamp;
+
+use super::{Agent, READY_LIMIT, publish, snapshot::NO_UNIT, targets::Target, work::Basis};
+use crate::{
+    model::{Assignment, Instance, ReplicaId, ReplicaState, ReplicaStatus},
+    plan::agent::Decision,
+    report::notify::ServiceManager,
+    store::Up,
+    systemd::UnitManager,
+};
+
+impl<M: UnitManager + 'static> Agent<M> {
+    pub(super) fn say(
+        &mut self,
+        targets: &BTreeMap<ReplicaId, Target>,
+        decisions: &BTreeMap<ReplicaId, Decision>,
+        now: Instant,
+    ) {
+        let read = decisions.iter().filter(|(id, _)| self.is_read(&targets[*id]));
+        self.statuses = read.map(|(id, decision)| (id.clone(), self.status(id, &targets[id], decision))).collect();
+        self.metrics.count_replicas(self.statuses.values().map(|status| status.state));
+        self.show();
+        self.publish(targets, decisions, now);
+    }
+
+    /// The connection, while what this agent would write rests on all that is in the tree.
+    pub(super) fn publishable(&self) -> Option<Up> {
+        self.up().filter(|up| {
+            self.synced == Some(up.epoch) && self.work.basis() == Basis::Tree && self.publication.is_none()
+        })
+    }
+
+    /// Whether the replica's unit was ever read: before that, nothing can be said of it.
+    fn is_read(&self, target: &Target) -> bool {
+        target.managed_unit().is_none_or(|unit| self.units.get(unit).is_some())
+    }
+
+    /// A host registers only when nothing runs on it that is no longer its own, and when it is known what does run:
+    /// what a predecessor listed stays listed.
+    fn publish(
+        &mut self,
+        targets: &BTreeMap<ReplicaId, Target>,
+        decisions: &BTreeMap<ReplicaId, Decision>,
+        now: Instant,
+    ) {
+        let Some(up) = self.publishable() else { return };
+        let clean = targets.values().all(|target| !target.is_gone() && self.is_read(target))
+            && self.work.unconfirmed(&self.ledger).is_empty();
+        let listed = decisions.iter().filter(|(_, decision)| decision.listed);
+        let wanted = publish::Wanted {
+            alive: (clean || self.publisher.is_registered(up.epoch)).then(|| self.alive.clone()),
+            instances: listed.map(|(id, _)| (id.clone(), self.instance(id, targets[id].assignment()))).collect(),
+            statuses: self.our_statuses().collect(),
+            known: decisions.keys().cloned().collect(),
+        };
+        if let Some(publication) = self.publisher.publish(&up, wanted, now) {
+            self.publication = Some(Box::pin(publication));
+        }
+    }
+
+    /// What may be written: the statuses of replicas that the tree assigns to this host.
+    pub(super) fn our_statuses(&self) -> impl Iterator<Item = (ReplicaId, ReplicaStatus)> {
+        let ours = self.statuses.iter().filter(|(id, _)| self.work.is_present(id));
+        ours.map(|(id, status)| (id.clone(), status.clone()))
+    }
+
+    fn status(&self, id: &ReplicaId, target: &Target, decision: &Decision) -> ReplicaStatus {
+        let assignment = target.assignment();
+        let unit = self.units.get(&assignment.unit).unwrap_or(&NO_UNIT);
+        let record = self.ledger.replicas.get(id).filter(|_| !decision.in_force);
+        let unreadable = self.work.unreadable(id).map(|why| format!("its assignment can't be read: {why}"));
+        ReplicaStatus {
+            state: decision.state,
+            node: self.settings.host.clone(),
+            pid: unit.main_pid,
+            version: record.map_or(assignment.version.as_ref(), |it| it.running_version(&unit.invocation)).cloned(),
+            config_version: record.map_or(assignment.config_version, |record| record.applied_config),
+            restarts: unit.restarts,
+            assignment: self.answered(id, target, decision),
+            message: unreadable.or_else(|| decision.message.clone()),
+            updated: Timestamp::now(),
+        }
+    }
+
+    /// The version of the assignment that the status answers to. One that runs with what was wanted before has not
+    /// answered yet: else it would pass for ready, and the next be taken down.
+    fn answered(&self, id: &ReplicaId, target: &Target, decision: &Decision) -> Option<i32> {
+        let behind = decision.state == ReplicaState::Running && !decision.in_force;
+        let elsewhere = matches!(target, Target::Leaving { .. });
+        if behind || elsewhere {
+            return self.statuses.get(id).and_then(|before| before.assignment).or(Some(BEFORE_ANY));
+        }
+        self.work.version(id)
+    }
+
+    fn instance(&self, id: &ReplicaId, assignment: &Assignment) -> Instance {
+        let unit = self.units.get(&assignment.unit).unwrap_or(&NO_UNIT);
+        Instance {
+            replica: id.number,
+            pid: unit.main_pid,
+            address: self.settings.address.clone(),
+            port: assignment.port,
+            version: self.statuses.get(id).and_then(|status| status.version.clone()),
+            started: unit.active_since.unwrap_or(Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    /// Tells the service manager how things stand. The first reconcile is done once all that could be done without
+    /// waiting is done; what takes long (a unit that starts slowly, another machine that goes by this host's name)
+    /// must not have the agent taken for one that hangs.
+    pub(super) fn tell(&mut self, service_manager: &mut ServiceManager) {
+        let settled = self.busy.is_empty() && self.confirming.is_empty();
+        let registered = self.up().is_some_and(|up| self.publisher.is_registered(up.epoch));
+        let published = self.publication.is_none() && (registered || self.work.basis() == Basis::Ledger);
+        if (settled && published && self.work.basis() != Basis::Waiting) || self.started.elapsed() >= READY_LIMIT {
+            self.is_ready = true;
+            service_manager.ready();
+        }
+        service_manager.status(&self.in_words());
+    }
+
+    fn in_words(&self) -> String {
+        let running = self.statuses.values().filter(|status| status.state == ReplicaState::Running).count();
+        let link = match (self.up().is_some(), self.work.basis()) {
+            (true, _) => "connected to ZooKeeper",
+            (false, Basis::Waiting) => "asks ZooKeeper for its work",
+            (false, _) => "ZooKeeper is out of reach, the last work is in force",
+        };
+        let problems =
+            self.problems.iter().map(|(what, problem)| format!("; {what}: {problem}")).collect::<Vec<_>>().concat();
+        format!("{running} of {} replicas running; {link}{problems}", self.statuses.len())
+    }
+
+    fn show(&self) {
+        let value =
+            serde_json::json!({ "host": self.settings.host, "status": self.in_words(), "replicas": self.statuses });
+        self.shown.send_if_modified(|shown| {
+            let changed = *shown != value;
+            *shown = value;
+            changed
+        });
+    }
+}
+
+/// A version that no node ever has: this is the answer to nothing that can be seen now.
+const BEFORE_ANY: i32 = -1;

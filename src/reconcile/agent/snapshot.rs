@@ -1,0 +1,72 @@
+//! Snapshot, plan, execute, status: the visible lines of the loop.
+
+use std::{collections::BTreeMap, sync::LazyLock, time::Instant};
+
+use super::{Agent, targets::Target, work::Basis};
+use crate::{
+    model::ReplicaId,
+    plan::agent::{Busy, Decision, Files, Memory, View, plan},
+    systemd::{UnitManager, UnitStatus},
+};
+
+pub(super) static NO_UNIT: LazyLock<UnitStatus> = LazyLock::new(UnitStatus::not_found);
+static NO_FILES: Files = Files { drop_in: None, unit_file: None };
+
+impl<M: UnitManager + 'static> Agent<M> {
+    /// One round: snapshot → plan → execute → status.
+    pub(super) fn reconcile(&mut self) {
+        let now = Instant::now();
+        self.lose_patience(now);
+        let targets = self.targets();
+        self.look_at_units(&targets, now);
+        let decisions = plan(&self.views(&targets), now);
+        self.metrics.plan();
+        tracing::debug!(?decisions, "planned");
+        self.execute(&targets, &decisions, now);
+        self.confirm_withdrawn(now);
+        self.say(&targets, &decisions, now);
+        self.wake_at = self.next_wake(&decisions);
+    }
+
+    /// ZooKeeper has kept silent since the start for too long: the ledger's work is started without it.
+    fn lose_patience(&mut self, now: Instant) {
+        if self.work.basis() == Basis::Waiting && now >= self.started + self.patience() {
+            tracing::warn!("ZooKeeper is out of reach: this host's last accepted work is in force");
+            self.work.out_of_reach();
+        }
+    }
+
+    fn views<'a>(&'a self, targets: &'a BTreeMap<ReplicaId, Target>) -> Vec<View<'a>> {
+        static FORGETFUL: Memory = Memory::NEW;
+        // Until this process has registered, a predecessor's entry may still stand for what is assigned here.
+        let undecided = self.work.basis() == Basis::Tree && !self.publisher.has_taken_over();
+        let seen = |(id, target): (&'a ReplicaId, &'a Target)| View {
+            id,
+            wanted: target.wanted(),
+            record: self.ledger.replicas.get(id),
+            unit: self.units.get(target.unit()).unwrap_or(&NO_UNIT),
+            files: self.on_disk.get(target.unit()).and_then(|files| files.as_ref().ok()).unwrap_or(&NO_FILES),
+            loaded: !self.unloaded.contains(target.unit()),
+            memory: self.memory.get(id).unwrap_or(&FORGETFUL),
+            in_instances: self.publisher.lists(id) || (undecided && !target.is_gone()),
+            busy: self.busy(id, target),
+        };
+        targets.iter().map(seen).collect()
+    }
+
+    fn busy(&self, id: &ReplicaId, target: &Target) -> Option<Busy> {
+        let unread = target.managed_unit().is_some_and(|unit| self.units.certain(unit).is_none());
+        let unknown = unread || target.is_unsure();
+        self.busy.get(id).map(|(_, busy)| *busy).or_else(|| unknown.then_some(Busy::Unknown))
+    }
+
+    fn next_wake(&self, decisions: &BTreeMap<ReplicaId, Decision>) -> Option<Instant> {
+        let waiting = (self.work.basis() == Basis::Waiting).then(|| self.started + self.patience());
+        let publish = self.publishable().and_then(|_| self.publisher.next_retry());
+        let confirm = self.confirmable().and(self.confirm_at);
+        let save = self.save_at.filter(|_| !self.disk_busy && self.ledger != self.saved);
+        let ready = (!self.is_ready).then(|| self.started + super::READY_LIMIT);
+        let others = [waiting, publish, confirm, save, ready, self.units.next_retry()];
+        decisions.values().filter_map(|decision| decision.wake_at).chain(others.into_iter().flatten()).min()
+    }
+}

@@ -1,0 +1,162 @@
+//! Execute: each step runs as a task beside the loop, and wakes it when done. Nothing is decided here.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Agent,
+    disk::{Change, Written},
+    jobs::Job,
+    targets::Target,
+    work::Basis,
+};
+use crate::{
+    ledger::{Ledger, Record},
+    model::{Assignment, Desired, ReplicaDesired, ReplicaId, ReplicaNumber, ServiceSpec, UnitName},
+    plan::agent::{Busy, Decision, Memory, Step},
+    systemd::{UnitError, UnitFiles, UnitManager, UnitStatus, Verb},
+};
+
+/// A task that ended.
+pub(super) enum Done {
+    /// A unit was read.
+    Read(UnitName, Box<Result<UnitStatus, UnitError>>),
+    /// A job for one replica.
+    Job(Box<Job>),
+    /// Files and ledger were written.
+    Disk(Box<Written>),
+    /// A replica's `desired` was read: is it still this host's? `None` = it could not be read.
+    Confirmed(ReplicaId, Option<bool>),
+}
+
+/// The ledger, and the units that carry our drop-ins without being in it (a lost ledger): they are this agent's, too.
+pub(super) fn adopt(mut ledger: Ledger, files: &UnitFiles) -> Ledger {
+    match files.managed() {
+        Ok(managed) => {
+            for (unit, id) in managed {
+                let spec = ServiceSpec::new(unit);
+                let desired = ReplicaDesired::unplaced(&Desired::default());
+                ledger
+                    .replicas
+                    .entry(id)
+                    .or_insert_with(|| Record::new(Assignment::new(&spec, &desired, ReplicaNumber(0))));
+            }
+        }
+        Err(error) => tracing::warn!("can't look for generated drop-ins: {error}"),
+    }
+    ledger
+}
+
+impl<M: UnitManager + 'static> Agent<M> {
+    /// Starts every step that is due.
+    pub(super) fn execute(
+        &mut self,
+        targets: &BTreeMap<ReplicaId, Target>,
+        decisions: &BTreeMap<ReplicaId, Decision>,
+        now: Instant,
+    ) {
+        let mut changes = Vec::new();
+        for (id, decision) in decisions {
+            let target = &targets[id];
+            self.accept(id, target, decision);
+            let reason = &decision.reason;
+            match &decision.step {
+                None => {}
+                Some(Step::Job(verb)) => self.start_job(id, target.assignment(), Some(*verb), reason),
+                Some(Step::ResetAndStart) => self.start_job(id, target.assignment(), None, reason),
+                Some(Step::Prepare(prepare)) => changes.push(Change::prepare(id, target.assignment(), prepare)),
+                Some(Step::Forget) => changes.push(Change::forget(id, target.assignment(), reason)),
+            }
+        }
+        self.write_disk(changes, now);
+    }
+
+    /// What is in force is remembered as a whole, a new mode at once: a host that reboots without ZooKeeper must not
+    /// start what was to stop.
+    fn accept(&mut self, id: &ReplicaId, target: &Target, decision: &Decision) {
+        let Target::Ours { assignment, key, unsure: false, .. } = target else { return };
+        let Some(record) = self.ledger.replicas.get_mut(id).filter(|_| self.work.basis() == Basis::Tree) else {
+            return;
+        };
+        record.assignment.mode = assignment.mode;
+        if decision.in_force {
+            record.assignment.clone_from(assignment);
+            record.prepared_key.get_or_insert_with(|| key.clone());
+            record.applied_config = assignment.config_version;
+        }
+    }
+
+    /// Something is under way for the replica; the number that its end must name to count.
+    pub(super) fn begin(&mut self, id: &ReplicaId, busy: Busy) -> u64 {
+        self.begun += 1;
+        self.busy.insert(id.clone(), (self.begun, busy));
+        self.begun
+    }
+
+    /// What was begun under this number has ended; false when something else has overtaken it.
+    pub(super) fn end(&mut self, id: &ReplicaId, number: u64) -> bool {
+        let current = self.busy.get(id).is_some_and(|(begun, _)| *begun == number);
+        if current {
+            self.busy.remove(id);
+        }
+        current
+    }
+
+    /// A task ended: take in what it did.
+    pub(super) fn finish(&mut self, done: Done) {
+        match done {
+            Done::Read(unit, answer) => self.finish_read(&unit, *answer),
+            Done::Job(job) => self.finish_job(*job),
+            Done::Disk(written) => self.finish_disk(*written),
+            Done::Confirmed(id, ours) => self.finish_confirm(&id, ours),
+        }
+    }
+
+    /// A step ended well, or failed and rests.
+    pub(super) fn remember(&mut self, id: &ReplicaId, step: &str, problem: Option<String>) {
+        let memory = self.memory.entry(id.clone()).or_default();
+        let Some(problem) = problem else {
+            (memory.failures, memory.retry_at, memory.problem) = (0, None, None);
+            return;
+        };
+        if memory.problem.as_ref() != Some(&problem) {
+            tracing::warn!("{id}: {step} failed, it is tried again: {problem}");
+        }
+        memory.retry_at = Some(Instant::now() + rest(memory.failures));
+        memory.failures += 1;
+        memory.problem = Some(problem);
+    }
+
+    /// What is wanted of the replica has changed: earlier failures don't count.
+    pub(super) fn refreshed(&mut self, id: &ReplicaId) {
+        let memory = self.memory.entry(id.clone()).or_default();
+        *memory =
+            Memory { fresh: true, last_start: memory.last_start, unlisted_at: memory.unlisted_at, ..Memory::default() };
+    }
+
+    /// The replica has nothing on this host any more.
+    pub(super) fn forgotten(&mut self, id: &ReplicaId, why: &str) {
+        tracing::info!("{id}: forgotten: {why}");
+        self.ledger.replicas.remove(id);
+        self.memory.remove(id);
+        self.work.forget(id);
+        self.publisher.forget(id);
+    }
+
+    /// The log's line on a step that begins.
+    pub(super) fn announce(id: &ReplicaId, step: &str, unit: &UnitName, reason: &str) {
+        tracing::info!("{id}: {step} {unit}: {reason}");
+    }
+}
+
+/// How long a step rests that failed so often before: 5 s, doubling up to a minute.
+fn rest(failures: u32) -> Duration {
+    Duration::from_secs(5 << failures.min(4)).min(Duration::from_secs(60))
+}
+
+/// The log's word for a job; `None` = the failed state is cleared, then the unit started.
+pub(super) fn step_name(verb: Option<Verb>) -> &'static str {
+    verb.map_or("reset-failed and start", Verb::as_str)
+}

@@ -1,0 +1,167 @@
+//! What is known of the units. They are read beside the loop, so that a systemd that does not answer (it may take
+//! minutes to read its unit files again) holds up nothing else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Agent, steps::Done, targets::Target};
+use crate::{
+    model::{ReplicaId, UnitName},
+    plan::agent::Memory,
+    systemd::{UnitError, UnitManager, UnitStatus},
+};
+
+/// How long a unit that could not be read rests, unless a change of it is reported first.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The units of this host's replicas, as they were last read.
+#[derive(Debug, Default)]
+pub(super) struct Units {
+    known: BTreeMap<UnitName, UnitStatus>,
+    reading: BTreeMap<UnitName, Reading>,
+    unreadable: BTreeMap<UnitName, (String, Instant)>,
+}
+
+/// A read under way.
+#[derive(Debug, Default)]
+struct Reading {
+    /// The unit changed since: it is to be read again.
+    again: bool,
+    /// Something newer is known already: the answer is old.
+    overtaken: bool,
+}
+
+impl Units {
+    /// The unit, if it could ever be read.
+    pub(super) fn get(&self, name: &UnitName) -> Option<&UnitStatus> {
+        self.known.get(name)
+    }
+
+    /// The unit, unless the last attempt to read it failed: what was known before is no ground for a step.
+    pub(super) fn certain(&self, name: &UnitName) -> Option<&UnitStatus> {
+        self.known.get(name).filter(|_| !self.unreadable.contains_key(name))
+    }
+
+    /// Why units can't be read, if so; any one stands for all.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.unreadable.values().map(|(problem, _)| problem.clone()).next()
+    }
+
+    /// When a unit that could not be read is tried again.
+    pub(super) fn next_retry(&self) -> Option<Instant> {
+        self.unreadable.iter().filter(|(name, _)| !self.reading.contains_key(*name)).map(|(_, (_, at))| *at).min()
+    }
+
+    fn retain(&mut self, names: &BTreeSet<UnitName>) {
+        self.known.retain(|name, _| names.contains(name));
+        self.unreadable.retain(|name, _| names.contains(name));
+    }
+
+    /// Whether the unit is to be read though nothing reported a change.
+    fn is_due(&self, name: &UnitName, now: Instant) -> bool {
+        let unknown = !self.known.contains_key(name);
+        let due = self.unreadable.get(name).map_or(unknown, |(_, at)| *at <= now);
+        due && !self.reading.contains_key(name)
+    }
+
+    /// Whether a read has to be begun; one under way is repeated.
+    fn begin(&mut self, name: &UnitName) -> bool {
+        let begun = self.reading.get_mut(name).map(|reading| reading.again = true);
+        begun.is_none() && self.reading.insert(name.clone(), Reading::default()).is_none()
+    }
+
+    /// A read ended: its answer if that is of use, and whether the unit is to be read again.
+    fn ended(&mut self, name: &UnitName, answer: Result<UnitStatus, UnitError>) -> (Option<UnitStatus>, bool) {
+        let reading = self.reading.remove(name).unwrap_or_default();
+        (answer.map_err(|error| self.failed(name, &error)).ok().filter(|_| !reading.overtaken), reading.again)
+    }
+
+    fn failed(&mut self, name: &UnitName, error: &UnitError) {
+        self.unreadable.insert(name.clone(), (error.to_string(), Instant::now() + RETRY));
+    }
+
+    /// The unit as it is; the one before.
+    fn set(&mut self, name: &UnitName, status: UnitStatus) -> Option<UnitStatus> {
+        self.unreadable.remove(name);
+        self.known.insert(name.clone(), status)
+    }
+}
+
+impl<M: UnitManager + 'static> Agent<M> {
+    /// Has systemd tell of changes to these replicas' units, and reads those that are not known.
+    pub(super) fn look_at_units(&mut self, targets: &BTreeMap<ReplicaId, Target>, now: Instant) {
+        let names: BTreeSet<UnitName> = targets.values().filter_map(Target::managed_unit).cloned().collect();
+        self.manager.watch_units(&names);
+        self.units.retain(&names);
+        self.on_disk.retain(|name, _| names.contains(name));
+        self.unloaded.retain(|name| names.contains(name));
+        for name in &names {
+            self.read_files(name);
+        }
+        let due = names.into_iter().filter(|name| self.units.is_due(name, now)).collect();
+        self.refresh(due);
+        self.note("systemd", self.units.problem());
+    }
+
+    /// Has units read again.
+    pub(super) fn refresh(&mut self, names: BTreeSet<UnitName>) {
+        for name in names {
+            if self.units.begin(&name) {
+                let manager = Arc::clone(&self.manager);
+                self.tasks.push(Box::pin(async move {
+                    let answer = manager.unit(&name).await;
+                    Done::Read(name, Box::new(answer))
+                }));
+            }
+        }
+    }
+
+    /// A unit was read.
+    pub(super) fn finish_read(&mut self, name: &UnitName, answer: Result<UnitStatus, UnitError>) {
+        let (status, again) = self.units.ended(name, answer);
+        if let Some(status) = status {
+            self.observed(name, status);
+        }
+        if again {
+            self.refresh([name.clone()].into());
+        }
+    }
+
+    /// A unit was read after a step of it: newer than whatever is on its way.
+    pub(super) fn finish_step_read(&mut self, name: &UnitName, answer: Result<UnitStatus, UnitError>) {
+        if let Some(reading) = self.units.reading.get_mut(name) {
+            (reading.again, reading.overtaken) = (true, true);
+        }
+        match answer {
+            Ok(status) => self.observed(name, status),
+            Err(error) => self.units.failed(name, &error),
+        }
+    }
+
+    /// One that has run well for a while has its earlier starts forgiven when it goes down.
+    fn observed(&mut self, name: &UnitName, status: UnitStatus) {
+        let (first, up) = (self.units.get(name).is_none(), status.active.is_up());
+        if first && self.unit_files.needs_reload(name, &status) {
+            // A predecessor may have written them and not come to the reload.
+            self.unloaded.insert(name.clone());
+        }
+        let was_up = self.units.set(name, status).is_some_and(|before| before.active.is_up());
+        if was_up && !up {
+            self.forgive(name);
+        }
+    }
+
+    fn forgive(&mut self, name: &UnitName) {
+        let ran_well = |memory: &Memory| memory.last_start.is_some_and(|start| start.elapsed() >= Memory::RUNS_WELL);
+        for (id, record) in &self.ledger.replicas {
+            if record.assignment.unit == *name
+                && let Some(memory) = self.memory.get_mut(id).filter(|memory| ran_well(memory))
+            {
+                memory.attempts = 0;
+            }
+        }
+    }
+}

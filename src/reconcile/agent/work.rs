@@ -1,0 +1,225 @@
+//! What this host is to run: the assignments in the tree, and while those are out of reach the ledger's.
+//!
+//! The replica's `desired` is the authority, the assignment its index on this host. When an assignment vanishes,
+//! the replica is given up only once its `desired` has been read and names another host, or is gone: an index that
+//! somebody deleted by hand stops nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    ledger::{Ledger, Record},
+    model::{Assignment, HostName, ReplicaId, decode},
+    store::{Change, Node, layout::Place},
+};
+
+/// Where the work comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// Nowhere yet: ZooKeeper is being asked. Nothing is started or stopped.
+    Waiting,
+    /// ZooKeeper is out of reach since the agent's start: the ledger's replicas run on, or are started.
+    Ledger,
+    /// The tree, as last seen.
+    Tree,
+}
+
+/// What is wanted of a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// It is this host's.
+    Ours(Assignment),
+    /// It was, and whether it still is has yet to be found out: it is left as it is.
+    Unsure(Assignment),
+    /// It was, and is no more: what this host prepared it as.
+    Gone(Assignment),
+}
+
+/// This host's work.
+#[derive(Debug)]
+pub(super) struct Work {
+    host: HostName,
+    basis: Basis,
+    /// Whose `alive` the tree has.
+    alive: Option<i64>,
+    tree: BTreeMap<ReplicaId, Assignment>,
+    versions: BTreeMap<ReplicaId, i32>,
+    unreadable: BTreeMap<ReplicaId, String>,
+    present: BTreeSet<ReplicaId>,
+    given_up: BTreeSet<ReplicaId>,
+    kept: BTreeSet<ReplicaId>,
+}
+
+/// What a change of the tree asks of the agent beyond planning again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Nothing.
+    None,
+    /// The host's `alive` changed: whose it is now.
+    Alive(Option<i64>),
+    /// New or changed work.
+    Fresh(ReplicaId),
+    /// The controller wrote the same work again: it misses something that this agent should have written.
+    Nudged(ReplicaId),
+}
+
+impl Work {
+    /// No work known yet.
+    pub(super) fn new(host: HostName) -> Self {
+        Self {
+            host,
+            basis: Basis::Waiting,
+            alive: None,
+            tree: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            present: BTreeSet::new(),
+            given_up: BTreeSet::new(),
+            kept: BTreeSet::new(),
+        }
+    }
+
+    /// Where the work comes from.
+    pub(super) fn basis(&self) -> Basis {
+        self.basis
+    }
+
+    /// The tree has been read in full.
+    pub(super) fn synced(&mut self) {
+        self.kept.clear();
+        self.basis = Basis::Tree;
+    }
+
+    /// ZooKeeper did not answer in time: go on with the ledger.
+    pub(super) fn out_of_reach(&mut self) {
+        if self.basis == Basis::Waiting {
+            self.basis = Basis::Ledger;
+        }
+    }
+
+    /// Takes a change of the tree in. `ledger` tells work that is known from work that is new.
+    pub(super) fn apply(&mut self, change: &Change, ledger: &Ledger) -> Effect {
+        match Place::of(&change.path) {
+            Place::Alive(host) if host == self.host => {
+                self.alive = change.node.as_ref().map(|node| node.ephemeral_owner);
+                Effect::Alive(self.alive)
+            }
+            Place::Assignment(host, id) if host == self.host => match &change.node {
+                Some(node) => self.assigned(id, node, ledger),
+                None => self.withdrawn(&id, ledger),
+            },
+            _ => Effect::None,
+        }
+    }
+
+    fn assigned(&mut self, id: ReplicaId, node: &Node, ledger: &Ledger) -> Effect {
+        self.present.insert(id.clone());
+        self.given_up.remove(&id);
+        self.kept.remove(&id);
+        let assignment = match decode::<Assignment>(&node.data) {
+            Ok(assignment) => assignment,
+            Err(error) => {
+                tracing::error!("{id}: its assignment can't be read, the last one stays in force: {error}");
+                self.unreadable.insert(id, error.to_string());
+                return Effect::None;
+            }
+        };
+        self.unreadable.remove(&id);
+        self.versions.insert(id.clone(), node.version);
+        let known = self.tree.get(&id).or_else(|| ledger.replicas.get(&id).map(|record| &record.assignment));
+        let seen_before = self.tree.contains_key(&id);
+        let same = known == Some(&assignment);
+        self.tree.insert(id.clone(), assignment);
+        match (same, seen_before) {
+            (false, _) => Effect::Fresh(id),
+            (true, true) => Effect::Nudged(id),
+            (true, false) => Effect::None,
+        }
+    }
+
+    /// The assignment is gone. What this agent never prepared (it refused it, say) is not its to stop.
+    fn withdrawn(&mut self, id: &ReplicaId, ledger: &Ledger) -> Effect {
+        if !ledger.replicas.contains_key(id) {
+            self.tree.remove(id);
+        }
+        self.present.remove(id);
+        self.versions.remove(id);
+        self.unreadable.remove(id);
+        Effect::None
+    }
+
+    /// The replicas whose assignment is missing though this host runs them: their `desired` must be read.
+    pub(super) fn unconfirmed(&self, ledger: &Ledger) -> Vec<ReplicaId> {
+        if self.basis != Basis::Tree {
+            return Vec::new();
+        }
+        let known = ledger.replicas.keys().chain(self.tree.keys()).collect::<BTreeSet<_>>();
+        known.into_iter().filter(|id| !self.is_settled(id)).cloned().collect()
+    }
+
+    fn is_settled(&self, id: &ReplicaId) -> bool {
+        self.present.contains(id) || self.given_up.contains(id) || self.kept.contains(id)
+    }
+
+    /// The replica's `desired` was read: it is still this host's, only its index is missing.
+    pub(super) fn keep(&mut self, id: &ReplicaId) {
+        tracing::warn!("{id}: its assignment was deleted by another hand; it runs on, the controller puts it back");
+        self.kept.insert(id.clone());
+    }
+
+    /// The replica's `desired` was read: it is another host's, or gone.
+    pub(super) fn give_up(&mut self, id: &ReplicaId) {
+        if !self.present.contains(id) {
+            self.given_up.insert(id.clone());
+        }
+    }
+
+    /// The replica is stopped and its files are gone.
+    pub(super) fn forget(&mut self, id: &ReplicaId) {
+        self.given_up.remove(id);
+        if !self.present.contains(id) {
+            self.tree.remove(id);
+        }
+    }
+
+    /// Why the replica's assignment can't be read, if so.
+    pub(super) fn unreadable(&self, id: &ReplicaId) -> Option<&str> {
+        self.unreadable.get(id).map(String::as_str)
+    }
+
+    /// The session whose `alive` the tree has, as last seen.
+    pub(super) fn alive_owner(&self) -> Option<i64> {
+        self.alive
+    }
+
+    /// The znode version of the replica's assignment, while the tree has one.
+    pub(super) fn version(&self, id: &ReplicaId) -> Option<i32> {
+        self.versions.get(id).copied()
+    }
+
+    /// Whether the tree has an assignment for the replica, readable or not.
+    pub(super) fn is_present(&self, id: &ReplicaId) -> bool {
+        self.present.contains(id)
+    }
+
+    /// All replicas that concern this host.
+    pub(super) fn claims(&self, ledger: &Ledger) -> BTreeMap<ReplicaId, Claim> {
+        if self.basis == Basis::Waiting {
+            return BTreeMap::new();
+        }
+        let ids: BTreeSet<_> = ledger.replicas.keys().chain(self.tree.keys()).collect();
+        ids.into_iter().filter_map(|id| Some((id.clone(), self.claim(id, ledger.replicas.get(id))?))).collect()
+    }
+
+    fn claim(&self, id: &ReplicaId, record: Option<&Record>) -> Option<Claim> {
+        let prepared = record.map(|record| record.assignment.clone());
+        if self.given_up.contains(id) {
+            // What the tree said last may never have been in force, or not even allowed here.
+            return prepared.map(Claim::Gone);
+        }
+        let in_tree = self.tree.get(id).cloned();
+        let settled = if self.basis == Basis::Tree { self.is_settled(id) } else { true };
+        let known = in_tree.is_some() || record.is_some_and(|record| !record.is_found());
+        let claim = if settled && known { Claim::Ours } else { Claim::Unsure };
+        in_tree.or(prepared).map(claim)
+    }
+}

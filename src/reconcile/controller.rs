@@ -1,0 +1,265 @@
+//! The controller: one of several leads, and makes the tree's parts agree.
+//!
+//! ```text
+//!   /services, /hosts ──mirror──► Cluster ──► plan::controller::plan ──► transactions, each behind the leader's lock
+//!        ▲                                                                        │
+//!        └────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Standbys keep the same mirror warm and do nothing else. Each transaction checks the leader's election node, so
+//! that nothing lands once another may lead, and the version of each document it rests on, so that nothing lands
+//! that was planned from an old view. After each round the mirror is waited for before the next plan.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use futures_util::future::{BoxFuture, OptionFuture, join_all};
+use jiff::Timestamp;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::{
+    config::ControllerSettings,
+    plan::{
+        controller::{Cluster, Memory, plan},
+        txn::Transaction,
+    },
+    reconcile::{Woken, sleep_until},
+    report::{
+        http, log,
+        metrics::ControllerMetrics,
+        notify::{Call, ServiceManager},
+    },
+    store::{
+        Barrier, Batch, Client, CommitError, Election, Leadership, Link, Lock, Mirror, Session, SessionConfig, layout,
+    },
+};
+
+/// Runs the controller until it is told to stop.
+///
+/// # Errors
+/// When its configuration is bad.
+pub async fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
+    log::init();
+    let settings = ControllerSettings::load(Path::new("/"), config.as_deref())?;
+    let mut service_manager = ServiceManager::new().context("can't install signal handlers")?;
+    let session = Session::start(SessionConfig {
+        servers: settings.zookeeper.servers.clone(),
+        session_timeout: settings.zookeeper.session_timeout,
+    });
+    let mut registry = Registry::default();
+    let metrics = ControllerMetrics::default();
+    metrics.register(&mut registry);
+    let (_shown, status) = watch::channel(serde_json::Value::Null);
+    http::serve(registry, &status).context("can't serve on the sockets that systemd passed")?;
+    let controller = Controller::new(&settings, &session, metrics);
+    controller.run(&mut service_manager).await?;
+    service_manager.stopping("leaves the lead to another");
+    session.close(Duration::from_secs(3)).await;
+    Ok(())
+}
+
+/// The controller's state.
+struct Controller {
+    mirror: Mirror,
+    link: watch::Receiver<Link>,
+    leadership: watch::Receiver<Leadership>,
+    /// The session and connection that the mirror's content belongs to.
+    synced: Option<u64>,
+    cluster: Cluster,
+    memory: Memory,
+    failover_max_fraction: f64,
+    round: Option<BoxFuture<'static, Round>>,
+    /// Nothing has changed since the last plan.
+    settled: bool,
+    wake_at: Option<Instant>,
+    /// What ZooKeeper last refused, so that it is said once.
+    refused: Option<String>,
+    metrics: ControllerMetrics,
+    _election: Election,
+}
+
+/// What a round of transactions came to.
+#[derive(Debug, Default)]
+struct Round {
+    landed: u32,
+    conflicts: u32,
+    refused: Option<String>,
+}
+
+/// How long a round that got nowhere rests before the next.
+const REST: Duration = Duration::from_millis(500);
+
+impl Controller {
+    fn new(settings: &ControllerSettings, session: &Session, metrics: ControllerMetrics) -> Self {
+        let election = Election::start(session, format!("{}:{}", settings.name, std::process::id()));
+        Self {
+            mirror: Mirror::start(session, vec![layout::HOSTS.to_owned(), layout::SERVICES.to_owned()]),
+            link: session.link(),
+            leadership: election.leadership(),
+            synced: None,
+            cluster: Cluster::default(),
+            memory: Memory::default(),
+            failover_max_fraction: settings.failover_max_fraction,
+            round: None,
+            settled: false,
+            wake_at: None,
+            refused: None,
+            metrics,
+            _election: election,
+        }
+    }
+
+    async fn run(mut self, service_manager: &mut ServiceManager) -> anyhow::Result<()> {
+        service_manager.status("connecting to ZooKeeper");
+        loop {
+            match self.wait(service_manager).await? {
+                Woken::Stop => return Ok(()),
+                Woken::Fed => {}
+                Woken::Changed => {
+                    self.reconcile();
+                    self.tell(service_manager);
+                }
+            }
+        }
+    }
+
+    /// Waits for something to happen and takes it in.
+    async fn wait(&mut self, service_manager: &mut ServiceManager) -> anyhow::Result<Woken> {
+        let deadline = self.wake_at;
+        let round = OptionFuture::from(self.round.as_mut());
+        tokio::select! {
+            call = service_manager.call() => match call {
+                Call::Stop => return Ok(Woken::Stop),
+                Call::Fed => return Ok(Woken::Fed),
+            },
+            batch = self.mirror.next() => self.absorb(&batch.context("the mirror of the tree ended")?),
+            Some(round) = round => self.finish(&round),
+            changed = self.leadership.changed() => { changed.context("the election ended")?; self.settled = false; }
+            changed = self.link.changed() => { changed.context("the session's supervisor ended")?; self.relinked(); }
+            () = sleep_until(deadline) => { self.settled = false; self.wake_at = None; }
+        }
+        while let Some(batch) = self.mirror.try_next() {
+            self.absorb(&batch);
+        }
+        Ok(Woken::Changed)
+    }
+
+    fn absorb(&mut self, batch: &Batch) {
+        for change in &batch.changes {
+            self.cluster.apply(&change.path, change.node.as_ref().map(|node| (node.data.as_slice(), node.version)));
+        }
+        if let Some(synced) = &batch.synced {
+            self.synced = Some(synced.epoch);
+        }
+        self.settled &= batch.changes.is_empty() && batch.synced.is_none();
+    }
+
+    fn relinked(&mut self) {
+        if !matches!(&*self.link.borrow_and_update(), Link::Up(up) if Some(up.epoch) == self.synced) {
+            self.synced = None;
+        }
+    }
+
+    /// One round: snapshot → plan → execute. Status is part of the plan.
+    fn reconcile(&mut self) {
+        let now = Timestamp::now();
+        self.memory.observe(&self.cluster, now);
+        let Some((lock, client)) = self.lead() else { return };
+        if self.settled || self.round.is_some() {
+            return;
+        }
+        let started = Instant::now();
+        let context = self.memory.context(now, self.failover_max_fraction);
+        let plan = plan(&self.cluster, &context);
+        self.metrics.plan(started.elapsed());
+        self.wake_at = plan.wake_at.map(|at| started + until(now, at));
+        self.settled = true;
+        if !plan.transactions.is_empty() {
+            self.round = Some(Box::pin(execute(client, lock, plan.transactions, self.mirror.barrier_handle())));
+        }
+    }
+
+    /// The lock and the connection to act with: only while this controller leads and sees the tree as it is.
+    fn lead(&self) -> Option<(Lock, Client)> {
+        let Link::Up(up) = &*self.link.borrow() else { return None };
+        let Leadership::Leading(lock) = &*self.leadership.borrow() else { return None };
+        (self.synced == Some(up.epoch)).then(|| (lock.clone(), up.client.clone()))
+    }
+
+    fn finish(&mut self, round: &Round) {
+        self.round = None;
+        (0..round.landed).for_each(|_| self.metrics.transaction(true));
+        (0..round.conflicts).for_each(|_| self.metrics.transaction(false));
+        self.settled = false;
+        if let Some(why) = round.refused.as_ref().filter(|why| self.refused.as_ref() != Some(why)) {
+            tracing::error!("ZooKeeper refuses what was planned, it is tried again: {why}");
+        }
+        self.refused.clone_from(&round.refused);
+        if round.landed == 0 {
+            // Another hand changes the same documents, or the connection is bad: look again a little later.
+            self.settled = true;
+            let rest = Instant::now() + REST;
+            self.wake_at = Some(self.wake_at.map_or(rest, |at| at.min(rest)));
+        }
+    }
+
+    fn tell(&self, service_manager: &mut ServiceManager) {
+        let leads = matches!(&*self.leadership.borrow(), Leadership::Leading(_));
+        let (services, hosts, lost) = self.cluster.counts();
+        self.metrics.leader(leads);
+        self.metrics.fleet(services, hosts, lost);
+        let text = match (&*self.link.borrow(), &*self.leadership.borrow()) {
+            (Link::Down { reason }, _) => format!("ZooKeeper is out of reach: {reason}"),
+            (Link::Suspended, _) => "connection to ZooKeeper lost".to_owned(),
+            (Link::Up(_), Leadership::Leading(_)) => {
+                format!("leads: {services} services on {} of {hosts} hosts", hosts - lost)
+            }
+            (Link::Up(_), Leadership::Following { leader }) => {
+                format!("stands by for {}", leader.as_deref().unwrap_or("a leader"))
+            }
+        };
+        // Up and in its place, whether it leads or not; without ZooKeeper too, since it waits for that by itself.
+        service_manager.ready();
+        service_manager.status(&text);
+    }
+}
+
+/// Sends a plan's transactions, each behind the lock, and waits until the mirror has seen what they did.
+async fn execute(client: Client, lock: Lock, transactions: Vec<Transaction>, barrier: Barrier) -> Round {
+    let mut round = Round::default();
+    let commits = transactions.into_iter().map(|transaction| commit(&client, &lock, transaction));
+    for result in join_all(commits).await {
+        match result {
+            Ok(()) => round.landed += 1,
+            Err(CommitError::Conflict { .. }) => round.conflicts += 1,
+            Err(CommitError::Unknown { .. } | CommitError::Disconnected) => {}
+            Err(error) => round.refused = Some(error.to_string()),
+        }
+    }
+    barrier.passed().await;
+    round
+}
+
+async fn commit(client: &Client, lock: &Lock, transaction: Transaction) -> Result<(), CommitError> {
+    let Transaction { ops, reason } = transaction;
+    let guarded: Vec<_> = std::iter::once(lock.check()).chain(ops).collect();
+    match client.commit(&guarded).await {
+        Ok(_) => {
+            tracing::info!("{reason}");
+            Ok(())
+        }
+        Err(error) => {
+            tracing::debug!("did not land: {reason}: {error}");
+            Err(error)
+        }
+    }
+}
+
+/// How long from `now` until `at`; hardly anything when that is past, so that a plan which names the past does not spin.
+fn until(now: Timestamp, at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default().max(Duration::from_millis(5))
+}

@@ -1,0 +1,180 @@
+//! One host: its agent, its systemd, its disk, and what an operator and a controller write for it.
+
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, time::Duration};
+
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use zkops::{
+    config::{AgentSettings, AllowedUnits, ZooKeeperSettings},
+    model::{ReplicaId, UnitName},
+    plan::txn::Op,
+    reconcile::agent,
+    report::metrics::AgentMetrics,
+    store::{Session, layout},
+    systemd::{
+        FakeSystemd, UnitFiles, UnitManager, UnitStatus, Verb,
+        fake::{Behaviour, Call},
+    },
+};
+
+use super::support::{Tree, eventually};
+
+/// A host named web1.
+pub struct Host {
+    pub tree: Tree,
+    pub systemd: Arc<FakeSystemd>,
+    dir: TempDir,
+    agent: Option<JoinHandle<anyhow::Result<()>>>,
+    registry: Registry,
+}
+
+/// What is wanted of a replica, as its assignment has it.
+pub fn assignment(unit: &str) -> Value {
+    json!({ "mode": "enabled", "unit": unit, "version": "v1" })
+}
+
+impl Host {
+    /// Nothing assigned, the agent not started; `webapp@.service` and `db.service` are installed.
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("units")).unwrap();
+        let systemd = Arc::new(FakeSystemd::with_root(dir.path().join("units")));
+        for unit in ["webapp@.service", "db.service"] {
+            systemd.install(&name(unit), Behaviour::default());
+        }
+        Self { tree: Tree::new().await, systemd, dir, agent: None, registry: Registry::default() }
+    }
+
+    pub fn units(&self) -> PathBuf {
+        self.dir.path().join("units")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn settings(&self) -> AgentSettings {
+        let allowed = ["webapp*.service", "db*.service"].map(|text| text.parse().unwrap());
+        AgentSettings {
+            zookeeper: ZooKeeperSettings { servers: String::new(), session_timeout: Duration::from_secs(1) },
+            host: "web1".parse().unwrap(),
+            address: None,
+            labels: BTreeMap::new(),
+            allowed_units: AllowedUnits::new(allowed.to_vec()),
+            accept_unit_files: true,
+            state_dir: self.state(),
+        }
+    }
+
+    /// Starts the agent with a session straight to ZooKeeper.
+    pub fn start(&mut self) {
+        self.start_on(self.tree.session(), Arc::clone(&self.systemd));
+    }
+
+    /// Starts the agent; what an earlier one had begun is over, as after a SIGKILL.
+    pub fn start_on<M: UnitManager + 'static>(&mut self, session: Session, manager: Arc<M>) {
+        let metrics = AgentMetrics::default();
+        self.registry = Registry::default();
+        metrics.register(&mut self.registry);
+        let files = UnitFiles::new(self.units());
+        self.agent = Some(tokio::spawn(agent::run_with(self.settings(), manager, files, session, metrics)));
+    }
+
+    /// SIGKILL.
+    pub async fn kill(&mut self) {
+        if let Some(agent) = self.agent.take() {
+            agent.abort();
+            assert!(agent.await.is_err(), "the agent had ended by itself");
+        }
+    }
+
+    /// How many plans the agent made.
+    pub fn plans(&self) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("zkops_agent_plans_total ")).unwrap();
+        line.parse().unwrap()
+    }
+
+    /// Places a replica on this host, or changes what is wanted of it, as the controller does.
+    pub async fn assign(&self, id: &str, assignment: &Value) {
+        let id: ReplicaId = id.parse().unwrap();
+        self.put(&layout::replica_desired(&id), &json!({ "mode": assignment["mode"], "node": "web1" })).await;
+        self.tree.client.mkdirs(&layout::instances(&id.service)).await.unwrap();
+        self.put(&layout::assignment(&"web1".parse().unwrap(), &id), assignment).await;
+    }
+
+    /// Places it elsewhere.
+    pub async fn withdraw(&self, id: &str) {
+        let id: ReplicaId = id.parse().unwrap();
+        self.put(&layout::replica_desired(&id), &json!({ "mode": "enabled", "node": "web2" })).await;
+        self.delete(&layout::assignment(&"web1".parse().unwrap(), &id)).await;
+    }
+
+    pub async fn put(&self, path: &str, document: &Value) {
+        self.tree.client.mkdirs(path).await.unwrap();
+        let data = document.to_string().into_bytes();
+        self.tree.client.commit(&[Op::Set { path: path.to_owned(), data, version: None }]).await.unwrap();
+    }
+
+    pub async fn delete(&self, path: &str) {
+        self.delete_all(&[path.to_owned()]).await;
+    }
+
+    /// In one transaction.
+    pub async fn delete_all(&self, paths: &[String]) {
+        let ops: Vec<_> = paths.iter().map(|path| Op::Delete { path: path.clone(), version: None }).collect();
+        self.tree.client.commit(&ops).await.unwrap();
+    }
+
+    /// A document; `Null` when there is none.
+    pub async fn get(&self, path: &str) -> Value {
+        let node = self.tree.client.get(path).await.unwrap();
+        node.map_or(Value::Null, |node| serde_json::from_slice(&node.data).unwrap_or(Value::Null))
+    }
+
+    pub async fn status(&self, id: &str) -> Value {
+        self.get(&layout::replica_status(&id.parse().unwrap())).await
+    }
+
+    pub async fn instance(&self, id: &str) -> Value {
+        let id: ReplicaId = id.parse().unwrap();
+        self.get(&layout::instance(&id.service, "web1")).await
+    }
+
+    pub async fn wait_for_state(&self, id: &str, state: &str) {
+        eventually(&format!("{id} {state}"), async || self.status(id).await["state"] == state).await;
+    }
+
+    /// Waits until the replica is in `instances`.
+    pub async fn wait_until_listed(&self, id: &str) {
+        eventually(&format!("{id} in instances"), async || !self.instance(id).await.is_null()).await;
+    }
+
+    pub async fn wait_until_registered(&self) {
+        eventually("alive", async || self.tree.exists("/hosts/web1/alive").await).await;
+    }
+
+    pub async fn unit(&self, unit: &str) -> UnitStatus {
+        self.systemd.unit(&name(unit)).await.unwrap()
+    }
+
+    /// The jobs asked for since this was last called.
+    pub fn jobs(&self) -> Vec<(Verb, String)> {
+        let job = |call| match call {
+            Call::Run(verb, unit) => Some((verb, unit.to_string())),
+            _ => None,
+        };
+        self.systemd.take_calls().into_iter().filter_map(job).collect()
+    }
+
+    pub fn drop_in(&self, unit: &str) -> PathBuf {
+        self.units().join(format!("{unit}.d/50-zkops.conf"))
+    }
+}
+
+pub fn name(unit: &str) -> UnitName {
+    unit.parse().unwrap()
+}

@@ -1,0 +1,13 @@
+//! The agent's loop against a real Apache ZooKeeper and a systemd in memory, with faults put between them.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod disk;
+mod host;
+mod links;
+mod manager;
+mod slow;
+mod work;

@@ -1,0 +1,68 @@
+//! A systemd that takes its time.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::sleep};
+use zkops::{
+    model::UnitName,
+    systemd::{FakeSystemd, JobResult, UnitError, UnitManager, UnitStatus, Verb},
+};
+
+/// The fake, slowed down.
+pub struct Slow {
+    pub fake: Arc<FakeSystemd>,
+    /// Questions about this unit are not answered until the channel says so.
+    pub silent_about: Option<(UnitName, watch::Receiver<bool>)>,
+    /// How long a daemon-reload takes before it does anything.
+    pub reload: Duration,
+    /// How long a job takes after it was done.
+    pub job: Duration,
+}
+
+impl Slow {
+    pub fn new(fake: &Arc<FakeSystemd>) -> Self {
+        Self { fake: Arc::clone(fake), silent_about: None, reload: Duration::ZERO, job: Duration::ZERO }
+    }
+}
+
+impl UnitManager for Slow {
+    async fn version(&self) -> Result<u32, UnitError> {
+        self.fake.version().await
+    }
+
+    async fn is_stopping(&self) -> Result<bool, UnitError> {
+        self.fake.is_stopping().await
+    }
+
+    async fn unit(&self, name: &UnitName) -> Result<UnitStatus, UnitError> {
+        if let Some((about, answers)) = &self.silent_about
+            && about == name
+        {
+            answers.clone().wait_for(|answers| *answers).await.unwrap();
+        }
+        self.fake.unit(name).await
+    }
+
+    async fn run(&self, verb: Verb, name: &UnitName) -> Result<JobResult, UnitError> {
+        let result = self.fake.run(verb, name).await;
+        sleep(self.job).await;
+        result
+    }
+
+    async fn reset_failed(&self, name: &UnitName) -> Result<(), UnitError> {
+        self.fake.reset_failed(name).await
+    }
+
+    async fn daemon_reload(&self) -> Result<(), UnitError> {
+        sleep(self.reload).await;
+        self.fake.daemon_reload().await
+    }
+
+    fn watch_units(&self, names: &BTreeSet<UnitName>) {
+        self.fake.watch_units(names);
+    }
+
+    async fn changed(&self) -> BTreeSet<UnitName> {
+        self.fake.changed().await
+    }
+}
