@@ -16,6 +16,7 @@
 //! the documents of the tree mean; `store` is the only place that talks to ZooKeeper, `systemd` the only one
 //! that talks to systemd.
 
+pub mod cli;
 pub mod config;
 pub mod ledger;
 #[deny(clippy::disallowed_methods)]

@@ -1,0 +1,174 @@
+//! The command line: one file per verb, each with its arguments and its `run`.
+//!
+//! ```text
+//!  main ── Cli::parse ── Cli::run ─┬─ apply, scale, delete, hosts …  read ─► check ─► one guarded transaction
+//!                                  ├─ get, status, explain, events   read ─► fleet (typed view) ─► render
+//!                                  ├─ --wait, --watch, --follow      a mirror wakes, the view decides
+//!                                  └─ agent, controller              the daemons
+//! ```
+//!
+//! `render` is the only printer; `failure` says what each exit code means; `manifest` is strict about what people
+//! hand in, while everything read from the tree tolerates what a newer zkops may have written there.
+
+mod apply;
+mod completions;
+mod context;
+mod delete;
+mod desired;
+mod diff;
+mod document;
+mod events;
+mod explain;
+mod failure;
+#[cfg(test)]
+mod fixture;
+mod fleet;
+mod get;
+mod hosts;
+mod init;
+mod live;
+mod man;
+mod manifest;
+mod mode;
+mod render;
+mod scale;
+mod status;
+mod wait;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use self::{context::Context, failure::Failure};
+use crate::{model::Mode, reconcile};
+
+pub use failure::report;
+
+/// Turn ZooKeeper into the control plane of your systemd services.
+///
+/// Write what should run (`zkops apply -f webapp.toml`), see what does (`zkops status`), and why (`zkops explain`).
+#[derive(Debug, Parser)]
+#[command(name = "zkops", version, max_term_width = 110, after_help = failure::EPILOGUE)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// ZooKeeper's servers, before `ZKOPS_ZOOKEEPER` and cli.toml: zk1:2181,zk2:2181,zk3:2181/prod
+    #[arg(short, long, global = true, value_name = "SERVERS", help_heading = "Global options")]
+    zookeeper: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Create the roots of the tree in ZooKeeper
+    Init(init::Args),
+    /// Create or change services from description files
+    Apply(apply::Args),
+    /// Show what `apply` would change
+    Diff(diff::Args),
+    /// List services, replicas, hosts or instances
+    #[command(visible_alias = "list")]
+    Get(get::Args),
+    /// Show how services are doing
+    Status(status::Args),
+    /// Say why each replica is where it is, or nowhere
+    Explain(explain::Args),
+    /// Show what happened lately
+    Events(events::Args),
+    /// Change how many replicas a service has
+    Scale(scale::Args),
+    /// Run a service's replicas
+    #[command(after_help = mode::ENABLE_HELP)]
+    Enable(mode::Args),
+    /// Stop a service's replicas now; they keep their numbers and hosts
+    #[command(after_help = mode::DISABLE_HELP)]
+    Disable(mode::Args),
+    /// Take a service's replicas out of `instances`, let them finish, then stop them
+    #[command(after_help = mode::DRAIN_HELP)]
+    Drain(mode::Args),
+    /// Drain and remove a service
+    Delete(delete::Args),
+    /// List hosts, cordon, drain and label them
+    Hosts(hosts::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Verb(Verb),
+    /// Run this host's agent (zkops-agent.service does)
+    Agent(DaemonArgs),
+    /// Run a controller (zkops-controller.service does)
+    Controller(DaemonArgs),
+    /// Print a shell's completion script
+    #[command(after_help = completions::HELP)]
+    Completions(completions::Args),
+    /// Write the man pages into a folder
+    Man(man::Args),
+}
+
+#[derive(Debug, Args)]
+struct DaemonArgs {
+    /// Read this file and FILE.d/*.toml instead of those in /usr/lib/zkops, /run/zkops and /etc/zkops
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Carries the command out.
+    ///
+    /// # Errors
+    /// What [`report`] prints and turns into the exit code.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let done = |()| ExitCode::SUCCESS;
+        match self.command {
+            Command::Agent(args) => reconcile::agent::run(self.global.daemon(args)?).await.map(done),
+            Command::Controller(args) => reconcile::controller::run(self.global.daemon(args)?).await.map(done),
+            Command::Completions(args) => completions::run(&args).map(done),
+            Command::Man(args) => man::run(&args).map(done),
+            Command::Verb(verb) => {
+                let cx = Context::new(self.global.zookeeper)?;
+                let done = verb.run(&cx).await;
+                cx.close().await;
+                done
+            }
+        }
+    }
+}
+
+impl Global {
+    /// A daemon takes its servers from its configuration alone: a flag that is silently ignored would mislead.
+    fn daemon(&self, args: DaemonArgs) -> Result<Option<PathBuf>, Failure> {
+        match &self.zookeeper {
+            Some(_) => Err(Failure::Input("a daemon takes [zookeeper] servers from its configuration, not -z".into())),
+            None => Ok(args.config),
+        }
+    }
+}
+
+impl Verb {
+    async fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Diff(args) => return diff::run(&args, cx).await,
+            Self::Init(args) => init::run(&args, cx).await,
+            Self::Apply(args) => apply::run(&args, cx).await,
+            Self::Get(args) => get::run(&args, cx).await,
+            Self::Status(args) => status::run(&args, cx).await,
+            Self::Explain(args) => explain::run(&args, cx).await,
+            Self::Events(args) => events::run(&args, cx).await,
+            Self::Scale(args) => scale::run(&args, cx).await,
+            Self::Enable(args) => mode::run(&args, Mode::Enabled, cx).await,
+            Self::Disable(args) => mode::run(&args, Mode::Disabled, cx).await,
+            Self::Drain(args) => mode::run(&args, Mode::Drain, cx).await,
+            Self::Delete(args) => delete::run(&args, cx).await,
+            Self::Hosts(args) => hosts::run(args, cx).await,
+        }
+        .map(|()| ExitCode::SUCCESS)
+    }
+}

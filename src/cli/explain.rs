@@ -1,0 +1,273 @@
+//! `zkops explain`: why each replica is where it is, or nowhere.
+//!
+//! The controller's own words come first (a replica's `reason`, the service's conditions); beside them stands what the
+//! tree says of every host, checked here anew against the service's placement.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use serde::Serialize;
+
+use super::{
+    context::{self, Context},
+    failure::Failure,
+    fleet::{self, Fleet, Host, Replica, Service, State},
+    get::Format,
+    render::{self, Tone},
+};
+use crate::model::{HostName, InvalidName, Mode, ReplicaNumber, ServiceName, ServiceSpec};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  zkops explain webapp\n  zkops explain webapp.0000000002")]
+pub(super) struct Args {
+    /// A service, or one of its replicas
+    #[arg(value_name = "SERVICE[.NUMBER]")]
+    what: Subject,
+    #[command(flatten)]
+    output: Format,
+}
+
+/// What is to be explained.
+#[derive(Clone, Debug)]
+struct Subject {
+    service: ServiceName,
+    number: Option<ReplicaNumber>,
+}
+
+impl std::str::FromStr for Subject {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if let Some((service, number)) = text.rsplit_once('.')
+            && let Ok(number) = number.parse()
+        {
+            // People leave the zeros out.
+            return Ok(Self { service: service.parse()?, number: Some(ReplicaNumber(number)) });
+        }
+        Ok(Self { service: text.parse()?, number: None })
+    }
+}
+
+pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<()> {
+    let fleet = cx.fleet().await?;
+    let explanation = Explanation::of(&args.what, &fleet)?;
+    let text = if args.output.is_json() { render::json_text(&explanation)? } else { explanation.text() };
+    Ok(render::out(&text)?)
+}
+
+/// Why a service's replicas are where they are.
+#[derive(Debug, Serialize)]
+struct Explanation {
+    service: ServiceName,
+    /// What holds of the whole service.
+    why: Vec<String>,
+    replicas: Vec<ReplicaExplanation>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReplicaExplanation {
+    name: String,
+    host: Option<HostName>,
+    state: String,
+    ready: bool,
+    /// The controller's reason, and what stands in the way.
+    why: Vec<String>,
+    /// What speaks against each host; only for a replica that needs one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    hosts: BTreeMap<HostName, Vec<String>>,
+}
+
+impl Explanation {
+    fn of(subject: &Subject, fleet: &Fleet) -> anyhow::Result<Self> {
+        let name = &subject.service;
+        let service = fleet.services.get(name).ok_or_else(|| context::no_service(name))?;
+        let wanted = service.replicas.iter().filter(|(number, _)| subject.number.is_none_or(|only| only == **number));
+        let replicas: Vec<_> =
+            wanted.map(|(number, replica)| ReplicaExplanation::of(name, *number, replica, service, fleet)).collect();
+        if let (Some(number), true) = (subject.number, replicas.is_empty()) {
+            return Err(Failure::NotFound(format!("there is no replica {name}.{number}")).into());
+        }
+        Ok(Self { service: name.clone(), why: of_service(service, fleet), replicas })
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{}\n", Tone::Strong.paint(self.service.as_str()));
+        for why in &self.why {
+            let _ = writeln!(text, "  {}", render::harmless(why));
+        }
+        for replica in &self.replicas {
+            text += &replica.text();
+        }
+        text
+    }
+}
+
+/// What holds of the whole service.
+fn of_service(service: &Service, fleet: &Fleet) -> Vec<String> {
+    let mut why = Vec::new();
+    match fleet::read(service.status.as_ref()) {
+        None => why.push(fleet.no_answer().to_owned()),
+        Some(status) => {
+            if !service.is_observed() {
+                why.push(format!("the latest change is not in force: {}", fleet.no_answer()));
+            }
+            why.push(format!("{}: {} of {} replicas ready", status.summary, status.ready, status.desired));
+            why.extend(status.conditions.iter().map(|condition| format!("{}: {}", condition.kind, condition.message)));
+        }
+    }
+    why
+}
+
+impl ReplicaExplanation {
+    fn of(service: &ServiceName, number: ReplicaNumber, replica: &Replica, of: &Service, fleet: &Fleet) -> Self {
+        let state = fleet.state(replica);
+        let settled = matches!(state, State::Seen(_)) && !replica.current_status().is_some_and(|it| it.state.is_down());
+        let hosts = if settled { BTreeMap::new() } else { verdicts(number, replica, of, fleet) };
+        Self {
+            name: format!("{service}.{number}"),
+            host: replica.host().cloned(),
+            state: state.to_string(),
+            ready: of.ready().contains(&number),
+            why: of_replica(replica, state, fleet),
+            hosts,
+        }
+    }
+
+    fn text(&self) -> String {
+        let place = self.host.as_ref().map_or_else(|| "is on no host".to_owned(), |host| format!("is on {host}"));
+        let ready = if self.ready { ", ready" } else { ", not ready" };
+        let mut text = format!("\n{} {place}: {}{ready}\n", Tone::Strong.paint(&self.name), self.state);
+        for why in &self.why {
+            let _ = writeln!(text, "  {}", render::harmless(why));
+        }
+        if !self.hosts.is_empty() {
+            text += "  hosts:\n";
+        }
+        for (host, against) in &self.hosts {
+            let against = if against.is_empty() { "fits".to_owned() } else { against.join("; ") };
+            let _ = writeln!(text, "    {host}: {}", render::harmless(&against));
+        }
+        text
+    }
+}
+
+/// The controller's reason, and what the replica's own documents say.
+fn of_replica(replica: &Replica, state: State, fleet: &Fleet) -> Vec<String> {
+    let mut why = Vec::new();
+    let Some(desired) = fleet::read(replica.desired.as_ref()) else {
+        return vec!["the controller has not decided on it yet".to_owned()];
+    };
+    if !desired.reason.is_empty() {
+        why.push(format!("reason: {}", desired.reason));
+    }
+    if desired.removing {
+        why.push("it is on its way out: once stopped, it is removed".to_owned());
+    } else if desired.mode != Mode::Enabled {
+        why.push(format!("its mode is {}", desired.mode));
+    }
+    if let (State::Lost, Some(host)) = (state, &desired.node) {
+        why.push(format!("{host} is lost: no agent of it is connected, so what runs there is not known"));
+    }
+    if let Some(host) = desired.node.as_ref().and_then(|host| Some((host, fleet.hosts.get(host)?))) {
+        why.extend(of_host(host.0, host.1));
+    }
+    if desired.node.is_none() && fleet.hosts.is_empty() {
+        why.push("no host is known: is zkops-agent.service running anywhere?".to_owned());
+    }
+    why.extend(replica.current_status().and_then(|status| status.message.clone()).map(|text| format!("agent: {text}")));
+    why.extend(
+        desired.failed_on.iter().map(|failed| format!("it failed on {} at {}", failed.node, render::moment(failed.at))),
+    );
+    why
+}
+
+/// What the operator said of the host that a replica is on.
+fn of_host(name: &HostName, host: &Host) -> Option<String> {
+    let word = host.word();
+    word.drain.then(|| format!("{name} is being drained: it has to leave, within the service's max_unavailable"))
+}
+
+/// What speaks against each host for a replica that needs one.
+fn verdicts(number: ReplicaNumber, replica: &Replica, of: &Service, fleet: &Fleet) -> BTreeMap<HostName, Vec<String>> {
+    let Some(spec) = of.spec_in_force() else { return BTreeMap::new() };
+    let verdict = |(name, host): (&HostName, &Host)| (name.clone(), against(name, host, number, replica, of, spec));
+    fleet.hosts.iter().map(verdict).collect()
+}
+
+fn against(
+    name: &HostName,
+    host: &Host,
+    number: ReplicaNumber,
+    replica: &Replica,
+    of: &Service,
+    spec: &ServiceSpec,
+) -> Vec<String> {
+    if host.alive.is_none() {
+        // Its labels went with its agent, so nothing more can be said.
+        return vec!["lost (no agent of it is connected)".to_owned()];
+    }
+    let (word, labels) = (host.word(), host.labels());
+    let mut against = Vec::new();
+    let mut check = |bad: bool, text: String| against.extend(bad.then_some(text));
+    check(word.drain, "being drained".into());
+    check(word.cordon && !word.drain, "cordoned".into());
+    for selector in spec.placement.constraints.iter().filter(|selector| !selector.matches(&labels)) {
+        check(true, format!("its labels don't match {selector}"));
+    }
+    let others = of.replicas.iter().filter(|(other, it)| **other != number && it.host() == Some(name)).count();
+    if let Some(max) = spec.max_per_host() {
+        check(others >= max as usize, format!("has {others} of its replicas already, {max} allowed"));
+    }
+    let failed = fleet::read(replica.desired.as_ref()).is_some_and(|it| it.failed_on.iter().any(|on| on.node == *name));
+    check(failed, "it failed there".into());
+    against
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::cli::{failure, fixture};
+
+    fn explained(what: &str) -> anyhow::Result<String> {
+        let text = Explanation::of(&what.parse().unwrap(), &fixture::fleet())?.text();
+        Ok(anstream::adapter::strip_str(&text).to_string())
+    }
+
+    #[test]
+    fn each_replica_has_its_reasons() {
+        insta::assert_snapshot!(explained("webapp").unwrap(), @r#"
+    webapp
+      degraded: 1 of 3 replicas ready
+      Unplaced: 0000000003: no host fits
+
+    webapp.0000000001 is on web1: running, ready
+      reason: fewest replicas of 2 hosts that fit
+
+    webapp.0000000002 is on web2: lost, not ready
+      reason: fewest replicas of 2 hosts that fit
+      web2 is lost: no agent of it is connected, so what runs there is not known
+      hosts:
+        web1: has 1 of its replicas already, 1 allowed
+        web2: lost (no agent of it is connected)
+        web3: cordoned; its labels don't match zone in (a,b)
+
+    webapp.0000000003 is on no host: unplaced, not ready
+      hosts:
+        web1: has 1 of its replicas already, 1 allowed
+        web2: lost (no agent of it is connected)
+        web3: cordoned; its labels don't match zone in (a,b)
+    "#);
+    }
+
+    #[test]
+    fn zeros_may_be_left_out() {
+        assert!(explained("webapp.3").unwrap().contains("webapp.0000000003 is on no host"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_found() {
+        for what in ["nope", "webapp.9", "nope.0000000001"] {
+            assert_eq!(failure::code(&explained(what).unwrap_err()), 3, "{what}");
+        }
+    }
+}

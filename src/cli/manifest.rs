@@ -1,0 +1,261 @@
+//! Service description files: TOML, read strictly.
+//!
+//! ```text
+//!  text ─► TOML (spans) ─► name · [desired] · the rest ─► strict::read ─► the model's own checks ─► Manifest
+//!                │                                            │                  │
+//!                └── where each key stands ──────────────► every problem, with line, key path and fix
+//! ```
+//!
+//! The documents' types are the model's own; what makes the file strict (unknown keys, nearest names, lines) is here.
+
+mod fields;
+mod spans;
+mod strict;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use toml::{Table, Value, de::DeTable};
+
+use self::{
+    spans::{Place, Spans},
+    strict::Finding,
+};
+use super::failure::Failure;
+use crate::model::{Desired, Placement, RestartPolicy, ServiceName, ServiceSpec, encode};
+
+/// The keys of a document that someone wants set.
+pub(super) type Keys = serde_json::Map<String, serde_json::Value>;
+
+/// The file's sections; everything else stands at its top.
+const SECTIONS: [&str; 4] = ["desired", "placement", "restart", "environment"];
+
+/// One service, as a file describes it.
+#[derive(Clone, Debug)]
+pub(super) struct Manifest {
+    /// The file, for messages.
+    pub(super) source: String,
+    /// The service.
+    pub(super) name: ServiceName,
+    /// Its description; the file is all of it: keys left out have their default.
+    pub(super) spec: ServiceSpec,
+    /// The keys of `[desired]` that the file sets; `None` when it has no such section. Keys left out are left as
+    /// they are in the tree, so that a file may leave `replicas` to `zkops scale`.
+    pub(super) desired: Option<Keys>,
+}
+
+/// One complaint about a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Complaint {
+    place: Place,
+    key: String,
+    message: String,
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place: Place { line, column }, key, message } = self;
+        write!(f, "{line}:{column}: ")?;
+        if key.is_empty() { f.write_str(message) } else { write!(f, "{key}: {message}") }
+    }
+}
+
+/// Reads all files (`-` is standard input) before anything is done with one of them.
+///
+/// # Errors
+/// [`Failure::Input`] with every problem of every file; an I/O error for a file that can't be read.
+pub(super) fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<Manifest>> {
+    let mut manifests = Vec::new();
+    let mut complaints = Vec::new();
+    for file in files {
+        let (source, text) = read(file)?;
+        match parse(&source, &text) {
+            Ok(manifest) => manifests.push(manifest),
+            Err(found) => complaints.extend(found.iter().map(|complaint| format!("{source}:{complaint}"))),
+        }
+    }
+    complaints.extend(twice(&manifests));
+    if complaints.is_empty() { Ok(manifests) } else { Err(Failure::Input(complaints.join("\n")).into()) }
+}
+
+fn read(file: &Path) -> anyhow::Result<(String, String)> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).context("can't read standard input")?;
+        return Ok(("<stdin>".into(), text));
+    }
+    let source = file.display().to_string();
+    let text = fs::read_to_string(file).map_err(|error| Failure::Input(format!("can't read {source}: {error}")))?;
+    Ok((source, text))
+}
+
+/// Services that more than one file describes.
+fn twice(manifests: &[Manifest]) -> Vec<String> {
+    let mut first: BTreeMap<&ServiceName, &str> = BTreeMap::new();
+    let mut clashes = Vec::new();
+    for Manifest { source, name, .. } in manifests {
+        if let Some(other) = first.insert(name, source) {
+            clashes.push(format!("{source}: name: {other} describes \"{name}\" as well"));
+        }
+    }
+    clashes
+}
+
+/// Reads one file's text.
+fn parse(source: &str, text: &str) -> Result<Manifest, BTreeSet<Complaint>> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(errors.iter().map(|error| syntax(text, error)).collect());
+    }
+    let mut reader = Reader { spans: Spans::of(text, document.get_ref()), complaints: BTreeSet::new() };
+    let table = text.parse().map_err(|error| BTreeSet::from([syntax(text, &error)]))?;
+    let manifest = reader.manifest(source, table);
+    manifest.filter(|_| reader.complaints.is_empty()).ok_or(reader.complaints)
+}
+
+fn syntax(text: &str, error: &toml::de::Error) -> Complaint {
+    let place = spans::place(text, error.span().map_or(0, |span| span.start));
+    Complaint { place, key: String::new(), message: error.message().to_owned() }
+}
+
+/// Reads the parts of one file and gathers what is wrong with them.
+struct Reader<'t> {
+    spans: Spans<'t>,
+    complaints: BTreeSet<Complaint>,
+}
+
+impl Reader<'_> {
+    fn manifest(&mut self, source: &str, mut table: Table) -> Option<Manifest> {
+        let name = self.name(&mut table);
+        for section in SECTIONS {
+            self.must_be_section(&mut table, section);
+        }
+        if table.remove("deleting").is_some() {
+            self.complain(self.spans.key("deleting"), "deleting", "unknown key; `zkops delete` removes a service");
+        }
+        let desired = match table.remove("desired") {
+            Some(Value::Table(table)) => self.desired(&table).map(Some),
+            _ => Some(None),
+        };
+        let spec = self.spec(table);
+        Some(Manifest { source: source.to_owned(), name: name?, spec: spec?, desired: desired? })
+    }
+
+    fn name(&mut self, table: &mut Table) -> Option<ServiceName> {
+        #[derive(serde::Deserialize)]
+        struct Name {
+            name: ServiceName,
+        }
+        let name = table.remove("name").map(|name| ("name".to_owned(), name)).into_iter().collect();
+        self.read("", name).map(|Name { name }| name)
+    }
+
+    fn spec(&mut self, table: Table) -> Option<ServiceSpec> {
+        let spec: ServiceSpec = self.read("", table)?;
+        for problem in spec.problems() {
+            self.complain(self.spans.value(&problem.key), &problem.key, &problem.message);
+        }
+        let bytes = encode(&spec).len();
+        if bytes > ServiceSpec::MAX_BYTES {
+            let allowed = ServiceSpec::MAX_BYTES;
+            let message = format!("the description takes {bytes} bytes in the tree, {allowed} are allowed");
+            self.complain(self.spans.key("unit_file"), "", &message);
+        }
+        Some(spec)
+    }
+
+    /// Takes out what should be a section and is none: serde would read a list as one, by position.
+    fn must_be_section(&mut self, table: &mut Table, section: &str) {
+        if table.get(section).is_some_and(|value| !value.is_table()) {
+            table.remove(section);
+            self.complain(self.spans.key(section), section, &format!("must be a section: [{section}]"));
+        }
+    }
+
+    fn desired(&mut self, table: &Table) -> Option<Keys> {
+        let desired: Desired = self.read("desired", table.clone())?;
+        for problem in desired.problems() {
+            let key = spans::join("desired", &problem.key);
+            self.complain(self.spans.value(&key), &key, &problem.message);
+        }
+        let json = serde_json::to_value(table).ok()?;
+        json.as_object().cloned()
+    }
+
+    /// Reads `table`, which stands at the path `at`.
+    fn read<T: serde::de::DeserializeOwned>(&mut self, at: &str, table: Table) -> Option<T> {
+        match strict::read(table) {
+            Ok(document) => Some(document),
+            Err(findings) => {
+                for finding in findings {
+                    self.finding(at, finding);
+                }
+                None
+            }
+        }
+    }
+
+    fn finding(&mut self, at: &str, finding: Finding) {
+        let (place, path, message) = match finding {
+            Finding::Unknown { path } => {
+                let path = spans::join(at, &path);
+                (self.spans.key(&path), path.clone(), unknown(&path))
+            }
+            Finding::Missing { path } => {
+                let path = spans::join(at, &path);
+                (self.spans.key(&path), path.clone(), format!("missing; {}", example(&path)))
+            }
+            Finding::Wrong { path, message } => {
+                let path = spans::join(at, &path);
+                let message = words::plain(&path, &message);
+                (self.spans.value(&path), path, message)
+            }
+        };
+        self.complain(place, &path, &message);
+    }
+
+    fn complain(&mut self, place: Place, key: &str, message: &str) {
+        self.complaints.insert(Complaint { place, key: key.to_owned(), message: message.to_owned() });
+    }
+}
+
+/// The keys of each section, by the section's path.
+fn sections() -> [(&'static str, Vec<&'static str>); 4] {
+    let root = fields::names::<ServiceSpec>().iter().copied().filter(|key| *key != "deleting");
+    [
+        ("", root.chain(["name", "desired"]).collect()),
+        ("desired", fields::names::<Desired>().to_vec()),
+        ("placement", fields::names::<Placement>().to_vec()),
+        ("restart", fields::names::<RestartPolicy>().to_vec()),
+    ]
+}
+
+/// What to say of a key that does not exist: the name that was meant, here or in the section where it belongs.
+fn unknown(path: &str) -> String {
+    let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let sections = sections();
+    if let Some((home, _)) = sections.iter().find(|(name, keys)| *name != section && keys.contains(&key)) {
+        let home = if home.is_empty() { "the top of the file".to_owned() } else { format!("[{home}]") };
+        return format!("unknown key; it belongs to {home}");
+    }
+    let known = sections.iter().find(|(name, _)| *name == section).map(|(_, keys)| keys.iter().copied());
+    words::suggest("unknown key", known.and_then(|known| words::nearest(key, known)))
+}
+
+/// A line that would be right for a key that must be there.
+fn example(key: &str) -> String {
+    match key {
+        "name" => "write name = \"SERVICE\"".to_owned(),
+        "unit" => "write unit = \"NAME.service\", or \"NAME@.service\" to run several on a host".to_owned(),
+        _ => format!("write {key} = \"…\""),
+    }
+}

@@ -1,0 +1,356 @@
+//! The verbs against a real ZooKeeper. No controller runs: its side of the documents is written by hand.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod cli_support;
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    thread,
+    time::Duration,
+};
+
+use cli_support::Tree;
+use predicates::{prelude::PredicateBooleanExt as _, str::contains};
+use serde_json::{Value, json};
+
+const WEBAPP: &str = "name = \"webapp\"\nunit = \"webapp@.service\"\n[desired]\nversion = \"v1\"\nreplicas = 2\n";
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn apply(tree: &Tree, text: &str, outcome: &'static str) {
+    let file = file(text);
+    let path = file.path().to_str().unwrap();
+    tree.zkops(&["apply", "-f", path]).assert().success().stdout(contains(outcome));
+}
+
+/// The controller's answer to the versions that are in the tree.
+fn answer(tree: &Tree, summary: &str, ready: u32) {
+    let version = |path| tree.get(path).map(|(_, version)| version);
+    let wanted = tree.document("/services/webapp/desired")["replicas"].clone();
+    let status = json!({
+        "observed_service": version("/services/webapp"), "observed_desired": version("/services/webapp/desired"),
+        "summary": summary, "desired": wanted, "replicas": wanted, "ready": ready, "updated": ready,
+        "conditions": [{"type": "Progressing", "message": "starting", "since": "2026-11-22T18:00:00Z"}],
+    });
+    tree.put("/services/webapp/status", &status);
+}
+
+#[test]
+fn init_makes_the_roots_once() {
+    let tree = Tree::empty("init");
+    for verb in [&["status"][..], &["get", "hosts"], &["scale", "webapp", "1"]] {
+        tree.zkops(verb).assert().code(3).stderr(contains("run `zkops init`"));
+    }
+    tree.zkops(&["init"]).assert().success().stdout(contains("/init/services created"));
+    tree.zkops(&["init"]).assert().success().stdout("the tree is there already, unchanged\n");
+    tree.zkops(&["status"]).assert().success().stderr(contains("no services"));
+}
+
+#[test]
+fn apply_creates_changes_and_leaves_alone() {
+    let tree = Tree::new("apply");
+    let changed = WEBAPP.replace("v1", "v2");
+    apply(&tree, WEBAPP, "service/webapp created");
+    assert_eq!(tree.document("/services/webapp/desired"), json!({"mode": "enabled", "version": "v1", "replicas": 2}));
+    apply(&tree, WEBAPP, "service/webapp unchanged");
+    apply(&tree, &changed, "service/webapp configured");
+    assert_eq!(tree.get("/services/webapp").unwrap().1, 0, "the description did not change");
+    apply(&tree, "name = \"webapp\"\nunit = \"webapp@.service\"\nport = 80\n", "configured");
+    assert_eq!(tree.document("/services/webapp/desired")["version"], "v2", "left out is left alone");
+}
+
+#[test]
+fn documents_read_as_a_person_would_write_them() {
+    let tree = Tree::new("order");
+    apply(&tree, WEBAPP, "created");
+    let line = "zkops get services webapp -o json | tr -d ' \\n'";
+    tree.shell(line).assert().stdout(contains(r#""desired":{"mode":"enabled","version":"v1","replicas":2}"#));
+}
+
+#[test]
+fn several_files_are_checked_before_the_first_is_written() {
+    let tree = Tree::new("several");
+    let (good, bad) = (file(WEBAPP), file("name = \"other\"\nunit = \"other\"\n"));
+    let paths = [good.path().to_str().unwrap(), bad.path().to_str().unwrap()];
+    tree.zkops(&["apply", "-f", paths[0], "-f", paths[1]]).assert().code(2).stderr(contains(":2:8: unit: "));
+    assert_eq!(tree.get("/services/webapp"), None);
+    tree.zkops(&["apply", "-f", "-", "--dry-run"])
+        .write_stdin(WEBAPP)
+        .assert()
+        .success()
+        .stdout(contains("created (dry run)"));
+    assert_eq!(tree.get("/services/webapp"), None);
+    tree.zkops(&["apply", "-f", "-"]).write_stdin(WEBAPP).assert().success();
+    assert!(tree.get("/services/webapp").is_some());
+}
+
+#[test]
+fn diff_has_exit_codes_of_its_own() {
+    let tree = Tree::new("diff");
+    let (same, other) = (file(WEBAPP), file(&WEBAPP.replace("replicas = 2", "replicas = 5")));
+    let diff = |file: &tempfile::NamedTempFile| tree.zkops(&["diff", "-f", file.path().to_str().unwrap()]).assert();
+    diff(&same).code(1).stdout(contains("--- /dev/null").and(contains("+unit = \"webapp@.service\"")));
+    apply(&tree, WEBAPP, "created");
+    diff(&same).code(0).stdout("");
+    diff(&other).code(1).stdout(contains("-replicas = 2\n+replicas = 5\n"));
+    tree.put_raw("/services/webapp/desired", "{nonsense");
+    diff(&same).code(1).stdout(contains("-{nonsense\n"));
+}
+
+#[test]
+fn small_changes_keep_what_a_newer_version_wrote() {
+    let tree = Tree::new("newer");
+    tree.put("/services/webapp", &json!({"unit": "webapp@.service", "canary": {"steps": 3}}));
+    tree.put("/services/webapp/desired", &json!({"mode": "enabled", "replicas": 2, "pinned": true}));
+    tree.zkops(&["scale", "webapp", "4"]).assert().success().stdout("service/webapp scaled\n");
+    tree.zkops(&["disable", "webapp"]).assert().success().stdout("service/webapp disabled\n");
+    tree.zkops(&["disable", "webapp"]).assert().success().stdout("service/webapp unchanged\n");
+    assert_eq!(tree.document("/services/webapp/desired"), json!({"mode": "disabled", "replicas": 4, "pinned": true}));
+    apply(&tree, "name = \"webapp\"\nunit = \"webapp@.service\"\nport = 80\n", "configured");
+    assert_eq!(tree.document("/services/webapp")["canary"], json!({"steps": 3}));
+    tree.zkops(&["delete", "webapp", "--yes"]).assert().success().stdout("service/webapp deleting\n");
+    let description = tree.document("/services/webapp");
+    assert_eq!((&description["deleting"], &description["canary"]["steps"]), (&json!(true), &json!(3)));
+    tree.zkops(&["scale", "webapp", "5"]).assert().code(4).stderr(contains("is being deleted"));
+}
+
+#[test]
+fn a_service_written_by_hand_is_a_service() {
+    let tree = Tree::new("hand");
+    tree.put("/services/webapp", &json!({"unit": "webapp@.service"}));
+    tree.zkops(&["scale", "webapp", "3"]).assert().success();
+    assert_eq!(tree.document("/services/webapp/desired")["replicas"], 3);
+    tree.put_raw("/services/webapp/desired", "{\"replicas\": -1}");
+    tree.zkops(&["scale", "webapp", "4"])
+        .assert()
+        .code(1)
+        .stderr(contains("replicas: invalid value").and(contains("zkops apply")));
+    tree.zkops(&["status", "webapp"])
+        .assert()
+        .success()
+        .stdout(contains("Unreadable: /services/webapp/desired: replicas"));
+    apply(&tree, WEBAPP, "configured");
+    tree.zkops(&["scale", "nope", "1"]).assert().code(3);
+    tree.zkops(&["scale", "webapp", "10001"]).assert().code(2).stderr(contains("10001 is more than 10000"));
+}
+
+#[test]
+fn waiting_ends_with_the_goal() {
+    let tree = Tree::new("wait");
+    apply(&tree, WEBAPP, "created");
+    answer(&tree, "healthy", 2);
+    let mut child = tree.start(&["scale", "webapp", "3", "--wait"]);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut line = || lines.next().unwrap().unwrap();
+    assert!(line().starts_with("waiting for webapp: no controller is connected"));
+    answer(&tree, "progressing", 2);
+    assert_eq!(line(), "waiting for webapp: progressing, 2/3 ready, 2 up to date; Progressing: starting");
+    answer(&tree, "healthy", 3);
+    assert!(child.wait().unwrap().success());
+    tree.zkops(&["scale", "webapp", "3", "--wait"]).assert().success().stderr("");
+}
+
+#[test]
+fn waiting_has_an_end_of_its_own() {
+    let tree = Tree::new("timeout");
+    apply(&tree, WEBAPP, "created");
+    tree.zkops(&["disable", "webapp", "--wait", "--timeout", "2s"])
+        .assert()
+        .code(5)
+        .stderr(contains("timed out after 2s waiting for webapp: no controller is connected"));
+    answer(&tree, "progressing", 1);
+    tree.zkops(&["disable", "webapp", "--wait", "--timeout", "2s"])
+        .assert()
+        .code(5)
+        .stderr(contains("Progressing: starting"));
+}
+
+#[test]
+fn deleting_ends_when_the_service_is_gone() {
+    let tree = Tree::new("delete");
+    apply(&tree, WEBAPP, "created");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while tree.document("/services/webapp")["deleting"] != true {
+                thread::sleep(Duration::from_millis(20));
+            }
+            tree.remove("/services/webapp/desired");
+            tree.remove("/services/webapp");
+        });
+        tree.zkops(&["delete", "webapp", "--yes", "--wait"]).assert().success();
+    });
+    tree.zkops(&["delete", "webapp", "--yes"]).assert().code(3);
+}
+
+/// A host whose agent is there as far as the tree shows.
+fn host(tree: &Tree, name: &str) {
+    tree.put(
+        &format!("/hosts/{name}/alive"),
+        &json!({"version": "0.1.0", "labels": {"zone": "a"}, "machine_id": "m", "boot_id": "b", "pid": 1,
+                "started": "2026-11-22T18:00:00Z"}),
+    );
+}
+
+#[test]
+fn hosts_take_the_operators_word() {
+    let tree = Tree::new("hosts");
+    host(&tree, "web1");
+    tree.zkops(&["hosts"]).assert().success().stdout(contains("web1   ready"));
+    tree.zkops(&["hosts", "cordon", "web1"]).assert().success().stdout("host/web1 cordoned\n");
+    tree.zkops(&["hosts", "cordon", "web1"]).assert().success().stdout("host/web1 unchanged\n");
+    tree.zkops(&["hosts", "label", "web1", "zone=b", "disk=ssd"]).assert().success();
+    tree.zkops(&["hosts", "label", "web1", "disk-"]).assert().success();
+    assert_eq!(tree.document("/hosts/web1"), json!({"labels": {"zone": "b"}, "cordon": true}));
+    let listed = tree.json(&["hosts", "list", "web1"]);
+    assert_eq!((&listed["state"], &listed["labels"]["zone"]), (&json!("cordoned"), &json!("b")));
+    tree.zkops(&["hosts", "uncordon", "web1"]).assert().success();
+    assert_eq!(tree.json(&["hosts"])["items"][0]["state"], "ready");
+    tree.zkops(&["hosts", "cordon", "web9"]).assert().code(3);
+}
+
+#[test]
+fn draining_a_host_ends_when_nothing_is_left_on_it() {
+    let tree = Tree::new("drain");
+    host(&tree, "web1");
+    let work = "/hosts/web1/assigned/webapp.0000000001";
+    tree.put(work, &json!({"mode": "enabled", "unit": "webapp@0000000001.service"}));
+    tree.zkops(&["hosts", "drain", "web1", "--wait", "--timeout", "2s"])
+        .assert()
+        .code(5)
+        .stderr(contains("web1: 1 left: webapp.0000000001"));
+    tree.zkops(&["hosts"]).assert().stdout(contains("draining"));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(300));
+            tree.remove(work);
+        });
+        tree.zkops(&["hosts", "drain", "web1", "--wait"]).assert().success();
+    });
+    tree.zkops(&["hosts"]).assert().stdout(contains("drained"));
+    tree.zkops(&["hosts", "undrain", "web1"]).assert().success().stdout("host/web1 undrained\n");
+}
+
+#[test]
+fn only_a_host_that_is_gone_is_forgotten() {
+    let tree = Tree::new("forget");
+    host(&tree, "web1");
+    tree.zkops(&["hosts", "delete", "web1"]).assert().code(1).stderr(contains("agent is connected"));
+    tree.remove("/hosts/web1/alive");
+    tree.put("/hosts/web1/assigned/webapp.0000000001", &json!({}));
+    tree.zkops(&["hosts", "delete", "web1"]).assert().code(1).stderr(contains("1 replicas are assigned"));
+    tree.zkops(&["hosts", "delete", "web1", "--force"]).assert().success().stdout("host/web1 deleted\n");
+    assert_eq!(tree.get("/hosts/web1"), None);
+}
+
+/// One replica that runs, and one that has no host.
+fn two_replicas(tree: &Tree) {
+    apply(tree, WEBAPP, "created");
+    host(tree, "web1");
+    answer(tree, "degraded", 1);
+    let wanted = |node: Value| json!({"mode": "enabled", "version": "v1", "node": node, "reason": "fewest replicas"});
+    tree.put("/services/webapp/0000000001/desired", &wanted(json!("web1")));
+    tree.put(
+        "/services/webapp/0000000001/status",
+        &json!({"state": "running", "node": "web1", "pid": 42, "version": "v1", "updated": "2026-11-22T18:00:00Z"}),
+    );
+    tree.put("/services/webapp/0000000002/desired", &wanted(Value::Null));
+    tree.put(
+        "/services/webapp/instances/web1",
+        &json!({"replica": 1, "pid": 42, "version": "v1", "started": "2026-11-22T18:00:00Z"}),
+    );
+}
+
+#[test]
+fn people_see_what_is_and_why() {
+    let tree = Tree::new("people");
+    two_replicas(&tree);
+    tree.zkops(&["status"])
+        .assert()
+        .stdout(contains("webapp    enabled   v1        1/2     1         degraded   Progressing"));
+    tree.zkops(&["status", "webapp"])
+        .assert()
+        .stdout(contains("Status:     degraded").and(contains("0000000001   web1   running    yes     42    v1")));
+    tree.zkops(&["explain", "webapp"]).assert().stdout(
+        contains("webapp.0000000001 is on web1: running, ready\n  reason: fewest replicas\n")
+            .and(contains("webapp.0000000002 is on no host: unplaced, not ready")),
+    );
+    tree.zkops(&["get", "instances"]).assert().stdout(contains("webapp    web1       0000000001"));
+    tree.zkops(&["get", "replicas", "webapp.2"]).assert().stdout(contains("webapp.0000000002   -      unplaced"));
+    tree.zkops(&["get", "replicas", "webapp.3"]).assert().code(3);
+    tree.zkops(&["status", "nope"]).assert().code(3).stderr(contains("there is no service \"nope\""));
+}
+
+#[test]
+fn programs_get_stable_shapes() {
+    let tree = Tree::new("programs");
+    two_replicas(&tree);
+    let page = tree.json(&["status", "webapp"]);
+    assert_eq!((&page["name"], &page["replicas"][0]["status"]["pid"]), (&json!("webapp"), &json!(42)));
+    assert_eq!(page["instances"][0]["instance"]["replica"], 1);
+    assert_eq!(tree.json(&["get", "replicas"])["items"][1]["name"], "webapp.0000000002");
+    assert_eq!(tree.json(&["get", "replicas", "webapp.0000000001"])["ready"], true);
+    assert_eq!(tree.json(&["explain", "webapp.1"])["replicas"][0]["why"][0], "reason: fewest replicas");
+    assert_eq!(tree.json(&["get", "services"])["items"][0]["versions"]["desired"], 0);
+    assert_eq!(tree.json(&["get", "hosts", "web1"])["alive"]["pid"], 1);
+}
+
+#[test]
+fn events_are_followed_as_they_come() {
+    let tree = Tree::new("events");
+    apply(&tree, WEBAPP, "created");
+    let event =
+        |n: u32| json!({"at": format!("2026-11-22T18:00:0{n}Z"), "replica": n, "message": format!("event {n}")});
+    let status = |events: &[Value]| tree.put("/services/webapp/status", &json!({"events": events}));
+    status(&[event(1)]);
+    tree.zkops(&["events", "webapp"])
+        .assert()
+        .success()
+        .stdout(contains("2026-11-22T18:00:01Z   webapp.0000000001   -      event 1"));
+    let mut child = tree.start(&["events", "--follow"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "2026-11-22T18:00:01Z  webapp.0000000001: event 1");
+    status(&[event(1), event(2)]);
+    assert_eq!(lines.next().unwrap().unwrap(), "2026-11-22T18:00:02Z  webapp.0000000002: event 2");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_status_is_watched() {
+    let tree = Tree::new("watch");
+    apply(&tree, WEBAPP, "created");
+    answer(&tree, "progressing", 1);
+    let mut child = tree.start(&["status", "--watch"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.by_ref().any(|line| line.contains("progressing")));
+    answer(&tree, "healthy", 2);
+    assert!(lines.by_ref().any(|line| line.contains("healthy")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let tree = Tree::new("pipe");
+    let long = format!("{}[environment]\nLONG = \"{}\"\n", WEBAPP, "x".repeat(100_000));
+    apply(&tree, &long, "created");
+    let line = "{ zkops get services -o json; echo \"code $?\" >&2; } | head -c 10";
+    tree.shell(line).assert().success().stderr("code 0\n");
+}
+
+#[test]
+fn generated_files_come_from_the_definition() {
+    let tree = Tree::new("generated");
+    tree.shell("zkops completions bash | grep -c undrain").assert().success();
+    tree.shell("zkops completions zsh | head -c 1").assert().success().stderr("");
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man");
+    tree.zkops(&["man", pages.to_str().unwrap()]).assert().success();
+    let page = std::fs::read_to_string(pages.join("zkops.1")).unwrap();
+    assert!(page.contains("ZooKeeper unreachable"), "the man page has the exit codes");
+    assert!(pages.join("zkops-hosts-drain.1").exists());
+}
