@@ -1,0 +1,65 @@
+# zkops: everything a newcomer needs is `make demo` and `make test` (as root, on Debian 12 or 13).
+
+# What the tests need beyond Debian's base: containers and their network for real hosts, a ZooKeeper for the
+# integration tests, a linker for cargo.
+PACKAGES = systemd-container mmdebstrap iproute2 nftables dbus python3 procps util-linux gcc libc6-dev pkg-config \
+	default-jre-headless libzookeeper-java libslf4j-java
+CARGO ?= cargo
+PYTHON ?= python3
+JOBS ?= 2
+
+.PHONY: help setup build test unit-test vm-tests vm-test demo bench images clean
+
+help:
+	@echo "make demo                   boot hosts, run a service, crash a host, watch the failover (KEEP=1: leave it up)"
+	@echo "make test                   unit and integration tests, then the scenarios on real hosts"
+	@echo "make vm-test SCENARIO=NAME  one scenario (vm-tests/run --list); RELEASE=trixie on Debian 13"
+	@echo "make bench                  measure, and write target/bench.json"
+	@echo "make build images clean     the binary · the hosts' Debian roots · remove kept hosts and build products"
+
+# Installs packages only if one is missing, so that it costs nothing the second time.
+setup:
+	@missing=""; for package in $(PACKAGES); do \
+		dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		echo "installing:$$missing"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+	@command -v $(CARGO) >/dev/null || { \
+		echo "cargo is missing. Install Rust with rustup, then run make again:"; \
+		echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y && . ~/.cargo/env"; \
+		exit 1; }
+
+build: setup
+	$(CARGO) build --locked
+
+test: unit-test vm-tests
+
+unit-test: setup
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --locked && $(CARGO) test --locked --doc; \
+	else $(CARGO) test --locked; fi
+
+vm-tests: build
+	$(PYTHON) vm-tests/run --jobs $(JOBS)
+
+vm-test: build
+	$(PYTHON) vm-tests/run --scenario $(SCENARIO) $(if $(RELEASE),--release $(RELEASE)) $(if $(KEEP),--keep)
+
+demo: build
+	@$(PYTHON) vm-tests/demo $(if $(KEEP),--keep)
+
+# What is measured is the release build; `floor` is what it is measured against.
+bench: setup
+	$(CARGO) bench --locked --bench plan
+	$(CARGO) build --locked --release --bins --example floor
+	ZKOPS_BIN=target/release/zkops $(PYTHON) vm-tests/run --scenario vm-tests/bench/bench.py
+
+images: setup
+	$(PYTHON) vm-tests/run --images
+
+clean:
+	$(PYTHON) vm-tests/run --clean
+	rm -rf target/vm-tests
+	$(CARGO) clean

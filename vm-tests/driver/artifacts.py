@@ -1,0 +1,60 @@
+"""What is kept of a scenario that failed, to find out why without running it again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from lib import history
+
+from .driver import Driver
+from .machine import Machine
+from .shell import run
+
+#: Daemons whose logs get files of their own.
+_DAEMONS = ("zkops-agent", "zkops-controller", "zookeeper")
+
+
+def keep(driver: Driver, folder: Path) -> None:
+    """Fills a folder with every host's journal and units, the daemons' logs, and ZooKeeper's tree and history."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for each in driver.machines:
+        _host(each, folder / each.name)
+    for each in driver.having("zookeeper"):
+        _tree(each, folder)
+    if (driver.folder / "scenario.log").exists():
+        shutil.copy(driver.folder / "scenario.log", folder)
+
+
+def _host(machine: Machine, folder: Path) -> None:
+    """One host, on or off: its journal is read off its disk."""
+    folder.mkdir()
+    journal = ["journalctl", f"--directory={machine.disk.path('/var/log/journal')}", "--no-pager", "--quiet",
+               "--output=short-precise", "--no-hostname"]
+    _run_into(folder / "journal.txt", *journal)
+    for daemon in _DAEMONS:
+        _run_into(folder / f"{daemon}.log", *journal, f"--unit={daemon}.service")
+    _run_into(folder / "units.txt", *machine.inside(
+        "sh", "-c", "systemctl --no-pager list-units --all; systemctl --no-pager list-jobs; systemctl --no-pager "
+        "--lines=0 status 'zkops*' 'webapp*' zookeeper.service; ps -eo pid,ppid,stat,lstart,cmd",
+    ))
+    _run_into(folder / "runtime-units.txt", *machine.inside(
+        "sh", "-c", "find /run/systemd/system -type f | while read -r file; do echo \"# $file\"; cat \"$file\"; done",
+    ))
+    if machine.console.exists():
+        shutil.copy(machine.console, folder / "console.log")
+
+
+def _run_into(path: Path, *command: str) -> None:
+    """A command's output as a file; no file if there was none."""
+    text = run("timeout", "20", *command, check=False) if command else ""
+    if text.strip():
+        path.write_text(text)
+
+
+def _tree(machine: Machine, folder: Path) -> None:
+    """The tree and every change of it, from the server's log on disk (the server may be down)."""
+    past = history.read(machine.disk.path("/var/lib/zookeeper/version-2"))
+    (folder / f"tree.{machine.name}.txt").write_text(history.picture(past))
+    (folder / f"history.{machine.name}.txt").write_text(history.describe(past))

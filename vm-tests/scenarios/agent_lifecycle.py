@@ -1,0 +1,105 @@
+"""The agent is killed, hung, restarted, upgraded, stopped: its services don't notice."""
+
+from lib.fleet import Fleet
+from lib.service import webapp
+
+# Hung for the watchdog's 6 s, the agent must be back before its session ends.
+CLUSTER = cluster(releases=("bookworm", "trixie"), agents=3, session_timeout="15s")
+
+INSTANCES = "/services/webapp/instances"
+
+
+class Watcher:
+    """What must not change around an agent's misfortune."""
+
+    def __init__(self, fleet: Fleet, hosts: set[str]) -> None:
+        self.fleet = fleet
+        self.hosts = hosts
+        self.pids = fleet.pids()
+        self.mark = fleet.history().last()
+        self.agent = web1.get_unit_property("zkops-agent.service", "MainPID")
+
+    def check(self) -> None:
+        """A new agent took over: services and instances never noticed."""
+        self.fleet.wait(lambda tree: self.taken_over(tree), "the new agent took its predecessor's ephemerals over")
+        assert self.fleet.pids() == self.pids, (self.pids, self.fleet.pids())
+        gaps = self.fleet.history().gaps(INSTANCES, self.hosts, after=self.mark)
+        assert not gaps, gaps
+
+    def taken_over(self, tree) -> bool:
+        """Does a new process run, and are all of this host's ephemerals its own?"""
+        pid = web1.get_unit_property("zkops-agent.service", "MainPID")
+        instance = tree.nodes.get(f"{INSTANCES}/{web1.name}", {})
+        return (
+            pid not in ("0", self.agent)
+            and tree.doc(f"/hosts/{web1.name}/alive").get("pid") == int(pid)
+            and instance.get("owner", -1) == tree.agent_session(web1.name)
+        )
+
+
+def test() -> None:
+    fleet = Fleet(driver)
+    fleet.up()
+    # Only web1 and web2 may run it at first: what is done to web1 must not be hidden by a move.
+    fleet.zkops("hosts cordon web3")
+    fleet.apply(webapp(2, lost_after="2s"), "--wait")
+    hosts = {str(host) for host in fleet.wait_running("webapp", 2).hosts_of("webapp").values()}
+    assert hosts == {"web1", "web2"}, hosts
+
+    with subtest("killed"):
+        watcher = Watcher(fleet, hosts)
+        web1.succeed("systemctl kill --signal=KILL --kill-whom=main zkops-agent.service")
+        watcher.check()
+
+    with subtest("hung: the watchdog acts"):
+        watcher = Watcher(fleet, hosts)
+        web1.succeed("systemctl kill --signal=STOP --kill-whom=main zkops-agent.service")
+        watcher.check()
+
+    with subtest("restarted"):
+        watcher = Watcher(fleet, hosts)
+        web1.succeed("systemctl restart zkops-agent.service")
+        watcher.check()
+
+    with subtest("stopped and started again"):
+        watcher = Watcher(fleet, hosts)
+        web1.succeed("systemctl stop zkops-agent.service")
+        assert fleet.pids() == watcher.pids
+        web1.succeed("systemctl start zkops-agent.service")
+        watcher.check()
+
+    with subtest("replaced by a new build"):
+        watcher = Watcher(fleet, hosts)
+        web1.succeed(
+            "cp /usr/bin/zkops /usr/bin/zkops.new", "echo another build >> /usr/bin/zkops.new",
+            "mv /usr/bin/zkops.new /usr/bin/zkops", "systemctl restart zkops-agent.service",
+        )
+        watcher.check()
+        pid = web1.get_unit_property("zkops-agent.service", "MainPID")
+        assert web1.succeed(f"readlink /proc/{pid}/exe") == "/usr/bin/zkops\n"
+        web1.succeed(f"cmp /proc/{pid}/exe /usr/bin/zkops")
+
+    with subtest("ten times in a row"):
+        watcher = Watcher(fleet, hosts)
+        for _ in range(10):
+            web1.succeed("systemctl restart zkops-agent.service")
+        watcher.check()
+
+    with subtest("stopped for good: its service goes on unmanaged, its replica is replaced"):
+        fleet.zkops("hosts uncordon web3")
+        pids = fleet.pids()
+        web1.succeed("systemctl stop zkops-agent.service")
+        tree = fleet.wait(
+            lambda tree: tree.running("webapp", 2) and "web1" not in tree.hosts_of("webapp").values(),
+            "web1's replica is replaced", timeout=40,
+        )
+        assert set(tree.hosts_of("webapp").values()) == {"web2", "web3"}
+        now = fleet.pids()
+        assert (now["web1"], now["web2"]) == (pids["web1"], pids["web2"]), (pids, now)
+
+    with subtest("back again: it stops what is no longer its own before it registers"):
+        web1.succeed("systemctl start zkops-agent.service")
+        node = fleet.wait(lambda tree: tree.agent_session("web1"), "web1 is back").node("/hosts/web1/alive")
+        assert fleet.processes(web1) == []
+        assert max(fleet.stopped(web1).values()) <= fleet.monotonic(node["ctime"]) + 0.005
+        assert fleet.tree().hosts_of("webapp") == tree.hosts_of("webapp")
