@@ -14,7 +14,7 @@ use self::steps::{HOSTS, SERVICES, Step, step};
 
 use super::{
     Cluster, Context, Memory, check, fleet, plan,
-    sim::{Sim, Tree},
+    sim::{Sim, Tree, merge},
 };
 use crate::model::{Mode, ReplicaId};
 
@@ -204,17 +204,6 @@ impl World {
             self.sim.sleep(60);
         }
         self.sim.settle();
-    }
-}
-
-fn merge(document: &mut Value, keys: &Value) {
-    for (key, value) in keys.as_object().unwrap() {
-        let object = document.as_object_mut().unwrap();
-        if value.is_null() {
-            object.remove(key)
-        } else {
-            object.insert(key.clone(), value.clone())
-        };
     }
 }
 

@@ -32,6 +32,18 @@ pub(crate) struct Sim {
     pub(crate) log: Vec<String>,
 }
 
+/// Sets keys of a JSON object; `null` removes one.
+pub(crate) fn merge(document: &mut Value, keys: &Value) {
+    for (key, value) in keys.as_object().unwrap() {
+        let object = document.as_object_mut().unwrap();
+        if value.is_null() {
+            object.remove(key)
+        } else {
+            object.insert(key.clone(), value.clone())
+        };
+    }
+}
+
 impl Sim {
     /// Hosts with these names, up and registered, and no services.
     pub(crate) fn new(hosts: &[&str]) -> Self {
@@ -52,14 +64,7 @@ impl Sim {
     /// Changes some keys of the JSON document at `path`; `null` removes one.
     pub(crate) fn patch(&mut self, path: &str, keys: &Value) {
         let mut document: Value = self.tree.get(path).map_or(json!({}), |data| serde_json::from_slice(data).unwrap());
-        for (key, value) in keys.as_object().unwrap() {
-            let object = document.as_object_mut().unwrap();
-            if value.is_null() {
-                object.remove(key)
-            } else {
-                object.insert(key.clone(), value.clone())
-            };
-        }
+        merge(&mut document, keys);
         self.tree.put(path, document.to_string());
     }
 

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Agent, steps::Done};
+use super::{Agent, publication::explain, steps::Done};
 use crate::{
     ledger::{Ledger, LedgerFile, Record, Stale},
     model::{Assignment, ReplicaId, UnitName},
@@ -203,13 +203,9 @@ type FilesWritten = (Ledger, Result<(), String>, Vec<(Change, Result<bool, Strin
 fn write_files(files: &UnitFiles, file: &LedgerFile, ledger: Ledger, changes: Vec<Change>) -> FilesWritten {
     let saved = file.save(&ledger).map_err(|error| format!("can't write the ledger: {error}"));
     let write = |change: Change| {
-        let written = saved.clone().and_then(|()| change.write(files).map_err(|error| chain(&error)));
+        let written = saved.clone().and_then(|()| change.write(files).map_err(|error| explain(&error)));
         (change, written)
     };
     let changes = changes.into_iter().map(write).collect();
     (ledger, saved, changes)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }

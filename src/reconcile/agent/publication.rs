@@ -107,7 +107,7 @@ impl Publication {
 }
 
 /// An error with all its causes, for a log line.
-fn explain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn explain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
