@@ -116,6 +116,8 @@ fn add_replica(fed: &mut Fed, id: &ReplicaId, spec: &ServiceSpec, desired: &Desi
         version: version.clone(),
         config_version: None,
         assignment: Some(0),
+        ready: true,
+        rejected: false,
         restarts: 0,
         message: None,
         updated: now(),
@@ -125,7 +127,7 @@ fn add_replica(fed: &mut Fed, id: &ReplicaId, spec: &ServiceSpec, desired: &Desi
     fed.put(&layout::replica(id), b"{}");
     fed.put(&layout::replica_desired(id), &encode(&desired));
     fed.put(&layout::replica_status(id), &encode(&status));
-    fed.put(&layout::assignment(host, id), &encode(&Assignment::new(spec, &desired, id.number)));
+    fed.put(&layout::assignment(host, id), &encode(&Assignment::new(&spec.into(), &desired, id.number)));
     fed.put(&layout::instance(&id.service, host.as_str()), &encode(&instance));
 }
 

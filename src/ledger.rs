@@ -141,7 +141,7 @@ mod tests {
     fn ledger() -> Ledger {
         let spec = ServiceSpec::new("webapp@.service".parse().unwrap());
         let desired = ReplicaDesired::unplaced(&crate::model::Desired::default());
-        let record = Record::new(Assignment::new(&spec, &desired, ReplicaNumber(1)));
+        let record = Record::new(Assignment::new(&(&spec).into(), &desired, ReplicaNumber(1)));
         Ledger { replicas: BTreeMap::from([("webapp.0000000001".parse().unwrap(), record)]) }
     }
 

@@ -4,22 +4,36 @@
 //! lists them. Readers tolerate unknown fields, so that mixed versions of zkops can share a tree; what a person
 //! hands to the CLI is checked more strictly there.
 
+mod amount;
 mod condition;
+mod configuration;
 mod host;
 mod id;
+mod probe;
 mod problem;
 mod replica;
+mod rollout;
 mod selector;
 mod service;
+mod source;
 mod span;
 mod status;
+mod template;
 
+pub use amount::{Amount, InvalidAmount};
 pub use condition::{Condition, ConditionKind};
+pub use configuration::{ConfigApply, ConfigFile, ConfigPolicy, ConfigRevision};
 pub use host::{Capacity, HostAlive, HostSpec};
 pub use id::{HostName, InvalidName, ReplicaId, ReplicaNumber, ServiceName, UnitName};
+pub use probe::{ExecCheck, HttpCheck, Probe, ProbeCheck, Probes, SystemdCheck, TcpCheck, ZooKeeperCheck};
 pub use problem::{DocumentError, MAX_DOCUMENT_BYTES, Problem, decode, encode};
 pub use replica::{Assignment, FailedOn, Instance, ReplicaDesired, ReplicaState, ReplicaStatus};
+pub use rollout::{
+    OnFailure, PauseCause, Revision, Rollout, RolloutAction, RolloutOrder, RolloutPolicy, RolloutState, RolloutSummary,
+};
 pub use selector::{InvalidSelector, Selector};
 pub use service::{Desired, Mode, Placement, RestartMode, RestartPolicy, ServiceSpec};
+pub use source::{AptSource, ArchiveSource, ExecSource, NixSource, Source};
 pub use span::Span;
 pub use status::{Accepted, Event, ServiceStatus, Summary};
+pub use template::Template;

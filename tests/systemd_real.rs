@@ -123,7 +123,7 @@ fn kill(pid: Option<u32>) {
 
 fn assignment(unit: &UnitName) -> Assignment {
     let desired = ReplicaDesired::unplaced(&Desired::default());
-    Assignment::new(&ServiceSpec::new(unit.clone()), &desired, ReplicaNumber(1))
+    Assignment::new(&(&ServiceSpec::new(unit.clone())).into(), &desired, ReplicaNumber(1))
 }
 
 fn id() -> ReplicaId {

@@ -112,7 +112,13 @@ impl Fleet {
             Place::Assignment(host, id) => {
                 self.host(host).assigned.insert(id, Document::of(node));
             }
-            Place::Instances(_) | Place::Assigned(_) | Place::Other => {}
+            Place::Instances(_)
+            | Place::Configs(_)
+            | Place::Config(..)
+            | Place::Rollouts(_)
+            | Place::Rollout(..)
+            | Place::Assigned(_)
+            | Place::Other => {}
         }
     }
 

@@ -29,8 +29,15 @@ pub struct AgentSettings {
     pub allowed_units: AllowedUnits,
     /// Whether the tree may bring a unit file's text, which is to say: run anything as root. Off by default.
     pub accept_unit_files: bool,
+    /// Whether commands that the tree names (`exec` probes, `exec` sources, checks of a configuration) may be run,
+    /// which is to say: anything as root. Off by default.
+    pub accept_commands: bool,
+    /// Whether the tree may have packages installed (`apt` and `nix` sources). Off by default.
+    pub accept_packages: bool,
     /// Where the last accepted work is kept; `/var/lib/zkops/agent` by default.
     pub state_dir: PathBuf,
+    /// Where releases and configurations are kept, below `releases` and `config`; `/var/lib/zkops` by default.
+    pub data_dir: PathBuf,
 }
 
 impl AgentSettings {
@@ -55,6 +62,9 @@ impl AgentSettings {
             labels: fragment.labels.into_iter().map(|(key, value)| (key.0, value.0)).collect(),
             allowed_units: AllowedUnits::new(fragment.allowed_units.unwrap_or_default()),
             accept_unit_files: fragment.accept_unit_files.unwrap_or_default(),
+            accept_commands: fragment.accept_commands.unwrap_or_default(),
+            accept_packages: fragment.accept_packages.unwrap_or_default(),
+            data_dir: fragment.data_dir.map_or_else(|| "/var/lib/zkops".into(), |dir| dir.0),
             state_dir: fragment.state_dir.map_or_else(|| "/var/lib/zkops/agent".into(), |dir| dir.0),
         })
     }
@@ -70,6 +80,9 @@ struct AgentFragment {
     labels: BTreeMap<Word, Word>,
     allowed_units: Option<Vec<Pattern>>,
     accept_unit_files: Option<bool>,
+    accept_commands: Option<bool>,
+    accept_packages: Option<bool>,
+    data_dir: Option<AbsolutePath>,
     state_dir: Option<AbsolutePath>,
 }
 
@@ -84,6 +97,9 @@ impl Fragment for AgentFragment {
         lay(&mut self.address, over.address);
         self.labels.extend(over.labels);
         lay(&mut self.accept_unit_files, over.accept_unit_files);
+        lay(&mut self.accept_commands, over.accept_commands);
+        lay(&mut self.accept_packages, over.accept_packages);
+        lay(&mut self.data_dir, over.data_dir);
         lay(&mut self.state_dir, over.state_dir);
         match over.allowed_units {
             Some(patterns) if patterns.is_empty() => self.allowed_units = None,

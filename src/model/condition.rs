@@ -34,6 +34,10 @@ pub enum ConditionKind {
     Progressing,
     /// A planned change waits, because of the availability budget or for want of a host.
     Waiting,
+    /// A rollout is paused; says why and what ends it.
+    RolloutPaused,
+    /// What is desired failed, and what was healthy before is in force; says why.
+    RolledBack,
     /// A kind that this version of zkops does not know.
     #[serde(other)]
     Unknown,

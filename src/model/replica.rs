@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Desired, HostName, Mode, ReplicaNumber, RestartPolicy, ServiceSpec, Span, UnitName};
+use super::{
+    ConfigPolicy, Desired, HostName, Mode, Probes, ReplicaNumber, RestartPolicy, Revision, Source, Span, Template,
+    UnitName,
+};
 
 /// `/services/<svc>/<n>/desired`: what the controller wants of one replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +30,12 @@ pub struct ReplicaDesired {
     /// Hosts on which it failed past its start limit with this version and configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_on: Vec<FailedOn>,
+    /// The rollout whose revision it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<u64>,
+    /// It is there for the time of a rollout only, beyond the replicas wanted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub surge: bool,
     /// It is on its way out (scale-down or delete): once stopped, its nodes are removed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removing: bool,
@@ -71,21 +80,37 @@ pub struct Assignment {
     /// The service's own environment variables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
+    /// The service's credentials.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials: BTreeMap<String, String>,
+    /// Where its version comes from.
+    #[serde(default, skip_serializing_if = "Source::is_default")]
+    pub source: Source,
+    /// How its configuration comes into force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigPolicy>,
+    /// Whether it is ready, and alive.
+    #[serde(default, skip_serializing_if = "Probes::is_default")]
+    pub probes: Probes,
 }
 
 impl Assignment {
-    /// The assignment that carries out `desired` for replica `number` of the service `spec`.
-    pub fn new(spec: &ServiceSpec, desired: &ReplicaDesired, number: ReplicaNumber) -> Self {
+    /// The assignment that carries out `desired` for replica `number` by this template.
+    pub fn new(template: &Template, desired: &ReplicaDesired, number: ReplicaNumber) -> Self {
         Self {
             mode: desired.mode,
             version: desired.version.clone(),
             config_version: desired.config_version,
-            unit: spec.unit.for_replica(number),
-            unit_file: spec.unit_file.clone(),
-            port: spec.port,
-            drain_time: spec.drain_time,
-            restart: spec.restart.clone(),
-            environment: spec.environment.clone(),
+            unit: template.unit.for_replica(number),
+            unit_file: template.unit_file.clone(),
+            port: template.port,
+            drain_time: template.drain_time,
+            restart: template.restart.clone(),
+            environment: template.environment.clone(),
+            credentials: template.credentials.clone(),
+            source: template.source.clone(),
+            config: template.config.clone(),
+            probes: template.probes.clone(),
         }
     }
 }
@@ -100,7 +125,20 @@ impl ReplicaDesired {
             node: None,
             reason: String::new(),
             failed_on: Vec::new(),
+            rollout: None,
+            surge: false,
             removing: false,
+        }
+    }
+
+    /// A replica that is placed nowhere yet, in this mode, with what rollout `number` brings.
+    pub fn with(mode: Mode, number: u64, revision: &Revision) -> Self {
+        Self {
+            mode,
+            version: revision.version.clone(),
+            config_version: revision.config_version,
+            rollout: Some(number),
+            ..Self::unplaced(&Desired::default())
         }
     }
 }
@@ -175,6 +213,13 @@ pub struct ReplicaStatus {
     /// a new environment, is known to be in force by this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assignment: Option<i32>,
+    /// Whether its readiness probe succeeds; true when it has none.
+    #[serde(default = "yes")]
+    pub ready: bool,
+    /// What is wanted was given up: a wrong checksum, a configuration that its check refuses, a failed reload. What ran
+    /// before goes on, and only a new assignment is tried. `message` says why.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rejected: bool,
     /// How often systemd restarted it since its last start (`NRestarts`).
     #[serde(default)]
     pub restarts: u32,
@@ -211,4 +256,8 @@ pub struct Instance {
     pub version: Option<String>,
     /// When the unit became active.
     pub started: Timestamp,
+}
+
+const fn yes() -> bool {
+    true
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, Selector, Span, UnitName};
+use super::{Amount, ConfigPolicy, Probes, Problem, RolloutPolicy, Selector, Source, Span, UnitName};
 
 /// `/services/<svc>`: the service's description.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,9 +25,11 @@ pub struct ServiceSpec {
     /// How long a replica keeps running after it left `instances`, before it is stopped, in mode `drain`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub drain_time: Span,
-    /// How many replicas may be not ready at once through planned changes (host drain, new version or config).
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub max_unavailable: u32,
+    /// How many replicas may be not ready at once through planned changes: host drain, new version or config. One
+    /// budget for all of them, from which those that are not ready for any other reason are taken, too. A share counts
+    /// down, but never to less than 1 unless `rollout.max_surge` lets the service change all the same.
+    #[serde(default = "one_replica", skip_serializing_if = "is_one_replica")]
+    pub max_unavailable: Amount,
     /// After an orderly shutdown of a host: wait `lost_after` for it to come back (`true`), or replace its
     /// replicas at once (`false`).
     #[serde(default, skip_serializing_if = "is_default")]
@@ -41,6 +43,22 @@ pub struct ServiceSpec {
     /// Environment variables of each replica, beside the `ZKOPS_` ones.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
+    /// Secrets: systemd credentials (`LoadCredential=`), by name the file on the host that has it. The secrets
+    /// themselves are never in the tree.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials: BTreeMap<String, String>,
+    /// Where its versions come from.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub source: Source,
+    /// How a configuration revision comes into force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigPolicy>,
+    /// Whether a replica is ready, and whether it is alive.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub probes: Probes,
+    /// How changes are rolled out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rollout: RolloutPolicy,
     /// Set by `zkops delete`: replicas are drained, then the service is removed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub deleting: bool,
@@ -59,11 +77,16 @@ impl ServiceSpec {
             port: None,
             lost_after: default_lost_after(),
             drain_time: Span::ZERO,
-            max_unavailable: 1,
+            max_unavailable: Amount::Count(1),
             wait_for_reboot: false,
             placement: Placement::default(),
             restart: RestartPolicy::default(),
             environment: BTreeMap::new(),
+            credentials: BTreeMap::new(),
+            source: Source::default(),
+            config: None,
+            probes: Probes::default(),
+            rollout: RolloutPolicy::default(),
             deleting: false,
         }
     }
@@ -84,7 +107,6 @@ impl ServiceSpec {
         let plain_instance = self.unit.as_str().contains('@') && !self.unit.is_template();
         check(plain_instance, "unit", "names one instance; name the template (PREFIX@.service) or a plain unit");
         check(self.port == Some(0), "port", "must be 1 to 65535");
-        check(self.max_unavailable == 0, "max_unavailable", "must be 1 or more, or nothing could ever be changed");
         check(self.placement.max_per_host == Some(0), "placement.max_per_host", "must be 1 or more");
         check(
             !self.unit.is_template() && self.placement.max_per_host.is_some_and(|max| max > 1),
@@ -105,7 +127,31 @@ impl ServiceSpec {
             check(name.starts_with("ZKOPS_"), &key, "names that start with ZKOPS_ are set by zkops");
             check(value.chars().any(char::is_control), &key, "the value has a control character");
         }
+        for (name, path) in &self.credentials {
+            let word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            let key = format!("credentials.{name}");
+            check(
+                !name.chars().all(word) || name.is_empty(),
+                &key,
+                "a credential's name has letters, digits and - _ .",
+            );
+            let plain = path.starts_with('/') && !path.chars().any(|c| c.is_control() || c == '%' || c == ':');
+            check(!plain, &key, "must be the absolute path of a file on the host, without % and :");
+        }
+        problems.extend(self.source.problems());
+        problems.extend(self.config.iter().flat_map(ConfigPolicy::problems));
+        problems.extend(self.probes.problems(self.port));
+        problems.extend(self.rollout.problems(self.max_unavailable));
         problems
+    }
+
+    /// How many of `total` replicas may be not ready through planned changes, and how many more than `total` a rollout
+    /// may run. Never none and none: nothing could ever change.
+    pub fn budget(&self, total: usize) -> (usize, usize) {
+        match (self.max_unavailable.floor(total), self.rollout.max_surge.ceil(total)) {
+            (0, 0) => (1, 0),
+            budget => budget,
+        }
     }
 }
 
@@ -262,9 +308,13 @@ const fn one() -> u32 {
     1
 }
 
+const fn one_replica() -> Amount {
+    Amount::Count(1)
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-const fn is_one(number: &u32) -> bool {
-    *number == 1
+const fn is_one_replica(amount: &Amount) -> bool {
+    matches!(amount, Amount::Count(1))
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

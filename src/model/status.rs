@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Desired, HostName, ReplicaNumber, ServiceSpec};
+use super::{Condition, Desired, HostName, ReplicaNumber, RolloutSummary, ServiceSpec};
 
 /// `/services/<svc>/status`: written by the leader when it changes, and in the same transaction as every change
 /// the leader makes to the service, so that its version guards them against each other.
@@ -24,6 +24,9 @@ pub struct ServiceStatus {
     pub ready: u32,
     /// How many run what is wanted now: version and configuration.
     pub updated: u32,
+    /// The newest rollout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutSummary>,
     /// What holds that the operator should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -43,6 +43,26 @@ pub fn instance(service: &ServiceName, name: &str) -> String {
     format!("{SERVICES}/{service}/instances/{name}")
 }
 
+/// Parent of a service's configuration revisions.
+pub fn configs(service: &ServiceName) -> String {
+    format!("{SERVICES}/{service}/config")
+}
+
+/// One configuration revision.
+pub fn config(service: &ServiceName, revision: u64) -> String {
+    format!("{SERVICES}/{service}/config/{revision}")
+}
+
+/// Parent of a service's rollouts; its data is the operator's last word on one.
+pub fn rollouts(service: &ServiceName) -> String {
+    format!("{SERVICES}/{service}/rollouts")
+}
+
+/// One rollout's record.
+pub fn rollout(service: &ServiceName, number: u64) -> String {
+    format!("{SERVICES}/{service}/rollouts/{number:010}")
+}
+
 /// A replica.
 pub fn replica(id: &ReplicaId) -> String {
     format!("{SERVICES}/{}/{}", id.service, id.number)
@@ -91,6 +111,14 @@ pub enum Place {
     Instances(ServiceName),
     /// `/services/<svc>/instances/<name>`
     Instance(ServiceName, String),
+    /// `/services/<svc>/config`
+    Configs(ServiceName),
+    /// `/services/<svc>/config/<n>`
+    Config(ServiceName, u64),
+    /// `/services/<svc>/rollouts`
+    Rollouts(ServiceName),
+    /// `/services/<svc>/rollouts/<seq>`
+    Rollout(ServiceName, u64),
     /// `/services/<svc>/<n>`
     Replica(ReplicaId),
     /// `/services/<svc>/<n>/desired`
@@ -134,6 +162,16 @@ impl Place {
             ["status"] => Self::Status(service),
             ["instances"] => Self::Instances(service),
             ["instances", name] => Self::Instance(service, (*name).to_owned()),
+            ["config"] => Self::Configs(service),
+            ["config", revision] => {
+                let number = revision.parse().ok().filter(|number: &u64| number.to_string() == *revision)?;
+                Self::Config(service, number)
+            }
+            ["rollouts"] => Self::Rollouts(service),
+            ["rollouts", number] => {
+                let parsed = number.parse().ok().filter(|parsed: &u64| format!("{parsed:010}") == *number)?;
+                Self::Rollout(service, parsed)
+            }
             [number] => Self::Replica(id(number)?),
             [number, "desired"] => Self::ReplicaDesired(id(number)?),
             [number, "status"] => Self::ReplicaStatus(id(number)?),
@@ -167,9 +205,19 @@ mod tests {
             Place::of(&instance(&id.service, "web1@0000000001")),
             Place::Instance(id.service.clone(), "web1@0000000001".into())
         );
+        assert_eq!(Place::of(&rollout(&id.service, 12)), Place::Rollout(id.service.clone(), 12));
+        assert_eq!(Place::of(&config(&id.service, 7)), Place::Config(id.service.clone(), 7));
         assert_eq!(Place::of(&alive(&host_name)), Place::Alive(host_name.clone()));
         assert_eq!(Place::of(&assignment(&host_name, &id)), Place::Assignment(host_name, id));
-        for other in ["/", "/services", "/services/UPPER", "/services/a/rollouts", "/hosts/h/assigned/x", "/audit/1"] {
+        for other in [
+            "/",
+            "/services",
+            "/services/UPPER",
+            "/services/a/rollouts/1",
+            "/services/a/config/01",
+            "/hosts/h/assigned/x",
+            "/audit/1",
+        ] {
             assert_eq!(Place::of(other), Place::Other, "{other}");
         }
         Ok(())

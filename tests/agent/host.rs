@@ -64,6 +64,9 @@ impl Host {
             labels: BTreeMap::new(),
             allowed_units: AllowedUnits::new(allowed.to_vec()),
             accept_unit_files: true,
+            accept_commands: true,
+            accept_packages: false,
+            data_dir: self.dir.path().join("data"),
             state_dir: self.state(),
         }
     }

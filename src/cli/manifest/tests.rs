@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::model::Amount;
 
 fn complaints(text: &str) -> Vec<String> {
     parse("x.toml", text)
@@ -38,7 +39,7 @@ GREETING = "hello"
 "#;
     let manifest = parse("x.toml", text).unwrap();
     assert_eq!(manifest.name.as_str(), "webapp");
-    assert_eq!((manifest.spec.port, manifest.spec.max_unavailable), (Some(8080), 2));
+    assert_eq!((manifest.spec.port, manifest.spec.max_unavailable), (Some(8080), Amount::Count(2)));
     assert_eq!(manifest.spec.placement.constraints.len(), 2);
     assert_eq!(serde_json::to_string(&manifest.desired).unwrap(), r#"{"replicas":3,"version":"v1"}"#);
 }

@@ -34,7 +34,7 @@ impl Case {
     fn running() -> Self {
         let spec = ServiceSpec::new("webapp@.service".parse().unwrap());
         let desired = ReplicaDesired::unplaced(&Desired { version: Some("v1".into()), ..Desired::default() });
-        let assignment = Assignment::new(&spec, &desired, ReplicaNumber(1));
+        let assignment = Assignment::new(&(&spec).into(), &desired, ReplicaNumber(1));
         let files = Files { drop_in: Some("v1".into()), unit_file: None };
         let record = Record { prepared_key: Some("v1".into()), ..Record::new(assignment.clone()) };
         let unit = UnitStatus {

@@ -104,7 +104,7 @@ impl<'a> Round<'_, 'a> {
             Some(current) => Some(Assignment { mode, version, config_version, ..current.clone() }),
             // What it ran as is not known, and as it is described now the agent would take another's unit for its own.
             None if clashes => None,
-            None => Some(Assignment::new(self.force.spec, desired, case.number())),
+            None => Some(Assignment::new(&self.force.spec.into(), desired, case.number())),
         }
     }
 

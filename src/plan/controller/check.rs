@@ -230,7 +230,7 @@ fn disturbed(
     });
     let hit = hit.count();
     let unready = now.wanted().saturating_sub(ready);
-    let max = usize::try_from(accepted.service.max_unavailable).unwrap();
+    let (max, _) = accepted.service.budget(now.wanted());
     (hit > 0 && hit + unready > max)
         .then(|| format!("{name}: {hit} ready replicas are disturbed while {unready} are unready, {max} may be"))
 }

@@ -108,7 +108,9 @@ impl Cluster {
             Place::Alive(name) => self.host(name, |view| view.alive = node.map(read)),
             Place::Assigned(name) => self.host(name, |view| view.has_assigned = node.is_some()),
             Place::Assignment(name, id) => self.host(name, |view| put(&mut view.assigned, id, node.map(read))),
-            Place::Other => self.other(path, node.map(|(_, version)| version)),
+            Place::Configs(_) | Place::Config(..) | Place::Rollouts(_) | Place::Rollout(..) | Place::Other => {
+                self.other(path, node.map(|(_, version)| version));
+            }
         }
     }
 

@@ -23,12 +23,12 @@ impl<'a> Round<'_, 'a> {
         let fresh = ReplicaDesired::unplaced(self.force.desired);
         let desired = ReplicaDesired {
             mode: assignment.map_or(fresh.mode, |assignment| assignment.mode),
-            version: assignment.map_or(fresh.version, |assignment| assignment.version.clone()),
+            version: assignment.map_or(fresh.version.clone(), |assignment| assignment.version.clone()),
             config_version: assignment.map_or(fresh.config_version, |assignment| assignment.config_version),
             node: home.map(|home| self.fleet.hosts[home].name.clone()),
             reason: "rebuilt: its desired state could not be read".to_owned(),
-            failed_on: Vec::new(),
             removing,
+            ..fresh
         };
         let change = Change { id, view, from: home, home, desired: &desired, assignment: None };
         let ops = self.ops(change);

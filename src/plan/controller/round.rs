@@ -144,7 +144,7 @@ impl<'p, 'a> Round<'p, 'a> {
     fn grant_budget(&mut self, found: &[Found<'a>]) {
         let ready = found.iter().filter_map(known).filter(|case| !case.desired.removing && case.ready()).count();
         let unready = self.force.wanted().saturating_sub(ready);
-        let max = usize::try_from(self.force.spec.max_unavailable).unwrap_or(usize::MAX);
+        let (max, _) = self.force.spec.budget(self.force.wanted());
         self.budget = max.saturating_sub(unready);
     }
 

@@ -92,7 +92,7 @@ impl<'a> Round<'_, 'a> {
             failed_on,
             ..ReplicaDesired::unplaced(self.force.desired)
         };
-        let assignment = Some(Assignment::new(self.force.spec, &desired, id.number));
+        let assignment = Some(Assignment::new(&self.force.spec.into(), &desired, id.number));
         let change = Change { id, view, from, home: Some(choice.host), desired: &desired, assignment };
         let ops = self.ops(change);
         let what = match from {

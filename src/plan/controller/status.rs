@@ -149,6 +149,7 @@ impl Face<'_> {
             replicas: self.replicas,
             ready: self.ready,
             updated: self.updated,
+            rollout: None,
             conditions: date(self.conditions, before.map_or(&[], |before| &before.conditions), context.now),
             events: events(before, draft, context),
             accepted: force.map(|force| Accepted { service: force.spec.clone(), desired: force.desired.clone() }),

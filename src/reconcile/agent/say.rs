@@ -79,6 +79,8 @@ impl<M: UnitManager + 'static> Agent<M> {
             pid: unit.main_pid,
             version: record.map_or(assignment.version.as_ref(), |it| it.running_version(&unit.invocation)).cloned(),
             config_version: record.map_or(assignment.config_version, |record| record.applied_config),
+            ready: true,
+            rejected: false,
             restarts: unit.restarts,
             assignment: self.answered(id, target, decision),
             message: unreadable.or_else(|| decision.message.clone()),

@@ -41,7 +41,7 @@ pub(super) fn adopt(mut ledger: Ledger, files: &UnitFiles) -> Ledger {
                 ledger
                     .replicas
                     .entry(id)
-                    .or_insert_with(|| Record::new(Assignment::new(&spec, &desired, ReplicaNumber(0))));
+                    .or_insert_with(|| Record::new(Assignment::new(&(&spec).into(), &desired, ReplicaNumber(0))));
             }
         }
         Err(error) => tracing::warn!("can't look for generated drop-ins: {error}"),

@@ -24,7 +24,7 @@ fn id() -> ReplicaId {
 
 fn assignment() -> Assignment {
     let spec = ServiceSpec::new(unit("webapp@.service"));
-    Assignment::new(&spec, &ReplicaDesired::unplaced(&Desired::default()), ReplicaNumber(1))
+    Assignment::new(&(&spec).into(), &ReplicaDesired::unplaced(&Desired::default()), ReplicaNumber(1))
 }
 
 fn full() -> Assignment {

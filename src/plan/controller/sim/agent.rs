@@ -238,6 +238,8 @@ impl Agent {
             version: content.version.clone(),
             config_version: content.config_version,
             assignment,
+            ready: true,
+            rejected: false,
             restarts: 0,
             message: (state == ReplicaState::Failed).then(|| "exit code 1".to_owned()),
             updated: now,
