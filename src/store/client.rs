@@ -73,6 +73,19 @@ impl Client {
         }
     }
 
+    /// The same without the node's data, which is left empty.
+    pub(super) fn glance(
+        &self,
+        path: &str,
+    ) -> impl Future<Output = Result<Option<(Node, i32)>, StoreError>> + Send + use<> {
+        let sent = self.connection.request(|zk| zk.check_stat(path));
+        let path = path.to_owned();
+        async move {
+            let found = sent?.await.map_err(|error| StoreError::of(error, || format!("look at {path}")))?;
+            Ok(found.map(|stat| (Node::new((Vec::new(), stat)), stat.num_children)))
+        }
+    }
+
     /// The names of a node's children, sorted; `None` when there is no such node.
     pub async fn children(&self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
         let mut names = self.list(path).await?;

@@ -5,6 +5,8 @@
 //!   a new connection, or every 5 minutes ─► the whole tree ──────┘
 //! ```
 //!
+//! Of configuration revisions (`/services/<svc>/config/<n>`) the copy has no data: they are read by who needs them.
+//!
 //! An event says only *where* something happened; what is there now is read, so that a node which is deleted and
 //! created again in one transaction is one change and never a gap. A connection's events end with it, and what
 //! happened until the next one is found by reading everything again.

@@ -12,6 +12,15 @@ pub(super) const WIDTH: usize = 128;
 /// `root` and all nodes below it, by path; empty when there is no such node. Not one point in time: a node that
 /// changes while the tree is read may be in it as before or as after.
 pub async fn read_tree(client: &Client, root: &str) -> Result<BTreeMap<String, Node>, StoreError> {
+    read_tree_of(client, root, |_| true).await
+}
+
+/// As [`read_tree`], without the nodes whose path is not `wanted`, and what is below them.
+pub async fn read_tree_of(
+    client: &Client,
+    root: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Node>, StoreError> {
     let mut found = BTreeMap::new();
     let mut todo = vec![root.to_owned()];
     let mut reading = FuturesUnordered::new();
@@ -23,7 +32,7 @@ pub async fn read_tree(client: &Client, root: &str) -> Result<BTreeMap<String, N
         }
         let Some(visited) = reading.next().await else { return Ok(found) };
         if let Some((path, node, names)) = visited? {
-            todo.extend(names.iter().map(|name| child(&path, name)));
+            todo.extend(names.iter().map(|name| child(&path, name)).filter(|path| wanted(path)));
             found.insert(path, node);
         }
     }

@@ -115,6 +115,21 @@ async fn first_everything_then_what_differs() {
 }
 
 #[tokio::test]
+async fn configuration_revisions_are_there_without_their_data() {
+    let tree = Tree::new().await;
+    let large = "x".repeat(400 * 1024);
+    commit(&tree.client, &[create("/services/s", "1"), create("/services/s/config", "{}")]).await;
+    commit(&tree.client, &[create("/services/s/config/1", &large)]).await;
+    let mut copy = Copy::of(Mirror::start(&tree.session(), vec!["/services".into()]));
+    copy.next().await;
+    assert_eq!((copy.data("/services/s/config"), copy.data("/services/s/config/1")), (Some("{}"), Some("")));
+    commit(&tree.client, &[create("/services/s/config/2", &large), delete("/services/s/config/1")]).await;
+    let next =
+        |copy: &Copy| copy.data("/services/s/config/2") == Some("") && copy.data("/services/s/config/1").is_none();
+    copy.until("the next revision in place of the first", next).await;
+}
+
+#[tokio::test]
 async fn changes_while_the_reader_is_busy_are_merged() {
     let tree = Tree::new().await;
     let session = tree.session();
