@@ -23,6 +23,7 @@ pub mod ledger;
 pub mod model;
 #[deny(clippy::disallowed_methods)]
 pub mod plan;
+pub mod probe;
 pub mod reconcile;
 pub mod report;
 pub mod store;

@@ -1,0 +1,166 @@
+//! Whether replicas are ready for work and still alive, asked of the replicas themselves: readiness and liveness.
+//!
+//! ```text
+//!  Probers::set ─► one task per probe: wait ─► check ─► State::record ─► wait …
+//!                                       │       tcp, http, exec, zookeeper
+//!  Probers::changed ◄── the verdict differs ◄───┘
+//!  Probers::get
+//! ```
+//!
+//! When a check is due and what its result means is decided in [`state`], which is pure. A probe whose check is the
+//! unit's own state (`systemd`), or that there is not, has no task once it has succeeded: nothing polls when nothing
+//! is probed.
+
+mod check;
+mod connect;
+mod exec;
+mod http;
+pub mod state;
+mod task;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod zookeeper;
+
+use std::{collections::BTreeMap, mem, sync::Arc};
+
+use tokio::{sync::Notify, time::Instant};
+
+use crate::model::{Probe, ReplicaId};
+use state::Kind;
+use task::Prober;
+
+/// What is probed of one replica.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Whether it is ready; without one it always is.
+    pub readiness: Option<Probe>,
+    /// Whether it is alive; without one it always is.
+    pub liveness: Option<Probe>,
+    /// The port of the checks that name none.
+    pub port: Option<u16>,
+    /// What `exec` checks see beside `PATH`.
+    pub environment: BTreeMap<String, String>,
+    /// This invocation is known to have been ready before anything was probed here, as it is to an agent that was
+    /// started anew: it is ready until `failure_threshold` checks have failed, and there is no initial delay.
+    /// Looked at when an invocation is seen for the first time, and never again.
+    pub was_ready: bool,
+}
+
+/// What the probes say about a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Ready for work.
+    pub ready: bool,
+    /// Not to be restarted. Once false, it stays so until the next invocation, or another liveness probe.
+    pub alive: bool,
+    /// Why it is not ready or not alive, by the last failure: `readiness: GET http://127.0.0.1:8080/healthz: 503`.
+    /// Absent before the first check has ended.
+    pub message: Option<String>,
+}
+
+impl Default for Verdict {
+    /// Of a replica that nothing is known about: not ready, and no reason to restart it.
+    fn default() -> Self {
+        Self { ready: false, alive: true, message: None }
+    }
+}
+
+/// Probes replicas. Dropping it ends every check, and kills the commands that run as one.
+#[derive(Debug, Default)]
+pub struct Probers {
+    replicas: BTreeMap<ReplicaId, Replica>,
+    changed: Arc<Notify>,
+}
+
+impl Probers {
+    /// Probes nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets what is probed: for each replica the invocation of its unit and its [`Target`]. Idempotent, and cheap when
+    /// nothing changes.
+    ///
+    /// A new invocation starts anew: not ready (unless it has no readiness probe), alive, its initial delay counted
+    /// from now. When a probe changes within an invocation, what was ready is so until the new one has failed, and
+    /// liveness is judged anew. What does not change goes on undisturbed. Other replicas than these are forgotten.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn set(&mut self, targets: BTreeMap<ReplicaId, (String, Target)>) {
+        let mut known = mem::take(&mut self.replicas);
+        for (id, (invocation, target)) in targets {
+            let known = known.remove(&id);
+            let before = known.as_ref().map(Replica::verdict).unwrap_or_default();
+            let replica = match known.filter(|known| known.invocation == invocation) {
+                Some(known) => known.retarget(target, &self.changed),
+                None => Replica::start(invocation, target, &self.changed),
+            };
+            if replica.verdict() != before {
+                self.changed.notify_one();
+            }
+            self.replicas.insert(id, replica);
+        }
+    }
+
+    /// What is known about a replica's current invocation; the default for one that is not probed.
+    pub fn get(&self, id: &ReplicaId) -> Verdict {
+        self.replicas.get(id).map(Replica::verdict).unwrap_or_default()
+    }
+
+    /// Waits until a verdict has changed since the last call, by a check or by [`set`](Self::set). May be dropped at
+    /// any point: no change is lost.
+    pub async fn changed(&mut self) {
+        self.changed.notified().await;
+    }
+}
+
+/// One replica's current invocation.
+#[derive(Debug)]
+struct Replica {
+    invocation: String,
+    /// When the invocation was first seen.
+    since: Instant,
+    target: Target,
+    readiness: Prober,
+    liveness: Prober,
+}
+
+impl Replica {
+    fn start(invocation: String, target: Target, changed: &Arc<Notify>) -> Self {
+        let since = Instant::now();
+        let readiness = Prober::start(Kind::Readiness, &target, since, target.was_ready, changed);
+        let liveness = Prober::start(Kind::Liveness, &target, since, target.was_ready, changed);
+        Self { invocation, since, target, readiness, liveness }
+    }
+
+    /// The same invocation with what is now wanted of it.
+    fn retarget(mut self, target: Target, changed: &Arc<Notify>) -> Self {
+        let target = Target { was_ready: self.target.was_ready, ..target };
+        if target != self.target {
+            self.readiness = self.readiness.retarget(&target, self.since, changed);
+            self.liveness = self.liveness.retarget(&target, self.since, changed);
+            self.target = target;
+        }
+        self
+    }
+
+    fn verdict(&self) -> Verdict {
+        let (readiness, liveness) = (self.readiness.finding(), self.liveness.finding());
+        let message = liveness.message.or(readiness.message);
+        Verdict { ready: readiness.good, alive: liveness.good, message }
+    }
+}
+
+/// The beginning of what a replica said, short enough for a message.
+fn brief(text: &str) -> String {
+    const LENGTH: usize = 200;
+    let clean = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut brief: String = clean.take(LENGTH + 1).collect();
+    if brief.chars().count() > LENGTH {
+        brief.pop();
+        brief.push('…');
+    }
+    brief
+}

@@ -1,0 +1,152 @@
+//! The `exec` check: a command exits with 0, in time. It runs in a process group of its own, and nothing of that group
+//! outlives the check.
+
+use std::{collections::BTreeMap, env, fmt, os::unix::process::ExitStatusExt as _, process::Stdio, time::Duration};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    io::AsyncReadExt as _,
+    process::{Child, ChildStderr, Command},
+    time::timeout,
+};
+
+use super::{brief, connect};
+use crate::model::{ExecCheck, Span};
+
+/// Where programs are looked for by a command that the agent runs without a `PATH` of its own.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How much of the end of standard error is kept, in bytes.
+const TAIL: usize = 4096;
+/// How long is waited for what is over already: for a killed process to be gone, and for the end of its output, which
+/// a process that left the group may hold open.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// A command and its environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Exec {
+    program: String,
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+}
+
+impl fmt::Display for Exec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.program)
+    }
+}
+
+impl Exec {
+    pub(super) fn new(check: &ExecCheck, environment: &BTreeMap<String, String>) -> Result<Self, &'static str> {
+        let (program, arguments) = check.command.split_first().ok_or("the probe's exec.command is empty")?;
+        Ok(Self { program: program.clone(), arguments: arguments.to_vec(), environment: environment.clone() })
+    }
+
+    /// Runs the command for so long as `limit`; then it is killed.
+    pub(super) async fn run(&self, limit: Span) -> Result<(), String> {
+        let mut running = self.spawn().map_err(|error| format!("{self}: cannot be started: {error}"))?;
+        let ended = timeout(limit.get(), running.end()).await;
+        running.kill();
+        match ended {
+            Ok(result) => result.map_err(|error| format!("{self}: {error}")),
+            Err(_) => {
+                // Not awaited for ever: a process in an uninterruptible call dies when that returns.
+                let _ = timeout(GRACE, running.child.wait()).await;
+                let late = running.tail.explain(format!("did not end within {limit}"));
+                Err(format!("{self}: {late}"))
+            }
+        }
+    }
+
+    fn spawn(&self) -> Result<Running, String> {
+        let mut child = Command::new(&self.program)
+            .args(&self.arguments)
+            .env_clear()
+            .env("PATH", env::var_os("PATH").unwrap_or_else(|| PATH.into()))
+            .envs(&self.environment)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| connect::words(&error))?;
+        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        Ok(Running { group, tail: Tail { stderr: child.stderr.take(), kept: Vec::new() }, child })
+    }
+}
+
+/// A command that was started. Its process group is killed when it is dropped.
+struct Running {
+    child: Child,
+    group: Option<Pid>,
+    tail: Tail,
+}
+
+impl Running {
+    /// Waits for the end of the command, not for that of its children.
+    async fn end(&mut self) -> Result<(), String> {
+        let status = tokio::select! {
+            status = self.child.wait() => status,
+            () = self.tail.read() => self.child.wait().await,
+        };
+        let status = status.map_err(|error| connect::words(&error))?;
+        self.kill();
+        if status.success() {
+            return Ok(());
+        }
+        let _ = timeout(GRACE, self.tail.read()).await;
+        let end = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exited with status {code}"),
+            (None, Some(signal)) => format!("killed by signal {signal}"),
+            (None, None) => status.to_string(),
+        };
+        Err(self.tail.explain(end))
+    }
+
+    /// Kills what is left of the group, once. A group's number is not given to another while a process is in it; for
+    /// one that is empty it is used right after the end of its first process.
+    fn kill(&mut self) {
+        if let Some(group) = self.group.take() {
+            // An error says that there is nothing left to kill.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The end of what a command says on standard error.
+struct Tail {
+    stderr: Option<ChildStderr>,
+    kept: Vec<u8>,
+}
+
+impl Tail {
+    /// Reads on to the end of the output, and keeps the end of it. May be dropped at any point.
+    async fn read(&mut self) {
+        let Some(stderr) = &mut self.stderr else { return };
+        while matches!(stderr.read_buf(&mut self.kept).await, Ok(1..)) {
+            if self.kept.len() > 2 * TAIL {
+                self.kept.drain(..self.kept.len() - TAIL);
+            }
+        }
+        self.stderr = None;
+    }
+
+    /// How the command ended, with the last line that it said.
+    fn explain(&self, end: String) -> String {
+        let text = String::from_utf8_lossy(&self.kept);
+        match text.lines().map(str::trim).rfind(|line| !line.is_empty()) {
+            Some(line) => format!("{end}: {}", brief(line)),
+            None => end,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! The `zookeeper` check: a server answers a four-letter word as a healthy one does.
+
+use std::fmt;
+
+use tokio::io::AsyncWriteExt as _;
+
+use super::connect::{self, Address};
+use crate::model::ZooKeeperCheck;
+
+/// A word, and the server that it is said to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FourLetters {
+    word: String,
+    address: Address,
+}
+
+impl fmt::Display for FourLetters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "zookeeper {} {}", self.word, self.address)
+    }
+}
+
+impl FourLetters {
+    pub(super) fn new(check: &ZooKeeperCheck, address: Address) -> Self {
+        Self { word: check.command.clone().unwrap_or_else(|| "ruok".to_owned()), address }
+    }
+
+    /// Says the word, and reads the answer until the server closes.
+    pub(super) async fn run(&self) -> Result<(), String> {
+        let mut stream = connect::connect(&self.address).await?;
+        stream.write_all(self.word.as_bytes()).await.map_err(|error| connect::words(&error))?;
+        let answer = connect::read(&mut stream).await?;
+        judge(&self.word, &String::from_utf8_lossy(&answer))
+    }
+}
+
+/// Whether a healthy server says so. One that does not serve says so in its first line, as does one whose whitelist
+/// lacks the word.
+fn judge(word: &str, answer: &str) -> Result<(), String> {
+    let healthy = match word {
+        "ruok" => answer.trim() == "imok",
+        _ => answer.lines().any(|line| line.starts_with("Mode:")),
+    };
+    match answer.lines().next() {
+        _ if healthy => Ok(()),
+        None => Err("an empty answer".to_owned()),
+        Some(first) => Err(super::brief(first)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
