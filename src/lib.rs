@@ -18,6 +18,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod configuration;
 pub mod ledger;
 #[deny(clippy::disallowed_methods)]
 pub mod model;
@@ -26,5 +27,6 @@ pub mod plan;
 pub mod probe;
 pub mod reconcile;
 pub mod report;
+pub mod source;
 pub mod store;
 pub mod systemd;

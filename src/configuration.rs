@@ -1,0 +1,237 @@
+//! A service's configuration on a host: rendered and checked beside what is in force (*stage*), then swapped in
+//! (*switch*).
+//!
+//! ```text
+//!  <data_dir>/config/webapp/7.1f0c93aa@0000000001/…             revision 7, as rendered for replica 1
+//!                          /current@0000000001 -> 7.1f0c93aa@0000000001
+//!                          /.new-7.1f0c93aa@0000000001          an attempt under way, or what a crash left of one
+//! ```
+//!
+//! The digits after the revision's number stand for what else was rendered: see [`Wanted`].
+
+mod check;
+mod error;
+mod files;
+mod folder;
+mod owner;
+mod prune;
+mod render;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use sha2::{Digest as _, Sha256};
+
+pub use self::{error::ConfigurationError, folder::read_folder, render::services_named};
+use crate::{
+    model::{ConfigPolicy, ConfigRevision, HostName, ReplicaId, ReplicaNumber, ServiceName, UnitName},
+    source::link,
+};
+
+/// Which configuration a replica is to have. A change of any of these is another configuration, staged anew.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The replica.
+    pub id: &'a ReplicaId,
+    /// Its unit; of a template, the instance.
+    pub unit: &'a UnitName,
+    /// The revision's number.
+    pub revision: u64,
+    /// The version that the replica is to run with it.
+    pub version: Option<&'a str>,
+    /// The port that it publishes.
+    pub port: Option<u16>,
+}
+
+/// What templates see beside [`Wanted`].
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// This host.
+    pub host: HostName,
+    /// Its address, as `instances` publish it.
+    pub address: Option<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Where the replica's release is.
+    pub release_dir: Option<PathBuf>,
+    /// The instances of the services that [`services_named`] says; an empty list for one that has none.
+    pub instances: BTreeMap<ServiceName, Vec<Peer>>,
+}
+
+/// One ready replica of another service.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Peer {
+    /// Its host.
+    pub host: HostName,
+    /// What clients connect to.
+    pub address: Option<String>,
+    /// Its port.
+    pub port: Option<u16>,
+    /// The version that it runs.
+    pub version: Option<String>,
+    /// Its number.
+    pub replica: ReplicaNumber,
+}
+
+/// The configurations of one host. Cloning it is cheap, and the clone is the same.
+#[derive(Clone, Debug)]
+pub struct Configurations {
+    root: PathBuf,
+    /// The names of the folders that are being staged: any other such folder was left by a crash.
+    staging: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Configurations {
+    /// The configurations below `<data_dir>/config`. Nothing is read until it is needed.
+    pub fn new(data_dir: &Path) -> Self {
+        Self { root: data_dir.join("config"), staging: Arc::default() }
+    }
+
+    /// The path of the symbolic link to the replica's configuration in force: it is the same for all revisions, and
+    /// what the unit knows as `ZKOPS_CONFIG_DIR`. No I/O.
+    pub fn config_dir(&self, service: &ServiceName, unit: &UnitName) -> PathBuf {
+        self.root.join(service.as_str()).join(link::link_name(unit))
+    }
+
+    /// Whether [`Self::stage`] would have nothing to do. Cheap.
+    pub fn is_staged(&self, wanted: &Wanted<'_>) -> bool {
+        self.folder(wanted).is_dir()
+    }
+
+    /// Whether [`Self::switch`] would have nothing to do. Cheap.
+    pub fn is_current(&self, wanted: &Wanted<'_>) -> bool {
+        let link = link::read(&self.config_dir(&wanted.id.service, wanted.unit));
+        link.is_some_and(|target| target == Path::new(&folder_name(wanted)))
+    }
+
+    /// Renders the revision for the replica, beside what is in force, has the service's own command check it, and
+    /// gives it its name. Nothing to do when it is there.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`], whose `rejected` says whether trying again can help. Nothing that runs has changed.
+    pub async fn stage(
+        &self,
+        wanted: &Wanted<'_>,
+        policy: &ConfigPolicy,
+        revision: &ConfigRevision,
+        facts: &Facts,
+    ) -> Result<(), ConfigurationError> {
+        if self.is_staged(wanted) {
+            return Ok(());
+        }
+        let aside = self.aside(wanted)?;
+        let config_dir = self.config_dir(&wanted.id.service, wanted.unit);
+        let context = render::context(wanted, facts, &config_dir);
+        let revision = revision.clone();
+        // In a thread of its own: a long template, or a slow disk, must not hold up the agent. It goes on when this is
+        // dropped, and has the folder until its end.
+        let job = tokio::task::spawn_blocking(move || {
+            let rendered = render::render(&revision, &context);
+            let written = rendered.and_then(|files| files::write(&aside.path, &files));
+            (aside, written)
+        });
+        let (aside, written) =
+            job.await.map_err(|error| ConfigurationError::passing(format!("rendering ended: {error}")))?;
+        written?;
+        check::run(policy, wanted, facts, &aside.path).await?;
+        let folder = self.folder(wanted);
+        let doing = format!("cannot keep {}", folder.display());
+        let job = tokio::task::spawn_blocking(move || aside.settle(&folder));
+        let settled = job.await.map_err(|error| ConfigurationError::passing(format!("keeping it ended: {error}")))?;
+        settled.map_err(|error| ConfigurationError::io(doing, &error))
+    }
+
+    /// A new folder for an attempt.
+    fn aside(&self, wanted: &Wanted<'_>) -> Result<Aside, ConfigurationError> {
+        let name = format!(".new-{}", folder_name(wanted));
+        let path = self.root.join(wanted.id.service.as_str()).join(&name);
+        let key = format!("{}/{name}", wanted.id.service);
+        if !self.staging.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+            return Err(ConfigurationError::passing(format!("{} is being staged already", path.display())));
+        }
+        let aside = Aside { path, key, staging: Arc::clone(&self.staging) };
+        let made = link::remove(&aside.path).and_then(|()| link::make_dir(&aside.path));
+        made.map_err(|error| ConfigurationError::io(format_args!("cannot make {}", aside.path.display()), &error))?;
+        Ok(aside)
+    }
+
+    /// Brings a staged configuration into force: the link changes at once. What was in force before, for
+    /// [`Self::switch_back`].
+    ///
+    /// # Errors
+    /// When the link can't be written; the old one then stands.
+    pub fn switch(&self, wanted: &Wanted<'_>) -> io::Result<Option<PathBuf>> {
+        let link = self.config_dir(&wanted.id.service, wanted.unit);
+        let before = link::read(&link);
+        link::replace(&link, Path::new(&folder_name(wanted)))?;
+        Ok(before)
+    }
+
+    /// Brings what [`Self::switch`] returned back into force; without it, there is no configuration again.
+    ///
+    /// # Errors
+    /// When the link can't be written.
+    pub fn switch_back(&self, service: &ServiceName, unit: &UnitName, before: Option<&Path>) -> io::Result<()> {
+        let link = self.config_dir(service, unit);
+        match before {
+            Some(target) => link::replace(&link, target),
+            None => link::remove(&link),
+        }
+    }
+
+    /// Removes what is no longer needed of the service's: all that is not of a replica whose unit is among `units`, the
+    /// units of the service's replicas on this host; of these replicas, all but what is in force and the `keep` newest
+    /// beside it, at least one; and what crashed attempts left behind. What can't be removed is logged.
+    pub fn prune(&self, service: &ServiceName, units: &BTreeSet<UnitName>, keep: u32) {
+        let dir = self.root.join(service.as_str());
+        let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let busy = |name: &str| staging.contains(&format!("{service}/{name}"));
+        if let Err(error) = prune::prune(&dir, units, keep, busy) {
+            tracing::warn!(%service, "old configurations can't be removed: {error}");
+        }
+    }
+
+    fn folder(&self, wanted: &Wanted<'_>) -> PathBuf {
+        self.root.join(wanted.id.service.as_str()).join(folder_name(wanted))
+    }
+}
+
+/// An attempt's folder; removed when this is dropped before the attempt's end.
+#[derive(Debug)]
+struct Aside {
+    path: PathBuf,
+    key: String,
+    staging: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Aside {
+    /// Gives the folder its name, once all of it is on disk: after a crash it is there whole, or not at all.
+    fn settle(self, folder: &Path) -> io::Result<()> {
+        rustix::fs::syncfs(fs::File::open(&self.path)?)?;
+        fs::rename(&self.path, folder)?;
+        link::sync_dir(folder.parent().unwrap_or(Path::new("/")))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        let _ = link::remove(&self.path);
+        self.staging.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+/// The folder's name: the revision, eight digits for what else templates are rendered with, the instance.
+fn folder_name(wanted: &Wanted<'_>) -> String {
+    let digest = Sha256::digest(format!("{:?} {:?}", wanted.version, wanted.port));
+    let name = format!("{}.{}", wanted.revision, hex::encode(&digest[..4]));
+    match link::instance(wanted.unit) {
+        Some(instance) => format!("{name}@{instance}"),
+        None => name,
+    }
+}

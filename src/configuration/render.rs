@@ -1,0 +1,164 @@
+//! From a revision to the files of one replica.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Component, Path},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value};
+
+use super::{ConfigurationError, Facts, Wanted};
+use crate::model::{ConfigFile, ConfigRevision, ServiceName};
+
+/// How many instructions of minijinja one template may take: far more than any configuration needs, and an end to loops
+/// within loops.
+const FUEL: u64 = 10_000_000;
+
+/// What templates see.
+pub(super) type Context = BTreeMap<&'static str, Value>;
+
+/// A file as it is to be on disk.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rendered {
+    /// Its path below the configuration's folder.
+    pub(super) path: String,
+    /// Its bytes.
+    pub(super) content: Vec<u8>,
+    /// Its permissions.
+    pub(super) mode: u32,
+    /// Its owner and group, by name or number.
+    pub(super) owner: Option<String>,
+    pub(super) group: Option<String>,
+}
+
+/// What templates see. What is not known is left out, so that naming it is an error rather than an empty text.
+pub(super) fn context(wanted: &Wanted<'_>, facts: &Facts, config_dir: &Path) -> Context {
+    let text = |path: &Path| Value::from(path.display().to_string());
+    let known = [
+        ("host", Some(Value::from(facts.host.as_str()))),
+        ("address", facts.address.as_deref().map(Value::from)),
+        ("labels", Some(Value::from_serialize(&facts.labels))),
+        ("service", Some(Value::from(wanted.id.service.as_str()))),
+        ("replica", Some(Value::from(wanted.id.number.to_string()))),
+        ("version", wanted.version.map(Value::from)),
+        ("config_version", Some(Value::from(wanted.revision))),
+        ("port", wanted.port.map(Value::from)),
+        ("release_dir", facts.release_dir.as_deref().map(text)),
+        ("config_dir", Some(text(config_dir))),
+        ("instances", Some(Value::from_serialize(&facts.instances))),
+    ];
+    known.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// All files of the revision.
+pub(super) fn render(revision: &ConfigRevision, context: &Context) -> Result<Vec<Rendered>, ConfigurationError> {
+    check_paths(revision)?;
+    let files = revision.files.iter().map(|(path, file)| {
+        let wrong = |why: String| ConfigurationError::rejected(format!("{path}: {why}"));
+        let content = content(file).map_err(wrong)?;
+        let content = if file.template { template(path, &content, Some(context))?.into_bytes() } else { content };
+        let (owner, group) = (file.owner.clone(), file.group.clone());
+        Ok(Rendered { path: path.clone(), content, mode: mode(file).map_err(wrong)?, owner, group })
+    });
+    files.collect()
+}
+
+/// Whether the revision's templates can be read, as far as that can be told without rendering them.
+pub(super) fn check_syntax(revision: &ConfigRevision) -> Result<(), ConfigurationError> {
+    let templates = revision.files.iter().filter(|(_, file)| file.template);
+    let mut texts = templates.filter_map(|(path, file)| Some((path, file.text.as_deref()?)));
+    texts.try_for_each(|(path, text)| template(path, text.as_bytes(), None).map(drop))
+}
+
+/// Renders a template, or only reads it when there is no context.
+fn template(path: &str, text: &[u8], context: Option<&Context>) -> Result<String, ConfigurationError> {
+    let no_text = |_| ConfigurationError::rejected(format!("{path}: is no text (UTF-8), so it can't be a template"));
+    let text = std::str::from_utf8(text).map_err(no_text)?;
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_keep_trailing_newline(true);
+    environment.set_fuel(Some(FUEL));
+    let template = environment.template_from_named_str(path, text).map_err(|error| failed(path, text, &error))?;
+    let Some(context) = context else { return Ok(String::new()) };
+    template.render(context).map_err(|error| failed(path, text, &error))
+}
+
+/// The error with the file, the line, and what stands there.
+fn failed(path: &str, text: &str, error: &Error) -> ConfigurationError {
+    let line = error.line().unwrap_or_default();
+    let mut why = error.kind().to_string();
+    if let Some(detail) = error.detail() {
+        why = format!("{why}: {detail}");
+    }
+    match line.checked_sub(1).and_then(|index| text.lines().nth(index)) {
+        Some(source) => ConfigurationError::rejected(format!("{path}, line {line}: {why}, in \"{}\"", source.trim())),
+        None => ConfigurationError::rejected(format!("{path}: {why}")),
+    }
+}
+
+/// Refuses paths that lead elsewhere, and a file where another one needs a folder.
+fn check_paths(revision: &ConfigRevision) -> Result<(), ConfigurationError> {
+    for path in revision.files.keys() {
+        let wrong = |why: &str| Err(ConfigurationError::rejected(format!("{path:?} can't be a file's path: {why}")));
+        let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+        // A name of "." between others, or "//", is passed over silently by components().
+        let as_is = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+        if !plain || !as_is {
+            return wrong("write a path below the configuration's folder, without \"..\"");
+        } else if path.chars().any(char::is_control) {
+            return wrong("it contains a control character");
+        } else if path.split('/').any(|part| part.len() > 255) {
+            return wrong("a name in it is longer than 255 bytes");
+        }
+        let mut above = Path::new(path).ancestors().skip(1).filter_map(Path::to_str);
+        if let Some(above) = above.find(|above| revision.files.contains_key(*above)) {
+            return wrong(&format!("\"{above}\" is a file of its own"));
+        }
+    }
+    Ok(())
+}
+
+fn content(file: &ConfigFile) -> Result<Vec<u8>, String> {
+    match (&file.text, &file.base64) {
+        (Some(text), None) => Ok(text.clone().into_bytes()),
+        (None, Some(base64)) => {
+            BASE64_STANDARD.decode(base64).map_err(|error| format!("base64: {error}: push the file again"))
+        }
+        (Some(_), Some(_)) => Err("has both text and base64: leave one of them".to_owned()),
+        (None, None) => Err("has neither text nor base64".to_owned()),
+    }
+}
+
+fn mode(file: &ConfigFile) -> Result<u32, String> {
+    let text = file.mode.as_deref().unwrap_or("0644");
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && text.len() <= 5);
+    mode.ok_or_else(|| format!("mode \"{text}\" is none: write it in octal, as in \"0640\", 0777 at most"))
+}
+
+/// The services whose instances the revision's templates name, as in `instances["db"]` or `instances.db`: what
+/// [`Facts::instances`] must hold.
+pub fn services_named(revision: &ConfigRevision) -> BTreeSet<ServiceName> {
+    let templates = revision.files.values().filter(|file| file.template);
+    let texts = templates.filter_map(|file| content(file).ok().and_then(|bytes| String::from_utf8(bytes).ok()));
+    texts.flat_map(|text| named_in(&text)).collect()
+}
+
+fn named_in(text: &str) -> Vec<ServiceName> {
+    let places = text.match_indices("instances").map(|(at, word)| &text[at + word.len()..]);
+    places.filter_map(|rest| name_at(rest)?.parse().ok()).collect()
+}
+
+/// `db` of `["db"]`, `['db']` and `.db`, with spaces where the language allows them.
+fn name_at(rest: &str) -> Option<&str> {
+    let rest = rest.trim_start();
+    if let Some(rest) = rest.strip_prefix('.') {
+        let rest = rest.trim_start();
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        return rest.get(..end);
+    }
+    let rest = rest.strip_prefix('[')?.trim_start();
+    let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    rest[1..].split(quote).next()
+}

@@ -1,0 +1,115 @@
+//! Releases that are tar archives on a web server.
+//!
+//! ```text
+//!  sums, signature ──► download, hashed on the way ──► verified? ──► unpacked beside ──► on disk ──► named
+//! ```
+
+mod http;
+mod sums;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+use std::{
+    fs::OpenOptions,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempPath;
+use tokio::sync::mpsc;
+
+use self::{
+    http::{Web, shown},
+    sums::Expected,
+};
+use super::{SourceError, folder::Folder, link, text};
+use crate::model::ArchiveSource;
+
+/// How an archive is fetched.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    pub(super) source: ArchiveSource,
+    pub(super) version: String,
+    pub(super) folder: Folder,
+    /// How long all of it may take.
+    pub(super) limit: Duration,
+    /// How long nothing may come.
+    pub(super) stall: Duration,
+}
+
+impl Attempt {
+    /// Makes the release. It is there whole, or not at all.
+    pub(super) async fn run(self) -> Result<(), SourceError> {
+        let deadline = Instant::now() + self.limit;
+        self.folder.clear(&self.version)?;
+        let url = http::parse(&text::fill(&self.source.url, &text::escape(&self.version)))?;
+        let late = || SourceError::passing(format!("{}: not there within {:?}", shown(&url), self.limit));
+        let download = tokio::time::timeout(self.limit, self.download(&url)).await.map_err(|_| late())??;
+        let job = tokio::task::spawn_blocking(move || self.unpack(&url, &download, deadline));
+        job.await.map_err(|error| SourceError::passing(format!("unpacking ended: {error}")))?
+    }
+
+    /// Downloads and verifies the archive. The file is removed when what is returned is dropped.
+    async fn download(&self, url: &reqwest::Url) -> Result<TempPath, SourceError> {
+        let web = Web::new(self.stall, url.scheme())?;
+        let expected = self.expected(&web, url).await?;
+        let path = self.folder.download(&self.version);
+        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        let file = file.map_err(|error| SourceError::io(format_args!("cannot write {}", path.display()), &error))?;
+        let path = TempPath::try_from_path(&path).map_err(|e| SourceError::io("cannot keep a download", &e))?;
+        let sum = expected.start()?;
+        let (sender, chunks) = mpsc::channel(8);
+        // Written and hashed in a thread of its own: a slow disk must not hold up the agent.
+        let shown_path = path.to_path_buf();
+        let writer = tokio::task::spawn_blocking(move || sums::write(file, &shown_path, chunks, sum));
+        let streamed = web.stream(url, sender).await;
+        let written = writer.await.map_err(|error| SourceError::passing(format!("writing ended: {error}")))?;
+        let (sum, whole) = match (written, streamed) {
+            (Err(error), _) | (Ok(_), Err(error)) => return Err(error),
+            (Ok(sum), Ok(whole)) => (sum, whole),
+        };
+        expected.verify(sum, &shown(url)).map_err(|message| SourceError { rejected: whole, message })?;
+        Ok(path)
+    }
+
+    /// What the archive must be like, asking the server where the description says so.
+    async fn expected(&self, web: &Web, url: &reqwest::Url) -> Result<Expected, SourceError> {
+        let mut expected = Expected::default();
+        if let Some(sum) = self.source.sha256.get(&self.version) {
+            expected.sha256 = Some(sum.to_ascii_lowercase());
+        } else if let Some(sum_url) = &self.source.sha256_url {
+            let sum_url = http::parse(&text::fill(sum_url, &text::escape(&self.version)))?;
+            expected.sha256 = Some(sums::find(&web.text(&sum_url).await?, url, &sum_url)?);
+        }
+        if let Some(key) = &self.source.minisign_key {
+            let mut signature = url.clone();
+            signature.set_path(&format!("{}.minisig", url.path()));
+            expected.signature = Some((key.clone(), web.text(&signature).await?));
+        }
+        if expected.sha256.is_none() && expected.signature.is_none() {
+            let version = &self.version;
+            let mend = format!("add its checksum to the description as source.archive.sha256.\"{version}\"");
+            return Err(SourceError::rejected(format!("nothing would verify the archive of {version}: {mend}")));
+        }
+        Ok(expected)
+    }
+
+    fn unpack(self, url: &reqwest::Url, download: &TempPath, deadline: Instant) -> Result<(), SourceError> {
+        let new = self.folder.new_release(&self.version);
+        let unpacked = unpack::unpack(download, &new, self.source.strip_components, deadline);
+        let settled = unpacked.and_then(|()| {
+            let doing = format!("cannot keep {}", new.display());
+            self.folder.settle(&self.version).map_err(|error| SourceError::io(doing, &error))
+        });
+        settled.map_err(|error| {
+            let _ = link::remove(&new);
+            SourceError { message: format!("{}: {}", shown(url), error.message), ..error }
+        })
+    }
+}
+
+/// One chunk of a download; the last one, when it came whole, is `End`.
+enum Chunk {
+    Bytes(bytes::Bytes),
+    End,
+}
