@@ -16,7 +16,7 @@ use serde_json::json;
 use zkops::{
     model::{
         Assignment, Desired, HostName, Instance, ReplicaDesired, ReplicaId, ReplicaState, ReplicaStatus, ServiceSpec,
-        encode,
+        Span, encode,
     },
     plan::{
         controller::{Cluster, Context, Memory, plan},
@@ -95,6 +95,7 @@ fn add_service(fed: &mut Fed, index: usize) {
     spec.placement.spread = Some("rack".to_owned());
     spec.placement.constraints = vec!["disk=ssd".parse().unwrap()];
     spec.environment.insert("GREETING".to_owned(), "hello".to_owned());
+    spec.rollout.min_healthy_time = Span::ZERO;
     let replicas = u32::try_from(REPLICAS).unwrap();
     let desired = Desired { version: Some("v1.2.3".to_owned()), replicas, ..Desired::default() };
     fed.put(&layout::service(&name), &encode(&spec));

@@ -14,10 +14,11 @@
 //! 1. [`accept`]: which description and desired state are in force, and what is wrong with the others.
 //! 2. [`classify`]: what there is of each replica.
 //! 3. [`remove`]: which are too many. [`repair`]: what was damaged by hand.
-//! 4. [`round`]: replica by replica, the first that applies: leave a host where it fails or that is lost
+//! 4. [`rollout`]: what the replicas are brought to, how far that is, and who is next.
+//! 5. [`round`]: replica by replica, the first that applies: leave a host where it fails or that is lost
 //!    ([`failover`]), leave a host that it may not stay on ([`vacate`]), else carry out what changed ([`change`]); planned
 //!    changes share one budget. [`place`] chooses hosts.
-//! 5. [`status`]: counts, conditions, events; written only when they say something new.
+//! 6. [`status`]: counts, conditions, events; written only when they say something new.
 
 mod accept;
 mod change;
@@ -34,6 +35,7 @@ mod notice;
 mod place;
 mod remove;
 mod repair;
+mod rollout;
 mod round;
 mod seat;
 mod seats;
@@ -63,6 +65,9 @@ pub struct Context {
     pub lost_since: BTreeMap<HostName, Timestamp>,
     /// When to write a replica's assignment anew, because its agent owes an answer.
     pub nudge_at: BTreeMap<ReplicaId, Timestamp>,
+    /// Replicas of services with a rollout under way, and since when each has been ready without a break, by this
+    /// leader's clock. One that is missing counts from `now`.
+    pub ready_since: BTreeMap<ReplicaId, Timestamp>,
     /// Nothing is failed over while more than this part of the known hosts is lost (0.0 to 1.0).
     pub failover_max_fraction: f64,
 }

@@ -5,7 +5,7 @@ use super::{
     notice::Notices,
 };
 use crate::{
-    model::{ConditionKind, Desired, Mode, ServiceName, ServiceSpec},
+    model::{Accepted, ConditionKind, Desired, Mode, ServiceName, ServiceSpec},
     store::layout,
 };
 
@@ -43,7 +43,28 @@ pub(super) fn in_force<'a>(name: &ServiceName, view: &'a ServiceView, notices: &
         let desired = good(view.desired.as_ref(), &layout::desired(name), stays, notices);
         desired.or(last.map(|last| &last.desired))
     };
+    let desired = known_config(name, view, spec?, desired?, last, notices);
     Some(InForce { spec: spec?, desired: desired? })
+}
+
+/// Of a service whose configuration is in the tree, only a revision that is there can be brought anywhere.
+fn known_config<'a>(
+    name: &ServiceName,
+    view: &'a ServiceView,
+    spec: &ServiceSpec,
+    desired: &'a Desired,
+    last: Option<&'a Accepted>,
+    notices: &mut Notices,
+) -> Option<&'a Desired> {
+    let missing = desired.config_version.filter(|revision| spec.config.is_some() && !view.configs.contains(revision));
+    let Some(revision) = missing.filter(|_| !spec.deleting) else { return Some(desired) };
+    let text = format!(
+        "config_version: there is no revision {revision} at {}; `zkops config push {name} DIR` makes one; {}",
+        layout::configs(name),
+        if last.is_some() { "the last good one stays in force" } else { "there is no earlier good one" }
+    );
+    notices.add(ConditionKind::InvalidDocument, &layout::desired(name), None, &text);
+    last.map(|last| &last.desired)
 }
 
 fn good<'a, T>(doc: Option<&'a Doc<T>>, path: &str, stays: &str, notices: &mut Notices) -> Option<&'a T> {

@@ -8,11 +8,12 @@ use super::{
     cluster::{Doc, ReplicaView, below},
     draft::Note,
     fleet::HostIndex,
+    rollout::Goal,
     round::Round,
     status::Standing,
 };
 use crate::{
-    model::{Assignment, ConditionKind, Mode, ReplicaDesired, ReplicaId, encode},
+    model::{Assignment, ConditionKind, Mode, PauseCause, ReplicaDesired, ReplicaId, RolloutState, encode},
     plan::txn::Op,
     store::layout,
 };
@@ -48,16 +49,18 @@ impl<'a> Round<'_, 'a> {
     /// Writes what differs from what is wanted of the replica on its host. `why` is the reason for its mode, when it
     /// is not the service's.
     pub(super) fn align(&mut self, case: &Case<'a>, mode: Mode, content: Content, why: &str) -> Standing {
-        let outdated = content == Content::Update && !case.up_to_date(&self.force);
+        let goal = self.course.goal();
+        let outdated = content == Content::Update && goal.is_some_and(|goal| !goal.is_of(case));
         if !outdated && is_written(case, mode) {
             self.nudge(case);
             return self.standing(case, outdated);
         }
         let clashes = case.host.is_some_and(|host| self.clashes(case, host));
-        let update = outdated && !clashes && self.may_disturb(case, mode);
-        let desired = self.adjusted(case, mode, update, why);
+        let turn = outdated && self.course.may_update(case.number());
+        let update = goal.filter(|_| turn && !clashes && self.may_disturb(case, mode));
+        let desired = Self::adjusted(case, mode, update, why);
         let assignment = self.adjusted_assignment(case, &desired, update, clashes);
-        if assignment.is_some() && (update || case.assignment.and_then(Doc::good).is_none()) {
+        if assignment.is_some() && (update.is_some() || case.assignment.and_then(Doc::good).is_none()) {
             self.claim_unit(case);
         }
         let change =
@@ -72,19 +75,22 @@ impl<'a> Round<'_, 'a> {
             self.nudge(case);
             return self.standing(case, outdated);
         }
-        let message = explain(case, &desired, update, why);
+        if update.is_some() {
+            self.course.updated(case.number(), self.context.now);
+        }
+        let message = explain(case, &desired, update.is_some(), why);
         self.push(ops, Note::new(Some(case.number()), desired.node.as_ref(), message), false);
         Standing::Busy
     }
 
-    fn adjusted(&self, case: &Case<'a>, mode: Mode, update: bool, why: &str) -> ReplicaDesired {
+    fn adjusted(case: &Case<'a>, mode: Mode, update: Option<Goal<'a>>, why: &str) -> ReplicaDesired {
         let mut desired = ReplicaDesired { mode, ..case.desired.clone() };
         if mode != case.desired.mode && !why.is_empty() {
             why.clone_into(&mut desired.reason);
         }
-        if update {
-            desired.version.clone_from(&self.force.desired.version);
-            desired.config_version = self.force.desired.config_version;
+        if let Some(Goal { number, revision }) = update {
+            desired.version.clone_from(&revision.version);
+            (desired.config_version, desired.rollout) = (revision.config_version, Some(number));
             desired.failed_on.clear();
         }
         desired
@@ -95,16 +101,19 @@ impl<'a> Round<'_, 'a> {
         &self,
         case: &Case<'a>,
         desired: &ReplicaDesired,
-        update: bool,
+        update: Option<Goal<'a>>,
         clashes: bool,
     ) -> Option<Assignment> {
-        let current = case.assignment.and_then(Doc::good).filter(|_| !update);
+        let current = case.assignment.and_then(Doc::good).filter(|_| update.is_none());
         let ReplicaDesired { mode, version, config_version, .. } = desired.clone();
         match current {
             Some(current) => Some(Assignment { mode, version, config_version, ..current.clone() }),
             // What it ran as is not known, and as it is described now the agent would take another's unit for its own.
             None if clashes => None,
-            None => Some(Assignment::new(&self.force.spec.into(), desired, case.number())),
+            None => {
+                let goal = update.or_else(|| self.own(case)).or(self.course.goal())?;
+                Some(Assignment::new(&goal.revision.template, desired, case.number()))
+            }
         }
     }
 
@@ -130,7 +139,7 @@ impl<'a> Round<'_, 'a> {
 
     fn claim_unit(&mut self, case: &Case<'a>) {
         if let Some(host) = case.host {
-            self.fleet.claim(host, self.force.spec, &case.id);
+            self.fleet.claim(host, self.placer.unit, &case.id);
         }
     }
 
@@ -138,7 +147,12 @@ impl<'a> Round<'_, 'a> {
         if !self.force.enabled() || case.desired.mode != Mode::Enabled {
             return if case.down() { Standing::Gone } else { Standing::Busy };
         }
-        match (case.ready(), outdated, case.failed()) {
+        if outdated && self.course.is_active() {
+            let failed = self.course.record().is_some_and(|record| record.pause == Some(PauseCause::Failure));
+            return if failed { Standing::Stuck } else { Standing::Busy };
+        }
+        match (case.ready(), outdated, case.failed() || case.rejected()) {
+            (true, false, _) if self.course.is(RolloutState::RolledBack) => Standing::Stuck,
             (true, false, _) => Standing::Ready,
             (_, true, _) | (_, _, true) => Standing::Stuck,
             _ => Standing::Busy,
@@ -185,10 +199,9 @@ impl<'a> Round<'_, 'a> {
 
     /// Writes an assignment anew when its agent owes an answer: the new version makes it look again.
     fn nudge(&mut self, case: &Case<'a>) {
-        let (Some(&due), Some(doc), Some(host)) = (self.context.nudge_at.get(&case.id), case.assignment, case.host)
-        else {
-            return;
-        };
+        let again = self.course.tries_again && case.rejected();
+        let due = if again { Some(self.context.now) } else { self.context.nudge_at.get(&case.id).copied() };
+        let (Some(due), Some(doc), Some(host)) = (due, case.assignment, case.host) else { return };
         let Some(assignment) = doc.good().filter(|_| case.host_alive) else { return };
         if due > self.context.now {
             return self.wake(due);
@@ -196,7 +209,8 @@ impl<'a> Round<'_, 'a> {
         let name = self.fleet.hosts[host].name;
         let path = layout::assignment(name, &case.id);
         let ops = vec![Op::Set { path, data: encode(assignment), version: Some(doc.version) }];
-        let message = format!("{name} is asked to look again: what it says of it is missing or not in instances");
+        let why = if again { "it had given up" } else { "what it says of it is missing or not in instances" };
+        let message = format!("{name} is asked to look again: {why}");
         self.push(ops, Note::new(Some(case.number()), Some(name), message), false);
     }
 }

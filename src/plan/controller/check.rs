@@ -87,6 +87,8 @@ fn permitted(op: &Op) -> bool {
         | (Op::Delete { .. }, ["services", ..])
         | (Op::CreateSequential { .. }, ["services", _, ""])
         | (Op::Create { .. } | Op::Set { .. }, ["services", _, "status" | "instances"])
+        | (Op::Create { .. }, ["services", _, "rollouts"])
+        | (Op::Create { .. } | Op::Set { .. }, ["services", _, "rollouts", _])
         | (Op::Create { .. }, ["hosts", _, "assigned"])
         | (_, ["hosts", _, "assigned", _]) => true,
         (Op::Create { .. } | Op::Set { .. }, ["services", _, number, "desired"]) => is_number(number),
@@ -123,12 +125,12 @@ pub(crate) fn structure(before: &Tree, after: &Tree) -> Vec<String> {
 
 fn too_many(name: &ServiceName, was: Option<&Service>, service: &Service) -> Option<String> {
     let before = was.map_or(0, Service::staying);
-    let (staying, wanted) = (service.staying(), service.wanted());
+    let (staying, wanted) = (service.staying(), service.wanted() + service.surge());
     (staying > before && staying > wanted).then(|| format!("{name} has {staying} replicas, {wanted} are wanted"))
 }
 
 fn too_many_on_a_host(name: &ServiceName, before: &Picture, after: &Picture, service: &Service) -> Vec<String> {
-    let Some(max) = service.accepted.as_ref().and_then(|accepted| accepted.service.max_per_host()) else {
+    let Some(max) = service.spec().and_then(|spec| spec.max_per_host()) else {
         return Vec::new();
     };
     let was = before.per_host(name);
@@ -205,7 +207,7 @@ fn moved(
     let from = from?;
     let lost = before.is_lost(from, old, &accepted.service, context) && accepted.desired.mode == Mode::Enabled;
     let failed = old.state_at(from).is_some_and(|state| state == "failed" || state == "refused");
-    let gone = old.is_down() && before.must_leave(id, old, from, &accepted.service, service);
+    let gone = old.is_down() && before.must_leave(id, old, from, &after.services[&id.service].spec()?, service);
     (!(lost || failed || gone)).then(|| format!("{id} is moved from {from} to {to} without a reason"))
 }
 
@@ -229,10 +231,11 @@ fn disturbed(
         before.is_ready(id, replica) && (new.mode() != Some(Mode::Enabled) || content(before, id) != content(after, id))
     });
     let hit = hit.count();
-    let unready = now.wanted().saturating_sub(ready);
-    let (max, _) = accepted.service.budget(now.wanted());
-    (hit > 0 && hit + unready > max)
-        .then(|| format!("{name}: {hit} ready replicas are disturbed while {unready} are unready, {max} may be"))
+    let wanted = now.wanted();
+    let (max, _) = accepted.service.budget(wanted);
+    (hit > 0 && ready + max < hit + wanted).then(|| {
+        format!("{name}: {hit} of {ready} ready replicas are disturbed, {wanted} are wanted, {max} may be unready")
+    })
 }
 
 /// What a replica is told to run, its mode aside; an index that is missing says nothing.

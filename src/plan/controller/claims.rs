@@ -6,7 +6,38 @@ use super::{
     cluster::{Cluster, Doc, ServiceView},
     fleet::{Host, HostIndex, placed_on},
 };
-use crate::model::{HostName, ReplicaId, ServiceName, ServiceSpec, UnitName};
+use crate::model::{HostName, ReplicaId, ServiceName, ServiceSpec, Template, UnitName};
+
+/// A service's unit, as it is described or was rolled out.
+#[derive(Clone, Copy)]
+pub(super) struct Described<'a> {
+    pub(super) unit: &'a UnitName,
+    pub(super) unit_file: Option<&'a str>,
+}
+
+impl<'a> From<&'a ServiceSpec> for Described<'a> {
+    fn from(spec: &'a ServiceSpec) -> Self {
+        Self { unit: &spec.unit, unit_file: spec.unit_file.as_deref() }
+    }
+}
+
+impl<'a> From<&'a Template> for Described<'a> {
+    fn from(template: &'a Template) -> Self {
+        Self { unit: &template.unit, unit_file: template.unit_file.as_deref() }
+    }
+}
+
+impl Described<'_> {
+    /// Whether the template names the same.
+    pub(super) fn is_of(&self, template: &Template) -> bool {
+        *self.unit == template.unit && self.unit_file == template.unit_file.as_deref()
+    }
+
+    /// How many replicas one host may run; `None` = no limit.
+    pub(super) fn max_per_host(&self, spec: &ServiceSpec) -> Option<u32> {
+        if self.unit.is_template() { spec.placement.max_per_host } else { Some(1) }
+    }
+}
 
 /// Which units are in use on which host; kept only for unit files that several services use, which is rare.
 #[derive(Default)]
@@ -70,7 +101,7 @@ impl<'a> Claims<'a> {
                     self.add_described(cluster, host, &id);
                 }
                 if let Some(spec) = planned {
-                    self.add_spec(host, &id, spec, Strength::Planned);
+                    self.add_unit(host, &id, spec.into(), Strength::Planned);
                 }
             }
         }
@@ -81,16 +112,13 @@ impl<'a> Claims<'a> {
         let service = cluster.services.get(&id.service);
         let spec = service.and_then(|service| accepted(service).or_else(|| service.spec.as_ref().and_then(Doc::good)));
         if let Some(spec) = spec {
-            self.add_spec(host, id, spec, Strength::Held);
+            self.add_unit(host, id, spec.into(), Strength::Held);
         }
     }
 
-    pub(super) fn add_spec(&mut self, host: HostIndex, id: &ReplicaId, spec: &'a ServiceSpec, strength: Strength) {
-        let unit_file = spec.unit_file.as_deref();
-        self.add(
-            host,
-            Claim { service: id.service.clone(), unit: spec.unit.for_replica(id.number), unit_file, strength },
-        );
+    pub(super) fn add_unit(&mut self, host: HostIndex, id: &ReplicaId, described: Described<'a>, strength: Strength) {
+        let Described { unit, unit_file } = described;
+        self.add(host, Claim { service: id.service.clone(), unit: unit.for_replica(id.number), unit_file, strength });
     }
 
     fn add(&mut self, host: HostIndex, claim: Claim<'a>) {
@@ -103,15 +131,15 @@ impl<'a> Claims<'a> {
     pub(super) fn rivals(
         &self,
         host: HostIndex,
-        spec: &ServiceSpec,
+        described: Described<'_>,
         id: &ReplicaId,
     ) -> impl Iterator<Item = (&ServiceName, Strength)> {
         let claims = self.by_host.get(&host).map(Vec::as_slice).unwrap_or_default();
-        let unit = (!claims.is_empty()).then(|| spec.unit.for_replica(id.number));
+        let unit = (!claims.is_empty()).then(|| described.unit.for_replica(id.number));
         let clashes = move |claim: &&Claim<'_>| {
             let same_file = unit.as_ref().is_some_and(|unit| file_key(unit) == file_key(&claim.unit));
             let same_unit = unit.as_ref() == Some(&claim.unit);
-            claim.service != id.service && (same_unit || same_file && claim.unit_file != spec.unit_file.as_deref())
+            claim.service != id.service && (same_unit || same_file && claim.unit_file != described.unit_file)
         };
         claims.iter().filter(clashes).map(|claim| (&claim.service, claim.strength))
     }

@@ -1,12 +1,11 @@
 //! What there is of each replica, before anything is decided.
 
 use super::{
-    accept::InForce,
     cluster::{Doc, ReplicaView, ServiceView},
     fleet::{Fleet, HostIndex},
 };
 use crate::model::{
-    Assignment, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, ReplicaState, ReplicaStatus, ServiceName, ServiceSpec,
+    Assignment, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, ReplicaState, ReplicaStatus, ServiceName, Template,
 };
 
 /// A replica by what its `desired` says.
@@ -99,25 +98,31 @@ impl<'a> Case<'a> {
         failed && self.answered() && self.desired.mode == Mode::Enabled
     }
 
-    /// Whether its documents say all that is wanted of it, its mode aside.
-    pub(super) fn up_to_date(&self, force: &InForce<'_>) -> bool {
-        let versions = self.desired.version == force.desired.version
-            && self.desired.config_version == force.desired.config_version;
-        let content = self.assignment.and_then(Doc::good).is_none_or(|assignment| {
-            let unit = &force.spec.unit;
-            describes(assignment, force.spec) && is_unit_of(assignment, unit.as_str(), self.number())
-        });
-        versions && content
+    /// Whether what is wanted now was given up on its host: what ran before goes on there.
+    pub(super) fn rejected(&self) -> bool {
+        let version = self.assignment.map(|doc| doc.version);
+        self.status.is_some_and(|status| status.rejected && status.assignment == version)
+    }
+
+    /// Whether its index says what the template does; one that is missing contradicts nothing.
+    pub(super) fn runs_by(&self, template: &Template) -> bool {
+        self.assignment.and_then(Doc::good).is_none_or(|assignment| {
+            describes(assignment, template) && is_unit_of(assignment, template.unit.as_str(), self.number())
+        })
     }
 }
 
-/// Whether the assignment repeats what the description says, its unit aside.
-fn describes(assignment: &Assignment, spec: &ServiceSpec) -> bool {
-    assignment.unit_file == spec.unit_file
-        && assignment.port == spec.port
-        && assignment.drain_time == spec.drain_time
-        && assignment.restart == spec.restart
-        && assignment.environment == spec.environment
+/// Whether the assignment repeats what the template says, its unit aside.
+fn describes(assignment: &Assignment, template: &Template) -> bool {
+    assignment.unit_file == template.unit_file
+        && assignment.port == template.port
+        && assignment.drain_time == template.drain_time
+        && assignment.restart == template.restart
+        && assignment.environment == template.environment
+        && assignment.credentials == template.credentials
+        && assignment.source == template.source
+        && assignment.config == template.config
+        && assignment.probes == template.probes
 }
 
 fn is_unit_of(assignment: &Assignment, unit: &str, number: ReplicaNumber) -> bool {

@@ -3,14 +3,15 @@
 //! Nothing here decides. A document that can't be read is kept as its error, because "someone wrote nonsense" is
 //! something to plan for; nodes that zkops does not know are kept by path, because they block deletions.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use serde::de::DeserializeOwned;
 
 use crate::{
     model::{
         Assignment, Desired, DocumentError, HostAlive, HostName, HostSpec, Instance, Problem, ReplicaDesired,
-        ReplicaId, ReplicaNumber, ReplicaStatus, ServiceName, ServiceSpec, ServiceStatus, decode,
+        ReplicaId, ReplicaNumber, ReplicaStatus, Rollout, RolloutOrder, ServiceName, ServiceSpec, ServiceStatus,
+        decode,
     },
     store::layout::Place,
 };
@@ -60,7 +61,13 @@ pub struct ServiceView {
     pub instances: BTreeMap<String, Doc<Instance>>,
     /// `/services/<svc>/<n>`
     pub replicas: BTreeMap<ReplicaNumber, ReplicaView>,
-    /// Every other node below the service: path → version.
+    /// `/services/<svc>/rollouts`: the operator's last word; an empty document is none.
+    pub rollouts_node: Option<Doc<Option<RolloutOrder>>>,
+    /// `/services/<svc>/rollouts/*`
+    pub rollouts: BTreeMap<u64, Doc<Rollout>>,
+    /// `/services/<svc>/config/*`: which revisions there are.
+    pub configs: BTreeSet<u64>,
+    /// Every other node below the service, and those of its configuration and its rollouts once more: path → version.
     pub others: BTreeMap<String, i32>,
 }
 
@@ -93,6 +100,7 @@ pub struct HostView {
 impl Cluster {
     /// Takes in one change of the tree: the node at `path` now has this data and version, or is gone.
     pub fn apply(&mut self, path: &str, node: Option<Node<'_>>) {
+        let version = node.map(|(_, version)| version);
         match Place::of(path) {
             Place::Service(name) => self.service(name, |view| view.spec = node.map(read_spec)),
             Place::Desired(name) => self.service(name, |view| view.desired = node.map(read_desired)),
@@ -108,8 +116,24 @@ impl Cluster {
             Place::Alive(name) => self.host(name, |view| view.alive = node.map(read)),
             Place::Assigned(name) => self.host(name, |view| view.has_assigned = node.is_some()),
             Place::Assignment(name, id) => self.host(name, |view| put(&mut view.assigned, id, node.map(read))),
-            Place::Configs(_) | Place::Config(..) | Place::Rollouts(_) | Place::Rollout(..) | Place::Other => {
-                self.other(path, node.map(|(_, version)| version));
+            Place::Configs(_) | Place::Other => self.other(path, version),
+            Place::Config(name, revision) => {
+                self.service(name, |view| {
+                    if node.is_some() {
+                        view.configs.insert(revision)
+                    } else {
+                        view.configs.remove(&revision)
+                    };
+                });
+                self.other(path, version);
+            }
+            Place::Rollouts(name) => {
+                self.service(name, |view| view.rollouts_node = node.map(read_order));
+                self.other(path, version);
+            }
+            Place::Rollout(name, number) => {
+                self.service(name, |view| put(&mut view.rollouts, number, node.map(read)));
+                self.other(path, version);
             }
         }
     }
@@ -222,6 +246,12 @@ fn read<T: DeserializeOwned>((data, version): Node<'_>) -> Doc<T> {
 fn read_host((data, version): Node<'_>) -> Doc<HostSpec> {
     let value = if data.trim_ascii().is_empty() { Ok(HostSpec::default()) } else { decode(data) };
     Doc { value, version }
+}
+
+/// The operator's last word; nothing, or a document without keys, is none.
+fn read_order((data, version): Node<'_>) -> Doc<Option<RolloutOrder>> {
+    let none = matches!(data.trim_ascii(), b"" | b"{}");
+    Doc { value: if none { Ok(None) } else { decode(data).map(Some) }, version }
 }
 
 fn read_desired(node: Node<'_>) -> Doc<Desired> {

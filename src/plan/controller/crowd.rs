@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
+    claims::Described,
     classify::{Case, Found},
     cluster::Doc,
     fleet::{Fleet, HostIndex},
 };
-use crate::model::{ReplicaId, ReplicaNumber, ServiceSpec};
+use crate::model::{ReplicaId, ReplicaNumber, ServiceSpec, UnitName};
 
 /// Who is in whose way.
 #[derive(Default)]
@@ -19,11 +20,11 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    pub(super) fn find(spec: &ServiceSpec, found: &[Found<'_>], fleet: &Fleet<'_>) -> Self {
-        let Some(max) = spec.max_per_host() else { return Self::default() };
+    pub(super) fn find(spec: &ServiceSpec, unit: Described<'_>, found: &[Found<'_>], fleet: &Fleet<'_>) -> Self {
+        let Some(max) = unit.max_per_host(spec) else { return Self::default() };
         let mut crowd = Self::default();
-        if !spec.unit.is_template() {
-            crowd.find_holders(spec, found, fleet);
+        if !unit.unit.is_template() {
+            crowd.find_holders(unit.unit, found, fleet);
         }
         let mut here: BTreeMap<HostIndex, Vec<(bool, ReplicaNumber)>> = BTreeMap::new();
         for (id, host) in found.iter().filter(|replica| !replica.removing()).flat_map(|replica| places(replica, fleet))
@@ -38,10 +39,10 @@ impl Crowd {
         crowd
     }
 
-    fn find_holders(&mut self, spec: &ServiceSpec, found: &[Found<'_>], fleet: &Fleet<'_>) {
+    fn find_holders(&mut self, plain: &UnitName, found: &[Found<'_>], fleet: &Fleet<'_>) {
         for (id, host) in found.iter().flat_map(|replica| places(replica, fleet)) {
             let unit = fleet.hosts[host].assignment(id).and_then(Doc::good).map(|assignment| &assignment.unit);
-            if unit == Some(&spec.unit) {
+            if unit == Some(plain) {
                 self.holders.entry(host).or_default().insert(id.number);
             }
         }

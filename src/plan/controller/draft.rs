@@ -41,6 +41,8 @@ impl Note {
 pub(super) struct Draft<'a> {
     spec: Option<&'a ServiceSpec>,
     steps: Vec<Step>,
+    /// Operations after those of the steps.
+    tail: Vec<Op>,
     ops: usize,
     bytes: usize,
     /// The description's size: each step and the status may repeat it. Known once there is a step.
@@ -49,7 +51,7 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(spec: Option<&'a ServiceSpec>) -> Self {
-        Self { spec, steps: Vec::new(), ops: 1, bytes: STATUS_BYTES, spec_bytes: 0 }
+        Self { spec, steps: Vec::new(), tail: Vec::new(), ops: 1, bytes: STATUS_BYTES, spec_bytes: 0 }
     }
 
     /// Whether another step fits; one always does. What does not fit waits for the next round, so ask before deciding
@@ -68,8 +70,16 @@ impl<'a> Draft<'a> {
         self.steps.push(step);
     }
 
+    /// Adds operations that belong to no replica, and what is said of them, which may be nothing.
+    pub(super) fn append(&mut self, ops: Vec<Op>, notes: impl Iterator<Item = Note>) {
+        for event in notes {
+            self.push(Step { ops: Vec::new(), event, urgent: false });
+        }
+        self.tail.extend(ops);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.steps.is_empty() && self.tail.is_empty()
     }
 
     pub(super) fn urgent(&self) -> bool {
@@ -83,7 +93,7 @@ impl<'a> Draft<'a> {
 
     /// All operations, in order.
     pub(super) fn into_ops(self) -> Vec<Op> {
-        self.steps.into_iter().flat_map(|step| step.ops).collect()
+        self.steps.into_iter().flat_map(|step| step.ops).chain(self.tail).collect()
     }
 
     /// In one line: the first steps and how many more there are.
@@ -93,7 +103,7 @@ impl<'a> Draft<'a> {
         if more > 0 {
             parts.push(format!("{more} more"));
         }
-        parts.join("; ")
+        if parts.is_empty() { "its rollout's record".to_owned() } else { parts.join("; ") }
     }
 }
 

@@ -40,7 +40,8 @@ impl<'a> Round<'_, 'a> {
 
     /// Past its start limit, or refused: elsewhere, if there is another host; else it stays, its agent tries again.
     pub(super) fn leave_failing_host(&mut self, case: &Case<'a>, host: HostIndex) -> Option<Standing> {
-        if !(self.force.enabled() && case.failed() && case.up_to_date(&self.force)) {
+        let to_be_updated = self.course.may_update(case.number());
+        if !(self.force.enabled() && case.failed()) || to_be_updated || self.course.suspects(case) {
             return None;
         }
         let status = case.status?;

@@ -12,10 +12,10 @@ use jiff::Timestamp;
 
 use super::{
     Context,
-    claims::{Claims, Strength},
+    claims::{Claims, Described, Strength},
     cluster::{Cluster, Doc, HostView, ServiceView},
 };
-use crate::model::{HostName, ReplicaId, ReplicaNumber, Selector, ServiceName, ServiceSpec, UnitName};
+use crate::model::{HostName, ReplicaId, ReplicaNumber, Selector, ServiceName, UnitName};
 
 /// An index into [`Fleet::hosts`].
 pub(super) type HostIndex = usize;
@@ -195,26 +195,26 @@ impl<'a> Fleet<'a> {
     }
 
     /// Which other service's replica has the unit, or its file, on the host.
-    pub(super) fn unit_taken(&self, host: HostIndex, spec: &ServiceSpec, id: &ReplicaId) -> Option<&ServiceName> {
-        self.claims.rivals(host, spec, id).next().map(|(rival, _)| rival)
+    pub(super) fn unit_taken(&self, host: HostIndex, unit: Described<'_>, id: &ReplicaId) -> Option<&ServiceName> {
+        self.claims.rivals(host, unit, id).next().map(|(rival, _)| rival)
     }
 
     /// Whether the replica has to give way to another service's on its host: one that came first.
     pub(super) fn must_yield(
         &self,
         host: HostIndex,
-        spec: &ServiceSpec,
+        unit: Described<'_>,
         id: &ReplicaId,
         unit_now: Option<&UnitName>,
     ) -> Option<&ServiceName> {
-        let established = || unit_now == Some(&spec.unit.for_replica(id.number));
-        let held = self.claims.rivals(host, spec, id).filter(|(_, strength)| *strength == Strength::Held);
+        let established = || unit_now == Some(&unit.unit.for_replica(id.number));
+        let held = self.claims.rivals(host, unit, id).filter(|(_, strength)| *strength == Strength::Held);
         held.map(|(rival, _)| rival).find(|rival| **rival < id.service || !established())
     }
 
     /// Notes that the replica's unit is in use on the host from now on.
-    pub(super) fn claim(&mut self, host: HostIndex, spec: &'a ServiceSpec, id: &ReplicaId) {
-        self.claims.add_spec(host, id, spec, Strength::Held);
+    pub(super) fn claim(&mut self, host: HostIndex, unit: Described<'a>, id: &ReplicaId) {
+        self.claims.add_unit(host, id, unit, Strength::Held);
     }
 }
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{
     Context,
     cluster::{Cluster, Doc, HostView, ReplicaView, ServiceView},
+    rollout::is_under_way,
 };
 use crate::model::{HostName, Mode, ReplicaDesired, ReplicaId, ReplicaState, Span};
 
@@ -23,7 +24,19 @@ const LONGEST: Span = Span::from_secs(300);
 pub struct Memory {
     lost_since: BTreeMap<HostName, Timestamp>,
     quiet: BTreeMap<ReplicaId, Quiet>,
+    ready: BTreeMap<ReplicaId, Ready>,
 }
+
+/// A replica of a service with a rollout under way that is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ready {
+    since: Timestamp,
+    mark: ReadyMark,
+}
+
+/// What changes when a replica is started anew or told something new: the start's time and process, restarts, and the
+/// assignment's version that it answers to.
+type ReadyMark = (Timestamp, Option<u32>, u32, Option<i32>);
 
 /// An agent that owes an answer about a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +63,19 @@ impl Memory {
         for host in lost {
             self.lost_since.entry(host.clone()).or_insert(now);
         }
+        // A clock that is set back has everything count from now at the latest.
+        self.lost_since.values_mut().for_each(|since| *since = now.min(*since));
+        let ready: BTreeMap<ReplicaId, ReadyMark> = ready_replicas(cluster).collect();
+        self.ready.retain(|id, known| ready.get(id) == Some(&known.mark));
+        for (id, mark) in ready {
+            let known = self.ready.entry(id).or_insert(Ready { since: now, mark });
+            known.since = now.min(known.since);
+        }
         let quiet: BTreeMap<ReplicaId, (Span, i32)> = quiet_replicas(cluster).collect();
         self.quiet.retain(|id, _| quiet.contains_key(id));
         for (id, (grace, assignment)) in quiet {
             let known = self.quiet.entry(id).or_insert(Quiet { since: now, assignment, nudges: 0, grace });
+            known.since = now.min(known.since);
             if known.assignment != assignment {
                 *known = Quiet { since: now, assignment, nudges: known.nudges + 1, grace };
             }
@@ -63,8 +85,23 @@ impl Memory {
     /// What a plan made at `now` has to know.
     pub fn context(&self, now: Timestamp, failover_max_fraction: f64) -> Context {
         let nudge_at = self.quiet.iter().map(|(id, quiet)| (id.clone(), quiet.due())).collect();
-        Context { now, lost_since: self.lost_since.clone(), nudge_at, failover_max_fraction }
+        let ready_since = self.ready.iter().map(|(id, ready)| (id.clone(), ready.since)).collect();
+        Context { now, lost_since: self.lost_since.clone(), nudge_at, ready_since, failover_max_fraction }
     }
+}
+
+/// The replicas in `instances` of services with a rollout under way. A leader that is new counts from when it first saw
+/// them: rather too long than too short.
+fn ready_replicas(cluster: &Cluster) -> impl Iterator<Item = (ReplicaId, ReadyMark)> {
+    let moving = cluster.services.iter().filter(|(_, service)| is_under_way(service.rollouts.values().next_back()));
+    moving.flat_map(|(name, service)| {
+        service.instances.values().filter_map(Doc::good).filter_map(move |instance| {
+            let replica = service.replicas.get(&instance.replica)?;
+            let status = replica.status.as_ref().and_then(Doc::good)?;
+            let mark = (instance.started, instance.pid, status.restarts, status.assignment);
+            Some((ReplicaId { service: name.clone(), number: instance.replica }, mark))
+        })
+    })
 }
 
 /// Hosts without `alive`: those in the tree, and those that a replica still names.
@@ -114,6 +151,7 @@ fn grace(
         Some(status) => {
             let unlisted = desired.mode == Mode::Enabled
                 && status.state == ReplicaState::Running
+                && status.ready
                 && !service.lists(node, id.number);
             unlisted.then_some(UNLISTED)
         }

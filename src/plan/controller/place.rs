@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     after,
+    claims::Described,
     fleet::{Fleet, HostIndex},
     misfit::{Misfit, Obstacle},
     seats::{Seats, View},
@@ -39,6 +40,8 @@ pub(super) struct Choice {
 /// Places one service's replicas.
 pub(super) struct Placer<'a> {
     spec: &'a ServiceSpec,
+    /// What they run as.
+    pub(super) unit: Described<'a>,
     pub(super) seats: Seats<'a>,
     /// Why a replica with no past fits nowhere, whatever its number; holds until a seat is given back.
     full: Option<Misfit>,
@@ -49,7 +52,7 @@ type Rank = (u32, u32, u32, HostIndex);
 
 impl<'a> Placer<'a> {
     pub(super) fn new(spec: &'a ServiceSpec) -> Self {
-        Self { spec, seats: Seats::new(spec.placement.spread.as_deref()), full: None }
+        Self { spec, unit: spec.into(), seats: Seats::new(spec.placement.spread.as_deref()), full: None }
     }
 
     /// Chooses a host, and takes the seat on it; the one at [`Ask::from`] is given back.
@@ -97,7 +100,7 @@ impl<'a> Placer<'a> {
                 self.seats.linger(fleet, from);
             }
         }
-        fleet.claim(host, self.spec, ask.id);
+        fleet.claim(host, self.unit, ask.id);
     }
 
     fn give_up(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>, unburdened: bool) -> Misfit {
@@ -116,7 +119,7 @@ impl<'a> Placer<'a> {
         let seats = self.seats.view(fleet);
         let mut fits = 0;
         let mut best: Option<Rank> = None;
-        for &host in open.iter().filter(|&&host| obstacle(self.spec, &seats, fleet, ask, host).is_none()) {
+        for &host in open.iter().filter(|&&host| obstacle((self.spec, self.unit), &seats, fleet, ask, host).is_none()) {
             fits += 1;
             let (domain, here) = seats.crowd(host);
             let rank = (domain, here, fleet.hosts[host].load, host);
@@ -148,7 +151,7 @@ impl<'a> Placer<'a> {
             } else if let Some(selector) = host.fails(&self.spec.placement.constraints) {
                 Some(Obstacle::Constraint(selector.to_string()))
             } else {
-                obstacle(self.spec, &seats, fleet, ask, index)
+                obstacle((self.spec, self.unit), &seats, fleet, ask, index)
             };
             *counts.entry(obstacle.unwrap_or(Obstacle::Full)).or_default() += 1;
         }
@@ -158,7 +161,7 @@ impl<'a> Placer<'a> {
 
 /// What keeps the replica off a host that is open and meets the constraints.
 fn obstacle(
-    spec: &ServiceSpec,
+    (spec, unit): (&ServiceSpec, Described<'_>),
     seats: &View<'_>,
     fleet: &Fleet<'_>,
     ask: &Ask<'_>,
@@ -167,13 +170,13 @@ fn obstacle(
     if ask.from == Some(host) {
         return Some(Obstacle::Here);
     }
-    if spec.max_per_host().is_some_and(|max| seats.taken_on(host) >= max) {
+    if unit.max_per_host(spec).is_some_and(|max| seats.taken_on(host) >= max) {
         return Some(Obstacle::Full);
     }
     if recently_failed(ask, fleet.hosts[host].name) {
         return Some(Obstacle::FailedThere);
     }
-    fleet.unit_taken(host, spec, ask.id).map(|service| Obstacle::UnitTaken(service.to_string()))
+    fleet.unit_taken(host, unit, ask.id).map(|service| Obstacle::UnitTaken(service.to_string()))
 }
 
 fn recently_failed(ask: &Ask<'_>, name: &HostName) -> bool {

@@ -16,7 +16,10 @@ use super::{
     Cluster, Context, Memory, check, fleet, plan,
     sim::{Sim, Tree, merge},
 };
-use crate::model::{Mode, ReplicaId};
+use crate::{
+    model::{Mode, PauseCause, ReplicaId, Rollout, RolloutState},
+    store::layout,
+};
 
 /// A controller: what it last saw, and what it remembers.
 #[derive(Default)]
@@ -81,6 +84,7 @@ impl World {
                 self.write(service);
             }
             Step::Describe(service, keys) => self.describe(service, keys),
+            Step::Order(service, action) => self.order(service, action),
             Step::Host(host, words) => {
                 self.hosts.insert(host, words.clone());
                 self.sim.tree.put(&format!("/hosts/{host}"), words.to_string());
@@ -187,8 +191,45 @@ impl World {
         }
     }
 
+    /// As the conditions say: records that are nonsense are deleted, and so is an order.
+    fn mend_rollouts(&mut self) {
+        for (name, view) in self.sim.cluster().services {
+            if view.rollouts_node.is_some_and(|doc| doc.value.is_err()) {
+                self.sim.tree.put(&layout::rollouts(&name), "{}");
+            }
+            for (number, _) in view.rollouts.iter().filter(|(_, doc)| doc.good().is_none()) {
+                self.sim.tree.delete_all(&layout::rollout(&name, *number));
+            }
+        }
+        self.refresh();
+    }
+
+    fn newest(&self, service: &str) -> Option<(u64, Rollout)> {
+        let cluster = self.sim.cluster();
+        let (number, doc) = cluster.services.get(&service.parse().unwrap())?.rollouts.iter().next_back()?;
+        Some((*number, doc.good()?.clone()))
+    }
+
+    fn order(&mut self, service: &str, action: &str) {
+        let path = format!("/services/{service}/rollouts");
+        if let Some((number, _)) = self.newest(service).filter(|_| self.sim.tree.get(&path).is_some()) {
+            self.sim.tree.put(&path, json!({ "rollout": number, "action": action }).to_string());
+        }
+    }
+
+    /// An operator who wants it to go on.
+    fn order_on(&mut self, service: &str) {
+        let Some((_, record)) = self.newest(service) else { return };
+        match (record.state, record.pause) {
+            (RolloutState::Paused, Some(PauseCause::Canary)) => self.order(service, "promote"),
+            (RolloutState::Paused | RolloutState::RolledBack, _) => self.order(service, "resume"),
+            _ => {}
+        }
+    }
+
     /// Everything is mended, and everyone is left alone until nothing happens any more.
     fn come_to_rest(&mut self) {
+        self.mend_rollouts();
         for host in HOSTS {
             self.sim.tree.delete_all(&format!("/hosts/{host}/alive")); // It may be garbage.
             self.sim.boot(host);
@@ -199,8 +240,14 @@ impl World {
         for service in SERVICES {
             self.write(service);
         }
-        for _ in 0..40 {
+        for turn in 0..60 {
             self.sim.settle();
+            // Later on, whatever fails is left as it is.
+            if turn < 20 && turn % 5 == 4 {
+                for service in SERVICES {
+                    self.order_on(service);
+                }
+            }
             self.sim.sleep(60);
         }
         self.sim.settle();
@@ -230,10 +277,27 @@ fn assert_as_wanted(world: &mut World) {
         if status.conditions.iter().any(|condition| condition.message.contains("its index is gone")) {
             continue;
         }
-        assert_eq!(status.replicas, desired.replicas, "{name}: {status:#?}");
+        // A rollout that waits for a person keeps its surge replicas.
+        let surge = status.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::Paused);
+        if surge {
+            assert!(status.replicas >= desired.replicas, "{name}: {status:#?}");
+        } else {
+            assert_eq!(status.replicas, desired.replicas, "{name}: {status:#?}");
+        }
         assert_eq!(unplaced > 0, says("Unplaced"), "{name}: {status:#?}");
-        if desired.mode == Mode::Enabled && !says("Waiting") {
+        let bad = desired.version.as_deref().is_some_and(|version| !version.starts_with('v'));
+        if desired.mode == Mode::Enabled && !says("Waiting") && !bad {
             assert_eq!(status.ready, desired.replicas - unplaced, "{name}: {status:#?}");
+        }
+        let record = world.newest(name).map(|(_, record)| record);
+        let ended =
+            record.as_ref().is_some_and(|record| record.state.has_ended() || record.state == RolloutState::Paused);
+        assert!(ended, "{name}: {record:#?}");
+        assert!(
+            record.as_ref().is_some_and(|record| record.state != RolloutState::Paused || !record.reason.is_empty())
+        );
+        if bad {
+            continue;
         }
         let fits = fits(world, name);
         assert!(!fits || unplaced == 0, "{name} fits: {status:#?}");

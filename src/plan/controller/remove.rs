@@ -24,6 +24,18 @@ const MOST_CREATED: usize = 200;
 /// Which replica goes first; the smallest key does. Crowds and numbers are reversed: the largest first.
 type VictimKey = (Usefulness, Reverse<(u32, u32)>, Reverse<ReplicaNumber>);
 
+/// How many replicas there are that are not on their way out.
+struct Counts {
+    /// Those that are to stay, as far as their number goes.
+    staying: usize,
+    /// Those that are there for a rollout.
+    surge: usize,
+}
+
+fn is_surge(replica: &Found<'_>) -> bool {
+    matches!(replica, Found::Known(case) if case.desired.surge)
+}
+
 /// How much is lost with a replica.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Usefulness {
@@ -39,13 +51,44 @@ enum Usefulness {
 impl<'a> Round<'_, 'a> {
     /// Creates replicas that are missing, or retires those that are too many; what is retired leaves `found`.
     pub(super) fn change_count(&mut self, found: &mut Vec<Found<'a>>) {
-        let staying = found.iter().filter(|replica| !replica.removing()).count();
-        let wanted = self.force.wanted();
-        if staying < wanted {
-            self.create(wanted - staying, staying);
+        let counts = self.counts(found);
+        let staying = counts.staying + counts.surge;
+        let missing =
+            self.force.wanted().saturating_sub(counts.staying) + self.surge_wanted().saturating_sub(counts.surge);
+        if missing > 0 {
+            self.create(missing, staying);
         }
-        for _ in wanted..staying {
-            let Some(victim) = self.next_victim(found).filter(|_| self.draft.has_room()) else { break };
+        let spare = counts.staying.saturating_sub(self.force.wanted());
+        self.retire_some(found, spare, false);
+        let spare = counts.surge.saturating_sub(self.surge_wanted());
+        self.retire_some(found, spare, true);
+    }
+
+    /// New nodes beyond the number wanted are surge replicas: the last ones.
+    fn counts(&mut self, found: &[Found<'a>]) -> Counts {
+        let fresh = found.iter().filter(|replica| matches!(replica, Found::Fresh(..)));
+        let fresh: Vec<ReplicaNumber> = fresh.map(|replica| replica.id().number).collect();
+        let there = found.iter().filter(|replica| !replica.removing() && !matches!(replica, Found::Fresh(..)));
+        let (surge, regular): (Vec<_>, Vec<_>) = there.partition(|replica| is_surge(replica));
+        let room = self.force.wanted().saturating_sub(regular.len());
+        let (first, beyond) = fresh.split_at(room.min(fresh.len()));
+        let (first, beyond) = match self.surge_wanted() {
+            0 => (fresh.as_slice(), &fresh[fresh.len()..]),
+            _ => (first, beyond),
+        };
+        self.fresh_surge = beyond.iter().copied().collect();
+        Counts { staying: regular.len() + first.len(), surge: surge.len() + beyond.len() }
+    }
+
+    /// Whether a new node is that of a surge replica.
+    pub(super) fn is_surge(&self, number: ReplicaNumber) -> bool {
+        self.fresh_surge.contains(&number)
+    }
+
+    fn retire_some(&mut self, found: &mut Vec<Found<'a>>, count: usize, surge: bool) {
+        for _ in 0..count {
+            let victim = self.next_victim(found, surge).filter(|_| self.draft.has_room());
+            let Some(victim) = victim else { break };
             let replica = found.remove(victim);
             self.retire(&replica);
             self.tally.retired();
@@ -65,8 +108,10 @@ impl<'a> Round<'_, 'a> {
         self.push(ops, Note::new(None, None, message), false);
     }
 
-    fn next_victim(&mut self, found: &[Found<'a>]) -> Option<usize> {
-        let staying = found.iter().enumerate().filter(|(_, replica)| !replica.removing());
+    fn next_victim(&mut self, found: &[Found<'a>], surge: bool) -> Option<usize> {
+        let fresh_surge = self.fresh_surge.clone();
+        let is_surge = |replica: &Found<'a>| is_surge(replica) || fresh_surge.contains(&replica.id().number);
+        let staying = found.iter().enumerate().filter(|(_, replica)| !replica.removing() && is_surge(replica) == surge);
         staying.min_by_key(|(_, replica)| self.victim_key(replica)).map(|(index, _)| index)
     }
 
@@ -107,7 +152,11 @@ impl<'a> Round<'_, 'a> {
     fn mark_removing(&mut self, case: &Case<'a>, host: HostIndex) {
         self.placer.seats.retire(self.fleet, host);
         let mode = self.mode_of_removal();
-        let reason = format!("removed: {} replicas are wanted", self.force.wanted());
+        let reason = if case.desired.surge {
+            "removed: the rollout it was there for is over".to_owned()
+        } else {
+            format!("removed: {} replicas are wanted", self.force.wanted())
+        };
         let desired = ReplicaDesired { mode, removing: true, reason: reason.clone(), ..case.desired.clone() };
         let assignment = case.assignment.and_then(Doc::good).cloned().map(|current| Assignment { mode, ..current });
         let home = Some(host);

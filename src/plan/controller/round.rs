@@ -1,6 +1,6 @@
 //! One service, one round: what is in force, what there is, what is done about it, and what is said of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -15,6 +15,7 @@ use super::{
     misfit::Misfit,
     notice::Notices,
     place::{Ask, Choice, Placer},
+    rollout::Course,
     status::{Standing, Tally},
 };
 use crate::{
@@ -47,6 +48,9 @@ pub(super) struct Round<'p, 'a> {
     /// How many more ready replicas a planned change may make unready.
     pub(super) budget: usize,
     pub(super) crowd: Crowd,
+    pub(super) course: Course<'a>,
+    /// Nodes that were created for surge replicas and have no document yet.
+    pub(super) fresh_surge: BTreeSet<ReplicaNumber>,
     /// Seats of replicas that are draining on the host they leave.
     pub(super) reserved: BTreeMap<ReplicaNumber, Choice>,
     pub(super) wake_at: Option<Timestamp>,
@@ -94,6 +98,8 @@ impl<'p, 'a> Round<'p, 'a> {
             tally: Tally::default(),
             budget: 0,
             crowd: Crowd::default(),
+            course: Course::of(view),
+            fresh_surge: BTreeSet::new(),
             reserved: BTreeMap::new(),
             wake_at: None,
         }
@@ -106,15 +112,23 @@ impl<'p, 'a> Round<'p, 'a> {
         let mut found = classify(self.name, self.view, self.fleet);
         self.seat_all(&found);
         self.note_unreadable_hosts(&found);
+        self.steer(&found);
+        if let Some(goal) = self.course.goal() {
+            self.placer.unit = (&goal.revision.template).into();
+        }
         self.change_count(&mut found);
-        self.crowd = Crowd::find(self.force.spec, &found, self.fleet);
+        self.crowd = Crowd::find(self.force.spec, self.placer.unit, &found, self.fleet);
         self.grant_budget(&found);
+        self.choose_turn(&found);
         self.reserve_seats(&found);
+        // What begins now is carried out from the next round on.
+        let begins = self.course.begins();
         for replica in &found {
-            let standing = self.decide(replica);
-            self.tally.count(standing, replica, &self.force);
+            let standing = if begins { Standing::Busy } else { self.decide(replica) };
+            self.tally.count(standing, replica, &self.course);
         }
         self.drop_strays(&found);
+        self.write_rollout(&found);
         self.finish()
     }
 
@@ -140,12 +154,12 @@ impl<'p, 'a> Round<'p, 'a> {
         }
     }
 
-    /// `max_unavailable` less what is unready already, for whatever reason.
+    /// How many ready replicas may become unready: those beyond the number wanted, and `max_unavailable`.
     fn grant_budget(&mut self, found: &[Found<'a>]) {
         let ready = found.iter().filter_map(known).filter(|case| !case.desired.removing && case.ready()).count();
-        let unready = self.force.wanted().saturating_sub(ready);
-        let (max, _) = self.force.spec.budget(self.force.wanted());
-        self.budget = max.saturating_sub(unready);
+        let wanted = self.force.wanted();
+        let (max_unavailable, _) = self.force.spec.budget(wanted);
+        self.budget = (ready + max_unavailable).saturating_sub(wanted);
     }
 
     fn decide(&mut self, replica: &Found<'a>) -> Standing {

@@ -3,15 +3,16 @@
 use super::{
     change::{Change, Content},
     classify::Case,
-    cluster::ReplicaView,
+    cluster::{Doc, ReplicaView},
     draft::Note,
     fleet::HostIndex,
     notice::clip,
     place::{Ask, Choice},
+    rollout::Goal,
     round::Round,
     status::Standing,
 };
-use crate::model::{Assignment, ConditionKind, FailedOn, ReplicaDesired, ReplicaId};
+use crate::model::{Assignment, ConditionKind, FailedOn, ReplicaDesired, ReplicaId, ReplicaNumber};
 
 /// The longest reason that a replica's `desired` carries, in characters.
 const LONGEST_REASON: usize = 400;
@@ -22,19 +23,33 @@ struct Sitter<'s, 'a> {
     view: &'a ReplicaView,
     from: Option<HostIndex>,
     failed_on: Vec<FailedOn>,
+    outfit: Outfit<'s, 'a>,
+}
+
+/// What a replica is to run where it is seated.
+#[derive(Clone, Copy)]
+enum Outfit<'s, 'a> {
+    /// What a rollout brought; whether it is a surge replica.
+    Goal(Goal<'a>, bool),
+    /// What it ran before.
+    Same(&'s Case<'a>),
 }
 
 impl<'a> Round<'_, 'a> {
     /// A sequential node that has nothing yet.
     pub(super) fn seat_fresh(&mut self, id: &ReplicaId, view: &'a ReplicaView) -> Standing {
+        let surge = self.is_surge(id.number);
+        // Without a goal, a rollout is only just about to begin.
+        let Some(goal) = self.course.goal_of_new(surge, self.placer.unit) else { return Standing::Busy };
         let ask = Ask { id, from: None, ahead: false, failed_on: &[], now: self.context.now };
         match self.placer.pick(self.fleet, &ask) {
             Ok(choice) => {
-                let sitter = Sitter { id, view, from: None, failed_on: Vec::new() };
+                let sitter = Sitter { id, view, from: None, failed_on: Vec::new(), outfit: Outfit::Goal(goal, surge) };
                 self.settle(sitter, &choice, "", false)
             }
             Err(misfit) => {
-                let desired = ReplicaDesired::unplaced(self.force.desired);
+                let mode = self.force.desired.mode;
+                let desired = ReplicaDesired { surge, ..ReplicaDesired::with(mode, goal.number, goal.revision) };
                 let change = Change { id, view, from: None, home: None, desired: &desired, assignment: None };
                 let ops = self.ops(change);
                 self.push(ops, Note::new(Some(id.number), None, format!("not placed: {misfit}")), false);
@@ -49,7 +64,8 @@ impl<'a> Round<'_, 'a> {
         match self.pick(case, &case.desired.failed_on) {
             Ok(choice) => {
                 let failed_on = case.desired.failed_on.clone();
-                let sitter = Sitter { id: &case.id, view: case.view, from: None, failed_on };
+                let outfit = self.outfit(case);
+                let sitter = Sitter { id: &case.id, view: case.view, from: None, failed_on, outfit };
                 self.settle(sitter, &choice, "", false)
             }
             Err(misfit) => {
@@ -77,22 +93,27 @@ impl<'a> Round<'_, 'a> {
         if case.host.is_some_and(|host| self.index_blocked(&case.id, host)) {
             return Standing::Stuck;
         }
-        let failed_on = if case.up_to_date(&self.force) { failed_on } else { Vec::new() };
-        let sitter = Sitter { id: &case.id, view: case.view, from: case.host, failed_on };
+        let outfit = self.outfit(case);
+        let failed_on = if matches!(outfit, Outfit::Same(_)) { failed_on } else { Vec::new() };
+        let sitter = Sitter { id: &case.id, view: case.view, from: case.host, failed_on, outfit };
         self.settle(sitter, choice, why, urgent)
     }
 
     fn settle(&mut self, sitter: Sitter<'_, 'a>, choice: &Choice, why: &str, urgent: bool) -> Standing {
-        let Sitter { id, view, from, failed_on } = sitter;
+        let Sitter { id, view, from, failed_on, outfit } = sitter;
         let because = if why.is_empty() { choice.reason.clone() } else { format!("{why}; {}", choice.reason) };
         let name = self.fleet.hosts[choice.host].name;
         let desired = ReplicaDesired {
             node: Some(name.clone()),
             reason: clip(&because, LONGEST_REASON),
             failed_on,
-            ..ReplicaDesired::unplaced(self.force.desired)
+            ..self.outfitted(outfit)
         };
-        let assignment = Some(Assignment::new(&self.force.spec.into(), &desired, id.number));
+        let assignment = self.assigned(outfit, &desired, id.number);
+        match outfit {
+            Outfit::Goal(..) => self.course.updated(id.number, self.context.now),
+            Outfit::Same(_) => self.course.moved(id.number, self.context.now),
+        }
         let change = Change { id, view, from, home: Some(choice.host), desired: &desired, assignment };
         let ops = self.ops(change);
         let what = match from {
@@ -101,5 +122,44 @@ impl<'a> Round<'_, 'a> {
         };
         self.push(ops, Note::new(Some(id.number), Some(name), what), urgent);
         Standing::Busy
+    }
+
+    /// What the replica runs from now on: what is new when its turn has come, else what it ran. When its unit is to
+    /// be another, a place was looked for as that.
+    fn outfit<'s>(&self, case: &'s Case<'a>) -> Outfit<'s, 'a> {
+        let unit = self.placer.unit;
+        let before = case.assignment.and_then(Doc::good);
+        let same_unit = match (self.own(case), before) {
+            (Some(own), _) => unit.is_of(&own.revision.template),
+            (None, Some(before)) => {
+                before.unit == unit.unit.for_replica(case.number()) && before.unit_file.as_deref() == unit.unit_file
+            }
+            (None, None) => false,
+        };
+        let goal = self.course.goal().filter(|_| !same_unit || self.course.may_update(case.number()));
+        goal.map_or(Outfit::Same(case), |goal| Outfit::Goal(goal, case.desired.surge))
+    }
+
+    fn outfitted(&self, outfit: Outfit<'_, 'a>) -> ReplicaDesired {
+        let mode = self.force.desired.mode;
+        match outfit {
+            Outfit::Goal(goal, surge) => {
+                ReplicaDesired { surge, ..ReplicaDesired::with(mode, goal.number, goal.revision) }
+            }
+            Outfit::Same(case) => ReplicaDesired { mode, removing: false, ..case.desired.clone() },
+        }
+    }
+
+    /// Its index. What it ran is told by its index where it was, or else by the rollout that brought it.
+    fn assigned(&self, outfit: Outfit<'_, 'a>, desired: &ReplicaDesired, number: ReplicaNumber) -> Option<Assignment> {
+        let goal = match outfit {
+            Outfit::Goal(goal, _) => goal,
+            Outfit::Same(case) => match (self.own(case), case.assignment.and_then(Doc::good)) {
+                (Some(own), _) => own,
+                (None, Some(before)) => return Some(Assignment { mode: desired.mode, ..before.clone() }),
+                (None, None) => self.course.goal()?,
+            },
+        };
+        Some(Assignment::new(&goal.revision.template, desired, number))
     }
 }

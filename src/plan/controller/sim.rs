@@ -12,7 +12,10 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub(crate) use self::{agent::Agent, tree::Tree};
+pub(crate) use self::{
+    agent::{Agent, FAILS, REJECTED, UNREADY},
+    tree::Tree,
+};
 use super::{Cluster, Context, Memory, Plan, plan};
 use crate::{
     model::{HostName, ReplicaDesired, ReplicaId, ServiceName, ServiceStatus, decode},
@@ -55,8 +58,13 @@ impl Sim {
         sim
     }
 
-    /// Writes a service: description and desired state, in JSON as an operator would.
+    /// Writes a service: description and desired state, in JSON as an operator would. Unless it says otherwise, a
+    /// replica that is ready is healthy.
     pub(crate) fn service(&mut self, name: &str, spec: &Value, desired: &Value) {
+        let mut spec = spec.clone();
+        if spec.get("rollout").is_none() {
+            merge(&mut spec, &json!({"rollout": {"min_healthy_time": "0s"}}));
+        }
         self.tree.put(&format!("/services/{name}"), spec.to_string());
         self.tree.put(&format!("/services/{name}/desired"), desired.to_string());
     }

@@ -8,10 +8,13 @@ use super::{
     cluster::{Doc, ServiceView},
     draft::{Draft, Note},
     notice::{Notices, clip, date},
+    rollout::Course,
     round::{Planned, Round},
 };
 use crate::{
-    model::{Accepted, ConditionKind, Event, Mode, ReplicaState, ServiceName, ServiceStatus, Summary, encode},
+    model::{
+        Accepted, ConditionKind, Event, Mode, ReplicaState, RolloutSummary, ServiceName, ServiceStatus, Summary, encode,
+    },
     plan::txn::{Op, Transaction},
     store::layout,
 };
@@ -46,7 +49,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn count(&mut self, standing: Standing, replica: &Found<'_>, force: &InForce<'_>) {
+    pub(super) fn count(&mut self, standing: Standing, replica: &Found<'_>, course: &Course<'_>) {
         match standing {
             Standing::Ready => self.ready += 1,
             Standing::Busy => self.busy += 1,
@@ -58,7 +61,7 @@ impl Tally {
         } else if let Found::Known(case) = replica {
             self.listed += u32::from(case.listed);
             let running = case.state() == Some(ReplicaState::Running) && case.answered();
-            self.updated += u32::from(running && case.up_to_date(force));
+            self.updated += u32::from(running && course.is_newest(case));
         }
     }
 
@@ -115,6 +118,7 @@ struct Face<'f> {
     replicas: u32,
     ready: u32,
     updated: u32,
+    rollout: Option<RolloutSummary>,
     conditions: Vec<(ConditionKind, String)>,
 }
 
@@ -126,6 +130,7 @@ impl Face<'_> {
             && before.summary == self.summary
             && (before.desired, before.replicas) == (self.desired(), self.replicas)
             && (before.ready, before.updated) == (self.ready, self.updated)
+            && before.rollout == self.rollout
             && accepted == self.force.map(|force| (force.spec, force.desired))
             && conditions.eq(self.conditions.iter().map(|(kind, message)| (*kind, message.as_str())))
     }
@@ -149,7 +154,7 @@ impl Face<'_> {
             replicas: self.replicas,
             ready: self.ready,
             updated: self.updated,
-            rollout: None,
+            rollout: self.rollout,
             conditions: date(self.conditions, before.map_or(&[], |before| &before.conditions), context.now),
             events: events(before, draft, context),
             accepted: force.map(|force| Accepted { service: force.spec.clone(), desired: force.desired.clone() }),
@@ -190,6 +195,7 @@ impl Round<'_, '_> {
             replicas: figure(replicas),
             ready: self.tally.listed,
             updated: self.tally.updated,
+            rollout: self.rollout_summary(),
             conditions: self.notices.messages(self.name),
         };
         let is_urgent = self.draft.urgent();
@@ -259,6 +265,7 @@ pub(super) fn without_force(name: &ServiceName, view: &ServiceView, notices: &No
         replicas: figure(view.replicas.len()),
         ready: figure(view.instances.len()),
         updated: 0,
+        rollout: view.status.as_ref().and_then(Doc::good).and_then(|status| status.rollout.clone()),
         conditions: notices.messages(name),
     };
     let transaction = transaction(name, face, Draft::new(None), context);

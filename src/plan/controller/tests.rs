@@ -7,10 +7,11 @@ mod leaving;
 mod life;
 mod nonsense;
 mod placement;
+mod rollouts;
 
 use serde_json::{Value, json};
 
-use super::sim::Sim;
+use super::{Memory, sim::Sim};
 use crate::model::ServiceStatus;
 
 /// Three hosts, and a template service with so many replicas.

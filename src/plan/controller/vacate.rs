@@ -57,12 +57,12 @@ impl<'a> Round<'_, 'a> {
 
     fn rival(&self, case: &Case<'a>, host: HostIndex) -> Option<&ServiceName> {
         let unit_now = case.assignment.and_then(Doc::good).map(|assignment| &assignment.unit);
-        self.fleet.must_yield(host, self.force.spec, &case.id, unit_now)
+        self.fleet.must_yield(host, self.placer.unit, &case.id, unit_now)
     }
 
     /// Whether the replica, run as the service is described now, would share its unit with another on its host.
     pub(super) fn clashes(&self, case: &Case<'a>, host: HostIndex) -> bool {
-        let plain = !self.force.spec.unit.is_template();
+        let plain = !self.placer.unit.unit.is_template();
         let leaves_another = plain && case.desired.removing && self.placer.seats.taken_on(host) > 1;
         let own = leaves_another || self.crowd.is_too_many(case) || self.crowd.held_by_another(host, case);
         own || self.rival(case, host).is_some()

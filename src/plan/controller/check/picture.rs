@@ -8,7 +8,7 @@ use std::{
 use crate::{
     model::{
         Accepted, Assignment, HostAlive, HostName, HostSpec, Instance, Mode, ReplicaDesired, ReplicaId, ReplicaStatus,
-        ServiceName, ServiceSpec, ServiceStatus, decode,
+        Rollout, ServiceName, ServiceSpec, ServiceStatus, decode,
     },
     plan::controller::{Context, sim::Tree},
 };
@@ -39,6 +39,8 @@ pub(super) struct Service {
     pub(super) accepted: Option<Accepted>,
     pub(super) replicas: BTreeMap<ReplicaId, Replica>,
     listed: BTreeSet<(HostName, ReplicaId)>,
+    /// Its rollouts, as far as they can be read.
+    pub(super) rollouts: BTreeMap<String, Rollout>,
 }
 
 #[derive(Default)]
@@ -74,6 +76,9 @@ impl Picture {
                 if let (Ok(host), Ok(instance)) = (host, decode::<Instance>(data)) {
                     service.listed.insert((host, ReplicaId { service: name, number: instance.replica }));
                 }
+            }
+            ["rollouts", number] => {
+                service.rollouts.extend(decode(data).ok().map(|record| ((*number).to_owned(), record)));
             }
             [number] => {
                 if let Some(id) = replica_id(number) {
@@ -212,6 +217,18 @@ impl Picture {
 }
 
 impl Service {
+    /// The description that counts: what replicas run by is what was rolled out, or back.
+    pub(super) fn spec(&self) -> Option<ServiceSpec> {
+        let mut spec = self.accepted.as_ref()?.service.clone();
+        let newest = self.rollouts.values().next_back();
+        let from = newest.filter(|newest| newest.back).and_then(|newest| newest.from);
+        let back = from.and_then(|from| self.rollouts.get(&format!("{from:010}")));
+        if let Some(record) = back.or(newest) {
+            record.revision.template.put_into(&mut spec);
+        }
+        Some(spec)
+    }
+
     /// How many replicas are not on their way out; what can't be read counts.
     pub(super) fn staying(&self) -> usize {
         self.replicas.values().filter(|replica| !replica.is_removing()).count()
@@ -220,6 +237,14 @@ impl Service {
     pub(super) fn wanted(&self) -> usize {
         let accepted = self.accepted.as_ref().filter(|accepted| !accepted.service.deleting);
         accepted.map_or(0, |accepted| usize::try_from(accepted.desired.replicas).unwrap())
+    }
+
+    /// How many replicas there may be beyond those wanted: only while a rollout is under way. Ahead of its first node,
+    /// a newcomer counts as well.
+    pub(super) fn surge(&self) -> usize {
+        let newest = self.rollouts.values().next_back();
+        let accepted = self.accepted.as_ref().filter(|_| newest.is_some_and(|newest| newest.ended.is_none()));
+        accepted.map_or(0, |accepted| accepted.service.rollout.max_surge.ceil(self.wanted()))
     }
 
     /// Whether a host is gone so long that what was on it is given up.

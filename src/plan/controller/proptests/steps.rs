@@ -3,6 +3,8 @@
 use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 
+use crate::plan::controller::sim::{FAILS, REJECTED, UNREADY};
+
 pub(super) const HOSTS: [&str; 4] = ["web1", "web2", "web3", "web4"];
 pub(super) const SERVICES: [&str; 3] = ["alpha", "beta", "gamma"];
 
@@ -25,6 +27,8 @@ pub(super) enum Step {
     Fail(&'static str, &'static str, bool),
     Desired(&'static str, Value),
     Describe(&'static str, Value),
+    /// An operator's word on the newest rollout.
+    Order(&'static str, &'static str),
     Host(&'static str, Value),
     /// Garbage at one of the nodes there are.
     Garbage(prop::sample::Index, &'static str),
@@ -43,7 +47,7 @@ fn service() -> impl Strategy<Value = &'static str> {
 fn desired() -> impl Strategy<Value = Value> {
     prop_oneof![
         4 => (0..6).prop_map(|replicas| json!({ "replicas": replicas })),
-        3 => select(vec!["v1", "v2", "v3"]).prop_map(|version| json!({ "version": version })),
+        3 => select(vec!["v1", "v2", "v3", FAILS, UNREADY, REJECTED]).prop_map(|version| json!({ "version": version })),
         1 => (1..4).prop_map(|config| json!({ "config_version": config })),
         2 => select(vec!["enabled", "enabled", "disabled", "drain"]).prop_map(|mode| json!({ "mode": mode })),
     ]
@@ -59,9 +63,25 @@ fn description() -> impl Strategy<Value = Value> {
         1 => Just(json!({ "placement": null })),
         1 => (1..3).prop_map(|max| json!({ "max_unavailable": max })),
         1 => select(vec!["a", "b"]).prop_map(|value| json!({ "environment": { "A": value } })),
+        4 => rollout().prop_map(|policy| json!({ "rollout": policy })),
         1 => any::<bool>().prop_map(|wait| json!({ "wait_for_reboot": wait })),
         1 => Just(json!({ "deleting": true })),
     ]
+}
+
+fn rollout() -> impl Strategy<Value = Value> {
+    let batches = vec![json!([]), json!([1]), json!([1, "50%"])];
+    let times = (select(vec!["0s", "5s"]), select(vec!["0s", "20s"]), select(vec!["60s", "5m"]));
+    let sizes = (select(vec![json!(0), json!(1), json!("50%")]), select(vec![0, 1]), select(batches));
+    (sizes, times, any::<bool>(), select(vec!["rollback", "rollback", "pause"])).prop_map(
+        |((surge, canary, batches), (healthy, pause, deadline), promote, failure)| {
+            json!({
+                "max_surge": surge, "canary": canary, "auto_promote": promote, "batches": batches,
+                "min_healthy_time": healthy, "batch_pause": pause, "healthy_deadline": deadline,
+                "on_failure": failure, "history_limit": 2,
+            })
+        },
+    )
 }
 
 fn host_words() -> impl Strategy<Value = Value> {
@@ -88,6 +108,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         2 => (host(), service(), any::<bool>()).prop_map(|(host, service, fails)| Step::Fail(host, service, fails)),
         6 => (service(), desired()).prop_map(|(service, keys)| Step::Desired(service, keys)),
         3 => (service(), description()).prop_map(|(service, keys)| Step::Describe(service, keys)),
+        3 => (service(), select(vec!["pause", "resume", "promote", "abort"]))
+            .prop_map(|(service, action)| Step::Order(service, action)),
         3 => (host(), host_words()).prop_map(|(host, words)| Step::Host(host, words)),
         2 => (any::<prop::sample::Index>(), select(vec!["", "{", "7", "{}", "{\"replicas\":-1}"]))
             .prop_map(|(index, garbage)| Step::Garbage(index, garbage)),

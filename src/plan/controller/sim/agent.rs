@@ -98,7 +98,9 @@ impl Agent {
             for (id, process) in std::mem::take(&mut self.processes) {
                 tree.delete_all(&self.instance_path(&id));
                 let version = tree.version(&layout::assignment(&self.name, &id));
-                self.say(tree, &id, &process.content, version, ReplicaState::Stopped, now);
+                let content = process.content;
+                let said = Said { content, assignment: version, state: ReplicaState::Stopped, rejected: false };
+                self.say(tree, &id, said, now);
             }
         }
         self.crash();
@@ -155,7 +157,13 @@ impl Agent {
         let Some(Ok(wanted)) = tree.get(&path).map(decode::<Assignment>) else { return false };
         let version = tree.version(&path);
         let state = match (wanted.mode, self.processes.get_mut(id)) {
+            (Mode::Enabled, Some(process)) if rejects(process, &wanted) => ReplicaState::Running,
             (Mode::Enabled, None) => self.start(id, &wanted),
+            (Mode::Enabled, Some(process)) if !same_content(&process.content, &wanted) && is(&wanted, FAILS) => {
+                self.processes.remove(id);
+                tree.delete_all(&self.instance_path(id));
+                ReplicaState::Failed
+            }
             (Mode::Enabled, Some(process)) if !same_content(&process.content, &wanted) => {
                 *process = Process { content: wanted.clone(), draining: false, started: false };
                 tree.delete_all(&self.instance_path(id));
@@ -164,7 +172,7 @@ impl Agent {
             (Mode::Enabled, Some(process)) => {
                 let news = process.draining || !process.started;
                 (process.draining, process.started) = (false, true);
-                if news || self.looks_again(tree, id, version) {
+                if !is(&wanted, UNREADY) && (news || self.looks_again(tree, id, version)) {
                     self.list(tree, id, &wanted, now);
                 }
                 ReplicaState::Running
@@ -181,8 +189,10 @@ impl Agent {
             }
             (_, None) => ReplicaState::Stopped,
         };
+        let rejected = is(&wanted, REJECTED) && matches!(state, ReplicaState::Running | ReplicaState::Pending);
         let content = self.processes.get(id).map_or(&wanted, |process| &process.content).clone();
-        self.say(tree, id, &content, version, state, now) || state == ReplicaState::Draining
+        let said = Said { content, assignment: version, state, rejected };
+        self.say(tree, id, said, now) || state == ReplicaState::Draining
     }
 
     /// Whether the assignment is newer than what was last said of it.
@@ -196,7 +206,10 @@ impl Agent {
         if self.refused.contains(&id.service) {
             return ReplicaState::Refused;
         }
-        if self.failing.contains(&id.service) {
+        if is(wanted, REJECTED) {
+            return ReplicaState::Pending;
+        }
+        if self.failing.contains(&id.service) || is(wanted, FAILS) {
             return ReplicaState::Failed;
         }
         if self.units().contains(&wanted.unit) {
@@ -222,15 +235,8 @@ impl Agent {
     }
 
     /// Writes the status, when it says something new and the replica is still this host's.
-    fn say(
-        &mut self,
-        tree: &mut Tree,
-        id: &ReplicaId,
-        content: &Assignment,
-        assignment: Option<i32>,
-        state: ReplicaState,
-        now: Timestamp,
-    ) -> bool {
+    fn say(&mut self, tree: &mut Tree, id: &ReplicaId, said: Said, now: Timestamp) -> bool {
+        let Said { content, assignment, state, rejected } = said;
         let status = ReplicaStatus {
             state,
             node: self.name.clone(),
@@ -238,8 +244,8 @@ impl Agent {
             version: content.version.clone(),
             config_version: content.config_version,
             assignment,
-            ready: true,
-            rejected: false,
+            ready: !is(&content, UNREADY),
+            rejected,
             restarts: 0,
             message: (state == ReplicaState::Failed).then(|| "exit code 1".to_owned()),
             updated: now,
@@ -256,6 +262,29 @@ impl Agent {
         }
         true
     }
+}
+
+/// What it sees of a replica.
+struct Said {
+    content: Assignment,
+    assignment: Option<i32>,
+    state: ReplicaState,
+    rejected: bool,
+}
+
+/// A version that fails to start.
+pub(crate) const FAILS: &str = "fails";
+/// A version that runs and never gets ready.
+pub(crate) const UNREADY: &str = "unready";
+/// A version that is not even tried, as one with a wrong checksum.
+pub(crate) const REJECTED: &str = "rejected";
+
+fn is(assignment: &Assignment, version: &str) -> bool {
+    assignment.version.as_deref() == Some(version)
+}
+
+fn rejects(process: &Process, wanted: &Assignment) -> bool {
+    is(wanted, REJECTED) && process.content.version != wanted.version
 }
 
 fn same_content(left: &Assignment, right: &Assignment) -> bool {

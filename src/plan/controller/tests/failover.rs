@@ -119,10 +119,10 @@ fn when_most_hosts_are_lost_failover_holds_and_nothing_else_does() {
     assert_condition(&sim, "webapp", &["FailoverHeld", "2 of 3 hosts are lost", "55 %"]);
     sim.patch_desired("webapp", &json!({ "replicas": 4 }));
     sim.settle();
-    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3 6=web1");
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3 7=web1");
     sim.boot("web3");
     sim.settle();
-    assert_eq!(sim.places("webapp"), "1=web1 2=web3 3=web3 6=web1");
+    assert_eq!(sim.places("webapp"), "1=web1 2=web3 3=web3 7=web1");
 }
 
 #[test]

@@ -37,8 +37,10 @@ fn every_action_is_an_event_with_its_reason() {
         events,
         [
             "1 replicas created: 1 wanted, 0 there",
+            "rollout 1 begins: version v1",
             "instances created",
             "placed on web1: best of 3 that fit, with 0 of this service and 0 in all",
+            "rollout 1 is completed",
         ]
     );
 }
@@ -49,7 +51,7 @@ fn scaling_up_keeps_the_old_and_numbers_go_on() {
     sim.patch_desired("webapp", &json!({ "replicas": 3 }));
     sim.settle();
     // 2 and 3 were the numbers of `status` and `instances`: ZooKeeper counts every child.
-    assert_eq!(sim.places("webapp"), "1=web1 4=web2 5=web3");
+    assert_eq!(sim.places("webapp"), "1=web1 5=web2 6=web3");
     assert_rest(&mut sim);
 }
 
@@ -72,7 +74,7 @@ fn numbers_never_return() {
     sim.settle();
     sim.patch_desired("webapp", &json!({ "replicas": 2 }));
     sim.settle();
-    assert_eq!(sim.places("webapp"), "1=web1 5=web2");
+    assert_eq!(sim.places("webapp"), "1=web1 6=web2");
 }
 
 #[test]
@@ -82,9 +84,9 @@ fn scaling_up_while_one_leaves_finishes_it_and_makes_a_new_one() {
     sim.run_controller();
     sim.patch_desired("webapp", &json!({ "replicas": 2 }));
     sim.run_controller();
-    assert_eq!(sim.places("webapp"), "1=web1 2=web2(removing) 5=web3");
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2(removing) 6=web3");
     sim.settle();
-    assert_eq!(sim.places("webapp"), "1=web1 5=web3");
+    assert_eq!(sim.places("webapp"), "1=web1 6=web3");
 }
 
 #[test]
@@ -112,10 +114,10 @@ fn scaling_down_takes_from_the_most_crowded_host() {
     sim.patch_desired("webapp", &json!({ "replicas": 3 }));
     sim.settle();
     sim.tree.put("/hosts/web1", "");
-    assert_eq!(sim.places("webapp"), "1=web1 2=web1 5=web2");
+    assert_eq!(sim.places("webapp"), "1=web1 2=web1 6=web2");
     sim.patch_desired("webapp", &json!({ "replicas": 2 }));
     sim.settle();
-    assert_eq!(sim.places("webapp"), "1=web1 5=web2");
+    assert_eq!(sim.places("webapp"), "1=web1 6=web2");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn an_unreadable_host_gets_and_loses_nothing() {
     sim.tree.put("/hosts/web3", "{");
     sim.patch_desired("webapp", &json!({ "replicas": 4 }));
     sim.settle();
-    assert_eq!(sim.places("webapp"), "1=web1 2=web2 5=web1 6=web1");
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 6=web1 7=web1");
 }
 
 #[test]
@@ -139,8 +139,8 @@ fn a_replica_deleted_by_hand_is_replaced() {
     let mut sim = webapp(2);
     sim.tree.delete_all("/services/webapp/0000000001");
     sim.settle();
-    assert_eq!(sim.places("webapp"), "2=web2 5=web1");
-    assert_eq!(sim.processes(), "web1:webapp@0000000005.service web2:webapp@0000000002.service");
+    assert_eq!(sim.places("webapp"), "2=web2 6=web1");
+    assert_eq!(sim.processes(), "web1:webapp@0000000006.service web2:webapp@0000000002.service");
 }
 
 #[test]
@@ -236,7 +236,12 @@ fn an_index_is_not_put_back_over_another_services_unit() {
     sim.tree.delete_all("/hosts/web1/assigned/beta.0000000001");
     sim.settle();
     assert_eq!(sim.processes(), "web1:alpha.service web1:beta.service");
-    assert_condition(&sim, "beta", &["Waiting: beta.0000000001: its index is gone"]);
+    assert_condition(&sim, "beta", &["Waiting: web1: its unit there is alpha's"]);
+    // Nothing can come of it: once its time is up, it is what it was.
+    sim.sleep(700);
+    sim.settle();
+    assert_eq!(sim.processes(), "web1:alpha.service web1:beta.service");
+    assert_condition(&sim, "beta", &["RolledBack"]);
     assert_rest(&mut sim);
 }
 

@@ -71,9 +71,9 @@ fn a_leaving_replica_still_takes_its_place() {
     sim.run_controller();
     sim.patch_desired("webapp", &json!({ "replicas": 1 }));
     sim.run_controller();
-    assert_eq!(sim.places("webapp"), "1=web1(removing) 4=-");
+    assert_eq!(sim.places("webapp"), "1=web1(removing) 5=-");
     sim.settle();
-    assert_eq!(sim.places("webapp"), "4=web1");
+    assert_eq!(sim.places("webapp"), "5=web1");
 }
 
 #[test]

@@ -1,0 +1,164 @@
+//! A service's rollout: what its replicas are brought to, how far that is, and who is next.
+//!
+//! ```text
+//!  newest record ─► Course ─► steer: orders, deadlines, batches ─► its next state
+//!                                │                                    │
+//!  replicas ─► Survey ───────────┘        turn: who may be updated ◄──┘   ─► change, seat: their documents
+//! ```
+//!
+//! The record (`/services/<svc>/rollouts/<seq>`) says all that has to be known to go on: any leader can, at any point.
+//! It is written in one transaction with what it speaks of.
+
+mod advance;
+mod record;
+mod steer;
+mod survey;
+mod turn;
+
+use std::collections::BTreeSet;
+
+pub(super) use self::{steer::is_under_way, survey::Survey};
+use super::{
+    claims::Described,
+    classify::Case,
+    cluster::{Doc, ServiceView},
+};
+use crate::model::{ReplicaNumber, Revision, Rollout, RolloutState};
+
+/// The most replicas whose time to get healthy is kept: a record has to stay small enough to be read. Of the others, the
+/// progress is minded.
+const MOST_UPDATING: usize = 2000;
+
+/// What a replica is to run: what rollout `number` brought.
+#[derive(Clone, Copy)]
+pub(super) struct Goal<'a> {
+    pub(super) number: u64,
+    pub(super) revision: &'a Revision,
+}
+
+impl Goal<'_> {
+    /// Whether the replica's documents say this. An index that is missing says nothing.
+    pub(super) fn is_of(&self, case: &Case<'_>) -> bool {
+        let Revision { version, config_version, template } = self.revision;
+        let versions = case.desired.version == *version && case.desired.config_version == *config_version;
+        versions && case.runs_by(template)
+    }
+}
+
+/// The newest rollout while it is planned.
+#[derive(Default)]
+pub(super) struct Course<'a> {
+    /// The number of the newest, and its record as it is in the tree.
+    before: Option<(u64, &'a Rollout)>,
+    /// As it is to be, once that differs.
+    after: Option<Box<Rollout>>,
+    /// What a rollback returns to.
+    stable: Option<Goal<'a>>,
+    /// The rollout that is to begin.
+    next: Option<Box<Rollout>>,
+    /// The replicas that may be updated now, should the budget allow.
+    turn: BTreeSet<ReplicaNumber>,
+    /// How far the replicas are.
+    pub(super) survey: Survey,
+    /// A person has just resumed it after a failure: what was rejected is asked for once more.
+    pub(super) tries_again: bool,
+    /// What is said of it in the service's events.
+    said: Vec<String>,
+}
+
+impl<'a> Course<'a> {
+    pub(super) fn of(view: &'a ServiceView) -> Self {
+        let before = view.rollouts.iter().next_back();
+        let before = before.and_then(|(&number, doc)| Some((number, doc.good()?)));
+        let stable = before.and_then(|(_, newest)| goal_of(view, newest.from?));
+        Self { before, stable, ..Self::default() }
+    }
+
+    /// Whether another rollout begins in this round.
+    pub(super) fn begins(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// The newest rollout, as it is to be.
+    pub(super) fn record(&self) -> Option<&Rollout> {
+        self.after.as_deref().or(self.before.map(|(_, record)| record))
+    }
+
+    pub(super) fn number(&self) -> Option<u64> {
+        self.before.map(|(number, _)| number)
+    }
+
+    /// The record, to be changed. Only while there is one.
+    fn edit(&mut self) -> Option<&mut Rollout> {
+        let (_, before) = self.before?;
+        Some(self.after.get_or_insert_with(|| Box::new(before.clone())))
+    }
+
+    /// What the newest rollout brings.
+    fn newest(&self) -> Option<Goal<'a>> {
+        self.before.map(|(number, record)| Goal { number, revision: &record.revision })
+    }
+
+    /// What the replicas are brought to. `None`: nothing is known that could be.
+    pub(super) fn goal(&self) -> Option<Goal<'a>> {
+        if self.record()?.back { self.stable } else { self.newest() }
+    }
+
+    /// What a replica that is added gets: what is known to be good, as long as it is not known of what is new, and as
+    /// long as both run as this unit.
+    pub(super) fn goal_of_new(&self, surge: bool, unit: Described<'_>) -> Option<Goal<'a>> {
+        let proven = self.record()?.state == RolloutState::Completed;
+        let stable = self.stable.filter(|stable| unit.is_of(&stable.revision.template));
+        if surge || proven { self.goal() } else { stable.or(self.goal()) }
+    }
+
+    /// Whether something is still to happen in it.
+    pub(super) fn is_active(&self) -> bool {
+        self.record().is_some_and(|record| !record.state.has_ended())
+    }
+
+    pub(super) fn is(&self, state: RolloutState) -> bool {
+        self.record().is_some_and(|record| record.state == state)
+    }
+
+    /// Whether the replica runs what is wanted of the service.
+    pub(super) fn is_newest(&self, case: &Case<'a>) -> bool {
+        self.newest().is_some_and(|newest| newest.is_of(case))
+    }
+
+    /// Whether the replica's turn has come to be brought to the goal.
+    pub(super) fn may_update(&self, number: ReplicaNumber) -> bool {
+        self.turn.contains(&number)
+    }
+
+    /// Whether a failure of the replica is put down to what it runs rather than to its host: something else was
+    /// healthy before.
+    pub(super) fn suspects(&self, case: &Case<'a>) -> bool {
+        let trial = self.is_active() && self.stable.is_some();
+        let newest = self.newest().filter(|_| trial && !self.record().is_some_and(|record| record.back));
+        newest.is_some_and(|newest| newest.is_of(case))
+    }
+
+    /// The replica begins anew elsewhere: so does its time to become healthy.
+    pub(super) fn moved(&mut self, number: ReplicaNumber, now: jiff::Timestamp) {
+        if self.record().is_some_and(|record| record.updating.contains_key(&number)) {
+            self.updated(number, now);
+        }
+    }
+
+    /// The replica has just been told what is new.
+    pub(super) fn updated(&mut self, number: ReplicaNumber, now: jiff::Timestamp) {
+        if self.is(RolloutState::Running)
+            && let Some(record) = self.edit()
+            && record.updating.len() < MOST_UPDATING
+        {
+            record.updating.insert(number, now);
+        }
+    }
+}
+
+/// What rollout `number` brought, if its record is there.
+pub(super) fn goal_of(view: &ServiceView, number: u64) -> Option<Goal<'_>> {
+    let record = view.rollouts.get(&number).and_then(Doc::good)?;
+    Some(Goal { number, revision: &record.revision })
+}

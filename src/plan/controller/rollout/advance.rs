@@ -1,0 +1,190 @@
+//! How a rollout that runs goes on: who is healthy, what has failed, which batch is next, and when its time is up.
+
+use super::record::describe;
+use crate::{
+    model::{Mode, PauseCause, ReplicaNumber, RolloutState, Span},
+    plan::controller::{
+        after,
+        classify::{Case, Found},
+        notice::clip,
+        round::{Round, known},
+    },
+};
+
+impl<'a> Round<'_, 'a> {
+    /// Decides what comes of how far the replicas are.
+    pub(super) fn advance(&mut self, found: &[Found<'a>]) {
+        let Some(state) = self.course.record().map(|record| record.state) else { return };
+        let done = self.course.survey.is_done(self.force.wanted());
+        match state {
+            RolloutState::RollingBack if done => self.end(RolloutState::RolledBack),
+            RolloutState::RollingBack => {
+                self.mark_healthy();
+                self.mind_progress("the way back");
+            }
+            RolloutState::Running => {
+                self.mark_healthy();
+                match self.failing(found) {
+                    Some(reason) => self.fail(&reason),
+                    None => self.advance_batch(),
+                }
+            }
+            // What waits to be promoted is on trial still.
+            RolloutState::Paused if self.is_paused_for(PauseCause::Canary) => match self.failing(found) {
+                Some(reason) => self.fail(&reason),
+                None if !self.course.survey.in_flight.is_empty() => self.go_on("the canary is not healthy any more"),
+                None => {}
+            },
+            // All that was wanted has come by itself after all.
+            RolloutState::Paused if done && self.is_paused_for(PauseCause::Failure) => {
+                let back = self.course.record().is_some_and(|record| record.back);
+                self.end(if back { RolloutState::RolledBack } else { RolloutState::Completed });
+            }
+            _ => {}
+        }
+    }
+
+    /// Remembers who is healthy, and that there are more than before.
+    fn mark_healthy(&mut self) {
+        let Some(record) = self.course.record() else { return };
+        let survey = &self.course.survey;
+        let healthy = u32::try_from(survey.healthy + survey.surge_healthy).unwrap_or(u32::MAX);
+        let settled = survey.healthy_numbers.iter().chain(&survey.lost);
+        let numbers: Vec<ReplicaNumber> =
+            settled.filter(|number| record.updating.contains_key(number)).copied().collect();
+        let more = healthy > record.healthy;
+        let on_trial = self.course.stable.is_some() && !record.back;
+        let known = |number: &ReplicaNumber| record.updating.contains_key(number) || survey.lost.contains(number);
+        let unknown = |number: &&ReplicaNumber| on_trial && !known(number);
+        let late: Vec<ReplicaNumber> = survey.in_flight.iter().filter(unknown).copied().collect();
+        let now = self.context.now;
+        // Not told just now, and not healthy, or not any more: their time begins.
+        for number in late {
+            self.course.updated(number, now);
+        }
+        if !more && numbers.is_empty() {
+            return;
+        }
+        let Some(record) = self.course.edit() else { return };
+        record.updating.retain(|number, _| !numbers.contains(number));
+        if more {
+            (record.healthy, record.progress) = (healthy, now);
+        }
+    }
+
+    /// Why the rollout has failed, if it has.
+    fn failing(&mut self, found: &[Found<'a>]) -> Option<String> {
+        let goal = self.course.goal()?;
+        let on_trial = |case: &&Case<'a>| !case.desired.removing && case.host_alive && goal.is_of(case);
+        let cases: Vec<&Case<'a>> = found.iter().filter_map(known).filter(on_trial).collect();
+        cases.iter().find_map(|case| self.verdict(case))
+    }
+
+    fn verdict(&mut self, case: &Case<'a>) -> Option<String> {
+        let record = self.course.record()?;
+        let status = case.status?;
+        let said = clip(status.message.as_deref().unwrap_or("no message"), 200);
+        let (number, node) = (case.number().0, &status.node);
+        if case.rejected() && !self.course.tries_again {
+            return Some(format!("replica {number} on {node} was left as it was: {said}"));
+        }
+        // With nothing to go back to, another host is tried; after a resume, time is given.
+        if case.failed() && self.course.stable.is_some() && !record.resumed {
+            return Some(format!("replica {number} on {node} is {}: {said}", status.state));
+        }
+        let updated = *record.updating.get(&case.number()).filter(|_| case.desired.mode == Mode::Enabled)?;
+        let limit = self.force.spec.rollout.healthy_deadline;
+        let deadline = after(after(updated, self.drain_time()), limit);
+        if deadline > self.context.now {
+            self.wake(deadline);
+            return None;
+        }
+        Some(format!(
+            "replica {number} on {node} was not healthy within {limit} (healthy_deadline): {} ({said})",
+            status.state
+        ))
+    }
+
+    /// How long what ran before may run on, out of `instances`, before anything can be healthy in its place.
+    fn drain_time(&self) -> Span {
+        let before = self.course.stable.map(|stable| stable.revision.template.drain_time);
+        before.unwrap_or_default().max(self.force.spec.drain_time)
+    }
+
+    /// Goes on to the next batch when this one is healthy; after the last one the rollout is completed.
+    fn advance_batch(&mut self) {
+        let wanted = self.force.wanted();
+        loop {
+            let Some(record) = self.course.record() else { return };
+            let batch = record.batch;
+            let end = self.batch_end();
+            let survey = &self.course.survey;
+            let complete = survey.at_goal >= end && survey.healthy + survey.unplaced >= survey.at_goal;
+            if !complete || (end >= wanted && !survey.is_done(wanted)) {
+                return self.mind_batch();
+            }
+            if end >= wanted {
+                return self.end(RolloutState::Completed);
+            }
+            let is_canary = batch == 0 && !self.force.spec.rollout.canary.is_zero();
+            let all = survey.at_goal >= wanted;
+            if is_canary && !record.promoted && !all && !self.force.spec.rollout.auto_promote {
+                let reason = format!("the canary ({end} of {wanted}) is healthy and waits to be promoted");
+                return self.pause(PauseCause::Canary, &reason);
+            }
+            if !self.batch_pause_is_over() {
+                return;
+            }
+            let now = self.context.now;
+            let Some(record) = self.course.edit() else { return };
+            (record.batch, record.batch_done, record.progress) = (batch + 1, None, now);
+            record.promoted |= is_canary;
+        }
+    }
+
+    fn batch_pause_is_over(&mut self) -> bool {
+        let now = self.context.now;
+        let Some(since) = self.course.record().map(|record| record.batch_done.unwrap_or(now)) else { return false };
+        let until = after(since, self.force.spec.rollout.batch_pause);
+        if until <= now {
+            return true;
+        }
+        self.wake(until);
+        let news = self.course.record().is_some_and(|record| record.batch_done.is_none());
+        if news && let Some(record) = self.course.edit() {
+            record.batch_done = Some(now);
+        }
+        false
+    }
+
+    /// A batch is under way. Should one that was healthy not be so any more, the pause after it does not count as time
+    /// without progress.
+    fn mind_batch(&mut self) {
+        let now = self.context.now;
+        if let Some(since) = self.course.record().and_then(|record| record.batch_done)
+            && let Some(record) = self.course.edit()
+        {
+            let progress = record.progress.checked_add(now.duration_since(since)).unwrap_or(now);
+            (record.batch_done, record.progress) = (None, progress.min(now));
+        }
+        self.mind_progress("the rollout");
+    }
+
+    /// A rollout without progress comes to a decision when its time is up.
+    fn mind_progress(&mut self, what: &str) {
+        let Some(record) = self.course.record() else { return };
+        let limit = self.force.spec.rollout.progress_deadline;
+        let deadline = after(after(record.progress, self.drain_time()), limit);
+        if deadline > self.context.now {
+            return self.wake(deadline);
+        }
+        let (healthy, wanted) = (self.course.survey.healthy, self.force.wanted());
+        let reason =
+            format!("{what} made no progress for {limit} (progress_deadline): {healthy} of {wanted} are healthy");
+        let reason = match (record.back, record.reason.is_empty()) {
+            (true, false) => format!("{reason}; it was begun because: {}", record.reason),
+            _ => format!("{reason} with {}", describe(&record.revision)),
+        };
+        if record.back { self.pause(PauseCause::Failure, &reason) } else { self.fail(&reason) }
+    }
+}

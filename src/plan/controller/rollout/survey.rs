@@ -1,0 +1,95 @@
+//! How far the replicas are on their way to what a rollout brings.
+
+use jiff::Timestamp;
+
+use super::Goal;
+use crate::{
+    model::{ReplicaNumber, Span},
+    plan::controller::{
+        Context, after,
+        classify::{Case, Found},
+        round::known,
+    },
+};
+
+/// The replicas of one service, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::plan::controller) struct Survey {
+    /// Those wanted that exist, with a known state.
+    pub(super) regular: usize,
+    /// Of them, those whose documents say what the rollout brings.
+    pub(super) at_goal: usize,
+    /// Of these, those that have been ready for long enough.
+    pub(in crate::plan::controller) healthy: usize,
+    /// Of them all, those that no host fits: nobody waits for them.
+    pub(super) unplaced: usize,
+    /// Those that are there for the rollout only.
+    pub(super) surge: usize,
+    /// Surge replicas that have been ready for long enough.
+    pub(super) surge_healthy: usize,
+    /// Replicas told what is new and not healthy yet, surge included.
+    pub(super) in_flight: Vec<ReplicaNumber>,
+    /// Of these, those whose host is lost: no time of theirs is up.
+    pub(super) lost: Vec<ReplicaNumber>,
+    /// Nodes of replicas that have no document yet.
+    pub(super) fresh: usize,
+    /// The numbers of the healthy ones, surge included.
+    pub(super) healthy_numbers: Vec<ReplicaNumber>,
+    /// When the next one counts as healthy, if it stays ready.
+    pub(super) wake_at: Option<Timestamp>,
+}
+
+/// When a replica is healthy, and which are waited for.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    /// How long it must have been ready.
+    pub(super) min_healthy_time: Span,
+    /// Whether one whose host is lost is waited for; else it is as good as one that no host fits.
+    pub(super) lost_hosts_count: bool,
+}
+
+impl Survey {
+    pub(super) fn of(found: &[Found<'_>], goal: Goal<'_>, terms: Terms, context: &Context) -> Self {
+        let fresh = found.iter().filter(|replica| matches!(replica, Found::Fresh(..))).count();
+        let mut survey = Self { fresh, ..Self::default() };
+        for case in found.iter().filter_map(known).filter(|case| !case.desired.removing) {
+            survey.add(case, goal, terms, context);
+        }
+        survey
+    }
+
+    fn add(&mut self, case: &Case<'_>, goal: Goal<'_>, terms: Terms, context: &Context) {
+        let regular = !case.desired.surge;
+        self.regular += usize::from(regular);
+        self.surge += usize::from(!regular);
+        if !goal.is_of(case) {
+            return;
+        }
+        self.at_goal += usize::from(regular);
+        let due = healthy_at(case, terms.min_healthy_time, context);
+        let healthy = due.is_some_and(|due| due <= context.now);
+        if healthy {
+            *(if regular { &mut self.healthy } else { &mut self.surge_healthy }) += 1;
+            self.healthy_numbers.push(case.number());
+        } else if case.host.is_none() || (!terms.lost_hosts_count && !case.host_alive) {
+            self.unplaced += usize::from(regular);
+        } else {
+            self.in_flight.push(case.number());
+            self.lost.extend((!case.host_alive).then(|| case.number()));
+            self.wake_at = self.wake_at.into_iter().chain(due).min();
+        }
+    }
+
+    /// Whether every replica there is to be runs what the rollout brings, and is healthy where it can be.
+    pub(super) fn is_done(&self, wanted: usize) -> bool {
+        let all = self.regular == wanted && self.at_goal == wanted;
+        let healthy = self.healthy + self.unplaced == wanted && (self.healthy > 0 || wanted == 0);
+        all && healthy && self.fresh == 0
+    }
+}
+
+/// When a replica that is ready now has been so for long enough; `None` while it is not ready.
+fn healthy_at(case: &Case<'_>, min_healthy_time: Span, context: &Context) -> Option<Timestamp> {
+    let since = context.ready_since.get(&case.id).copied().unwrap_or(context.now);
+    case.ready().then(|| after(since, min_healthy_time))
+}

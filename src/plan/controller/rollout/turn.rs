@@ -1,0 +1,148 @@
+//! Who is next.
+
+use std::{cmp::Reverse, collections::BTreeSet};
+
+use crate::{
+    model::{Mode, PauseCause, ReplicaNumber, RolloutPolicy, RolloutState},
+    plan::controller::{
+        classify::{Case, Found},
+        round::{Round, known},
+    },
+};
+
+/// How many replicas are to be updated when batch `batch` is done, all batches before it included. The canary is the
+/// first batch; the last size given repeats.
+fn batch_end(policy: &RolloutPolicy, batch: u32, wanted: usize) -> usize {
+    let canary = Some(policy.canary.ceil(wanted)).filter(|size| *size > 0);
+    let sizes = canary.into_iter().chain(policy.batches.iter().map(|size| size.ceil(wanted).max(1)));
+    let rest = policy.batches.last().map_or(wanted, |size| size.ceil(wanted).max(1));
+    let mut end: usize = 0;
+    for size in sizes.chain(std::iter::repeat(rest)).take(usize::try_from(batch).unwrap_or(usize::MAX) + 1) {
+        end = end.saturating_add(size);
+        if end >= wanted {
+            return wanted;
+        }
+    }
+    end
+}
+
+impl<'a> Round<'_, 'a> {
+    /// Chooses who may be updated in this round. Needs the budget: a rollback takes the highest numbers that it allows.
+    pub(in crate::plan::controller) fn choose_turn(&mut self, found: &[Found<'a>]) {
+        let Some(goal) = self.course.goal() else { return };
+        let outdated = |case: &&Case<'a>| !case.desired.removing && !goal.is_of(case);
+        let outdated: Vec<&Case<'a>> = found.iter().filter_map(known).filter(outdated).collect();
+        if outdated.is_empty() {
+            return;
+        }
+        let turn: BTreeSet<ReplicaNumber> = if self.force.enabled() {
+            match self.course.record().map(|record| record.state) {
+                Some(RolloutState::Running) => self.turn_forward(outdated),
+                Some(RolloutState::Paused) | None => BTreeSet::new(),
+                Some(_) => self.turn_back(outdated),
+            }
+        } else {
+            // Nothing runs that could be disturbed.
+            outdated.iter().map(|case| case.number()).collect()
+        };
+        self.course.turn = turn;
+    }
+
+    /// Those that serve nobody first, then surge replicas, then by number; so many that no more are on their way than
+    /// the budget has.
+    fn turn_forward(&self, mut outdated: Vec<&Case<'a>>) -> BTreeSet<ReplicaNumber> {
+        let survey = &self.course.survey;
+        if self.surge_is_due() || survey.fresh > 0 {
+            return BTreeSet::new();
+        }
+        let wanted = self.force.wanted();
+        let (max_unavailable, _) = self.force.spec.budget(wanted);
+        let left = self.batch_end().saturating_sub(survey.at_goal);
+        let room = max_unavailable.max(1).saturating_sub(survey.in_flight.len());
+        outdated.sort_by_key(|case| (case.ready(), !case.desired.surge, case.number()));
+        let mut left = left;
+        outdated.retain(|case| {
+            let goes = case.desired.surge || left > 0;
+            left = left.saturating_sub(usize::from(!case.desired.surge));
+            goes
+        });
+        outdated.into_iter().take(room).map(Case::number).collect()
+    }
+
+    /// How many replicas are to be updated when the present batch is done. What is the first of its kind is not rolled
+    /// out in batches: there is nothing that served before.
+    pub(super) fn batch_end(&self) -> usize {
+        let wanted = self.force.wanted();
+        let batch = self.course.record().filter(|_| self.course.stable.is_some()).map(|record| record.batch);
+        batch.map_or(wanted, |batch| batch_end(&self.force.spec.rollout, batch, wanted))
+    }
+
+    /// Those that serve nobody at once, of the others the highest numbers first.
+    fn turn_back(&self, outdated: Vec<&Case<'a>>) -> BTreeSet<ReplicaNumber> {
+        let (mut ready, unready): (Vec<_>, Vec<_>) = outdated.into_iter().partition(|case| case.ready());
+        ready.sort_by_key(|case| Reverse(case.number()));
+        unready.into_iter().chain(ready.into_iter().take(self.budget)).map(Case::number).collect()
+    }
+
+    /// Whether surge replicas are still to be created or placed before anyone else is touched.
+    fn surge_is_due(&self) -> bool {
+        self.surge_wanted() > self.course.survey.surge
+    }
+
+    /// How many replicas there are to be beyond those wanted.
+    pub(in crate::plan::controller) fn surge_wanted(&self) -> usize {
+        if !self.force.enabled() || self.force.spec.deleting {
+            return 0;
+        }
+        let there = self.course.survey.surge;
+        if self.course.begins() {
+            // They serve in place of others that the next rollout finds as this one leaves them.
+            return there;
+        }
+        // Of a record that can't be read, it is not known whether it has ended.
+        let Some(record) = self.course.record() else { return there };
+        if record.state.has_ended() {
+            return 0;
+        }
+        let wanted = self.force.wanted();
+        let begins = record.state == RolloutState::Running && !record.back && self.course.stable.is_some();
+        let outdated = self.course.survey.regular.saturating_sub(self.course.survey.at_goal);
+        if !begins || outdated == 0 {
+            return there;
+        }
+        let (_, surge) = self.force.spec.budget(wanted);
+        surge.min(wanted).max(there)
+    }
+
+    /// Whether the service is in a mode in which replicas can become healthy.
+    pub(super) fn can_become_healthy(&self) -> bool {
+        self.force.desired.mode == Mode::Enabled
+    }
+
+    pub(super) fn is_paused_for(&self, cause: PauseCause) -> bool {
+        let paused = self.course.record().filter(|record| record.state == RolloutState::Paused);
+        paused.is_some_and(|record| record.pause == Some(cause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Amount;
+
+    fn ends(canary: Amount, batches: &[Amount], wanted: usize) -> Vec<usize> {
+        let policy = RolloutPolicy { canary, batches: batches.to_vec(), ..RolloutPolicy::default() };
+        (0..6).map(|batch| batch_end(&policy, batch, wanted)).collect()
+    }
+
+    #[test]
+    fn batches_grow_and_the_last_repeats() {
+        let batches = [Amount::Count(1), Amount::Percent(10), Amount::Percent(50)];
+        assert_eq!(ends(Amount::ZERO, &batches, 20), [1, 3, 13, 20, 20, 20]);
+        assert_eq!(ends(Amount::ZERO, &[], 4), [4, 4, 4, 4, 4, 4]);
+        assert_eq!(ends(Amount::Count(1), &[], 4), [1, 4, 4, 4, 4, 4]);
+        assert_eq!(ends(Amount::Percent(10), &[Amount::Count(1)], 4), [1, 2, 3, 4, 4, 4]);
+        assert_eq!(ends(Amount::Count(9), &[], 4), [4, 4, 4, 4, 4, 4]);
+        assert_eq!(ends(Amount::ZERO, &[Amount::Count(1)], 0), [0, 0, 0, 0, 0, 0]);
+    }
+}
