@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::model::{Assignment, ReplicaId};
 
@@ -21,6 +22,26 @@ pub struct Ledger {
     /// Each replica that this host has accepted and not given up.
     #[serde(default)]
     pub replicas: BTreeMap<ReplicaId, Record>,
+    /// Work that was given up before it came into force, so that it is not tried again for ever.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<ReplicaId, Rejected>,
+}
+
+/// Work that was given up: only other work is tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Its content: see [`content_key`].
+    pub key: String,
+    /// Why, for the operator.
+    pub message: String,
+}
+
+/// An assignment's content as a short digest. The same for the same content, in every process and build that knows the
+/// same fields.
+pub fn content_key(assignment: &Assignment) -> String {
+    let text = serde_json::to_vec(assignment).unwrap_or_default();
+    let digest = Sha256::digest(text);
+    hex::encode(&digest[..16])
 }
 
 /// What the agent remembers of one replica.
@@ -39,13 +60,44 @@ pub struct Record {
     /// The configuration revision that the running process has read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_config: Option<u64>,
+    /// What was in force before `assignment`, while that is not yet: what to go back to when it is rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Assignment>>,
+    /// It was stopped on purpose: what it ran then is not started again, only what is wanted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rests: bool,
 }
 
 impl Record {
     /// A replica that was just accepted. What runs of it already is taken as it is.
     pub fn new(assignment: Assignment) -> Self {
         let applied_config = assignment.config_version;
-        Self { assignment, prepared_key: None, stale: None, applied_config }
+        Self { assignment, prepared_key: None, stale: None, applied_config, before: None, rests: false }
+    }
+
+    /// Its generated files are about to be written for this work.
+    pub fn prepare(&mut self, assignment: &Assignment) {
+        if self.assignment != *assignment {
+            let known = !self.is_found();
+            let old = std::mem::replace(&mut self.assignment, assignment.clone());
+            if known {
+                self.before.get_or_insert_with(|| Box::new(old));
+            }
+        }
+    }
+
+    /// The work is in force.
+    pub fn accept(&mut self, assignment: &Assignment) {
+        self.assignment.clone_from(assignment);
+        self.applied_config = assignment.config_version;
+        (self.before, self.rests) = (None, false);
+    }
+
+    /// The work can't come into force: back to what was before; whether there is anything to go back to.
+    pub fn go_back(&mut self) -> bool {
+        let Some(before) = self.before.take() else { return false };
+        self.assignment = Assignment { mode: self.assignment.mode, ..*before };
+        true
     }
 
     /// Whether only its unit is known, from a generated file that was found: the ledger had been lost.
@@ -70,6 +122,10 @@ pub struct Stale {
     /// The version that it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// What the generated files were written for when it was started ([`Record::prepared_key`]): when that is wanted
+    /// again, it is up to date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// The ledger's file.
@@ -142,7 +198,7 @@ mod tests {
         let spec = ServiceSpec::new("webapp@.service".parse().unwrap());
         let desired = ReplicaDesired::unplaced(&crate::model::Desired::default());
         let record = Record::new(Assignment::new(&(&spec).into(), &desired, ReplicaNumber(1)));
-        Ledger { replicas: BTreeMap::from([("webapp.0000000001".parse().unwrap(), record)]) }
+        Ledger { replicas: BTreeMap::from([("webapp.0000000001".parse().unwrap(), record)]), ..Ledger::default() }
     }
 
     #[test]
@@ -152,6 +208,36 @@ mod tests {
         assert_eq!(file.load().ledger, Ledger::default());
         file.save(&ledger()).unwrap();
         assert_eq!(file.load().ledger, ledger());
+    }
+
+    #[test]
+    fn what_was_in_force_last_is_what_to_go_back_to() {
+        let mut record = ledger().replicas.into_values().next().unwrap();
+        let with = |version: &str| Assignment { version: Some(version.to_owned()), ..record.assignment.clone() };
+        let (one, two, three) = (with("v1"), with("v2"), with("v3"));
+        record.prepare(&one);
+        assert!(!record.go_back(), "nothing is known of what was found by its files");
+        record.prepared_key = Some(String::new());
+        record.accept(&one);
+        assert!(!record.go_back());
+        record.prepare(&one);
+        assert_eq!(record.before, None, "the same work");
+        record.prepare(&two);
+        record.prepare(&three);
+        assert!(record.go_back());
+        assert_eq!((&record.assignment, &record.before), (&one, &None));
+        record.prepare(&two);
+        record.accept(&two);
+        assert!(!record.go_back());
+    }
+
+    #[test]
+    fn an_assignments_content_tells_it_from_others() {
+        let one = ledger().replicas.into_values().next().unwrap().assignment;
+        let other = Assignment { config_version: Some(8), ..one.clone() };
+        assert_eq!(content_key(&one), content_key(&one.clone()));
+        assert_ne!(content_key(&one), content_key(&other));
+        assert_eq!(content_key(&one).len(), 32);
     }
 
     #[test]

@@ -8,13 +8,14 @@
 //!                ▼
 //!            reconcile::agent ── plan::agent (pure) ── systemd (D-Bus) ── units
 //!              one per host            │
-//!                                    ledger (last accepted work on disk)
+//!                                    ├─ ledger (last accepted work on disk)
+//!                                    └─ probe (is it ready, is it alive)
 //! ```
 //!
 //! Both daemons are the same loop: *snapshot → plan → execute → status*. Whatever can be decided is decided
 //! in [`plan`], which is pure: no I/O, no clock, no randomness; they come in as arguments. [`model`] is what
 //! the documents of the tree mean; `store` is the only place that talks to ZooKeeper, `systemd` the only one
-//! that talks to systemd.
+//! that talks to systemd. [`probe`] asks the replicas themselves how they are.
 
 pub mod cli;
 pub mod config;

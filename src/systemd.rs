@@ -19,7 +19,7 @@ use std::{collections::BTreeSet, future::Future};
 
 pub use bus::DBusManager;
 pub use fake::FakeSystemd;
-pub use files::{FileError, UnitFiles, drop_in, restart_key};
+pub use files::{FileError, Folders, UnitFiles, drop_in, environment, restart_key, variables};
 pub use unit::{ActiveState, JobResult, LoadState, UnitStatus, Verb};
 
 use crate::model::UnitName;
@@ -43,6 +43,9 @@ pub trait UnitManager: Send + Sync {
     /// [`JobResult::Done`] says that the job is, which is not yet that the unit runs: a unit whose `Condition…=` does
     /// not hold is skipped with `Done`. Read the unit again afterwards.
     fn run(&self, verb: Verb, name: &UnitName) -> impl Future<Output = Result<JobResult, UnitError>> + Send;
+
+    /// Sends a signal to the unit's main process. No error when it has none.
+    fn signal(&self, name: &UnitName, signal: i32) -> impl Future<Output = Result<(), UnitError>> + Send;
 
     /// Forgets that the unit failed, and its start limit's count (`ResetFailedUnit`). No error when it is not loaded.
     fn reset_failed(&self, name: &UnitName) -> impl Future<Output = Result<(), UnitError>> + Send;

@@ -24,7 +24,8 @@ use zkops::{
         UnitName,
     },
     systemd::{
-        ActiveState, DBusManager, JobResult, LoadState, UnitError, UnitFiles, UnitManager, UnitStatus, Verb, drop_in,
+        ActiveState, DBusManager, Folders, JobResult, LoadState, UnitError, UnitFiles, UnitManager, UnitStatus, Verb,
+        drop_in, variables,
     },
 };
 
@@ -36,6 +37,13 @@ struct Host {
     files: UnitFiles,
     units: Vec<UnitName>,
     _turn: MutexGuard<'static, ()>,
+}
+
+/// Writes a replica's generated files; whether systemd must read its units again for them.
+fn write(files: &UnitFiles, unit: &UnitName, assignment: &Assignment, systemd_version: u32) -> bool {
+    let told = variables(assignment, &id(), &"web1".parse().unwrap(), &Folders::default());
+    files.write_variables(unit, &told).unwrap();
+    files.write_drop_in(unit, &drop_in(assignment, &id(), &files.variables_path(unit), systemd_version)).unwrap()
 }
 
 impl Host {
@@ -99,6 +107,7 @@ impl Drop for Host {
         for unit in &self.units {
             shell(&format!("systemctl kill -s KILL '{unit}' 2>/dev/null; systemctl stop '{unit}' 2>/dev/null || true"));
             shell(&format!("systemctl reset-failed '{unit}' 2>/dev/null || true"));
+            self.files.remove_variables(unit).unwrap();
             self.files.remove_drop_in(unit).unwrap();
             self.files.remove_unit_file(&unit.file_name()).unwrap();
         }
@@ -242,8 +251,7 @@ async fn a_killed_service_is_restarted_by_its_drop_in_until_its_start_limit() {
     let mut assignment = assignment(&unit);
     assignment.restart.delay = Span::from_millis(200);
     assignment.restart.limit_burst = 3;
-    let text = drop_in(&assignment, &id(), &"web1".parse().unwrap(), 252);
-    assert!(host.files.write_drop_in(&unit, &text).unwrap());
+    assert!(write(&host.files, &unit, &assignment, 252));
     host.systemd.daemon_reload().await.unwrap();
     host.systemd.watch_units(&BTreeSet::from([unit.clone()]));
     assert_eq!(host.run(Verb::Start, &unit).await, JobResult::Done);
@@ -268,6 +276,7 @@ async fn a_killed_service_is_restarted_by_its_drop_in_until_its_start_limit() {
     assert_eq!(host.unit(&unit).await.active, ActiveState::Inactive);
     assert_eq!(host.run(Verb::Start, &unit).await, JobResult::Done);
     shell(&format!("systemctl stop {unit}"));
+    host.files.remove_variables(&unit).unwrap();
     host.files.remove_drop_in(&unit).unwrap();
 }
 
@@ -332,7 +341,7 @@ async fn a_reload_reports_every_watched_unit_and_brings_files_into_force() {
     host.quiet().await;
     let mut assignment = assignment(&unit);
     assignment.restart.policy = RestartMode::Always;
-    host.files.write_drop_in(&unit, &drop_in(&assignment, &id(), &"web1".parse().unwrap(), 252)).unwrap();
+    write(&host.files, &unit, &assignment, 252);
     assert!(host.files.needs_reload(&unit, &host.unit(&unit).await));
     assert!(timeout(Duration::from_secs(2), host.systemd.changed()).await.is_err(), "nothing happens by itself");
     host.systemd.daemon_reload().await.unwrap();
@@ -343,10 +352,11 @@ async fn a_reload_reports_every_watched_unit_and_brings_files_into_force() {
     let ordered = shell(&format!("systemctl show -P Before {unit}"));
     assert!(ordered.split_whitespace().any(|it| it == "zkops-shutdown.service"), "{ordered}");
     assignment.restart.policy = RestartMode::No;
-    host.files.write_drop_in(&unit, &drop_in(&assignment, &id(), &"web1".parse().unwrap(), 252)).unwrap();
+    write(&host.files, &unit, &assignment, 252);
     assert!(host.files.needs_reload(&unit, &host.unit(&unit).await), "its text changed");
     host.systemd.daemon_reload().await.unwrap();
     assert!(!host.files.needs_reload(&unit, &host.unit(&unit).await));
+    host.files.remove_variables(&unit).unwrap();
     host.files.remove_drop_in(&unit).unwrap();
     assert!(host.files.needs_reload(&unit, &host.unit(&unit).await), "it is gone");
 }
@@ -364,7 +374,7 @@ async fn systemd_takes_every_setting_of_the_fullest_drop_in() {
     assignment.restart.limit_interval = Span::from_millis(2500);
     assignment.restart.watchdog = Some(Span::from_secs(10));
     let version = host.systemd.version().await.unwrap();
-    host.files.write_drop_in(&unit, &drop_in(&assignment, &id(), &"web1".parse().unwrap(), version)).unwrap();
+    write(&host.files, &unit, &assignment, version);
     host.systemd.daemon_reload().await.unwrap();
     // Only a running unit has a watchdog.
     assert_eq!(host.run(Verb::Start, &unit).await, JobResult::Done);
@@ -514,7 +524,7 @@ async fn a_process_sees_the_environment_that_was_meant() {
         ("HASH", "# ; no comment"),
     ];
     assignment.environment.extend(values.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    host.files.write_drop_in(&unit, &drop_in(&assignment, &id(), &"web1".parse().unwrap(), 252)).unwrap();
+    write(&host.files, &unit, &assignment, 252);
     host.systemd.daemon_reload().await.unwrap();
     assert_eq!(host.run(Verb::Start, &unit).await, JobResult::Done);
     let seen = fs::read_to_string("/run/zt-environment").unwrap();
@@ -546,4 +556,26 @@ async fn many_units_are_watched_with_few_rules() {
     host.systemd.watch_units(&BTreeSet::from([unit.clone()]));
     signals_still_come(&host, unit).await;
     shell("systemctl reset-failed 'zt-many@*'");
+}
+
+#[tokio::test]
+#[ignore = "needs systemd as PID 1"]
+async fn a_signal_reaches_the_main_process() {
+    let text = "[Service]\nExecStart=/bin/sh -c 'trap \"touch /run/zt-signalled\" USR1; while :; do sleep 0.1; done'\n";
+    let (host, unit) = Host::with("zt-signal.service", text).await;
+    assert_eq!(host.run(Verb::Start, &unit).await, JobResult::Done);
+    let before = host.unit(&unit).await;
+    // The shell may not have come to its trap yet: a signal that has no effect would end it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    host.systemd.signal(&unit, 10).await.unwrap();
+    timeout(SOON, async {
+        while fs::remove_file("/run/zt-signalled").is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(host.unit(&unit).await.main_pid, before.main_pid);
+    assert_eq!(host.run(Verb::Stop, &unit).await, JobResult::Done);
+    host.systemd.signal(&unit, 10).await.expect("there is nobody to tell");
 }

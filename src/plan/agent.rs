@@ -4,24 +4,31 @@
 //! remembers. A decision says at most one step; when the step is done, the replica is looked at again:
 //!
 //! ```text
-//!  enabled:    prepare (drop-in, daemon-reload) ─► start ─► running, in `instances`
-//!  changed:    prepare ─► out of `instances` ─► drain time ─► restart (or: reload) ─► running
+//!  enabled:    stage (release, configuration) ─► prepare (drop-in, daemon-reload) ─► start ─► running
+//!              ─► ready by its probes: in `instances`
+//!  changed:    stage, while the old goes on ─► prepare ─► out of `instances` ─► drain time ─► restart ─► running
+//!              only its configuration: stage ─► prepare ─► reload or signal, and it stays in `instances`
+//!  not alive:  out of `instances` ─► restart; too often: stop, failed
 //!  disabled:   out of `instances` ─► stop ─► stopped
 //!  drain:      out of `instances` ─► drain time ─► stop ─► stopped
 //!  no longer assigned here, or its unit is another:  out of `instances` ─► stop ─► forget (files removed)
 //! ```
 //!
-//! A replica always leaves `instances` before its process is stopped or restarted.
+//! A replica always leaves `instances` before its process is stopped or restarted. The links to the release and the
+//! configuration are switched by the job that starts, restarts or reloads.
 
 mod decide;
+mod health;
 #[cfg(test)]
 mod tests;
+mod upcoming;
 mod view;
 
 use std::{collections::BTreeMap, time::Instant};
 
 pub use decide::decide;
-pub use view::{Busy, Files, Memory, View, Wanted};
+pub use upcoming::meanwhile;
+pub use view::{Busy, Files, Links, Memory, Probed, Staging, Trouble, Upcoming, View, Wanted};
 
 use crate::{
     ledger::Stale,
@@ -31,6 +38,7 @@ use crate::{
 
 /// What to do with one replica, and what to say of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of its own to those who carry it out")]
 pub struct Decision {
     /// The next step; `None` = nothing to do, or something must happen first.
     pub step: Option<Step>,
@@ -47,6 +55,12 @@ pub struct Decision {
     pub in_force: bool,
     /// When to look again though nothing changed.
     pub wake_at: Option<Instant>,
+    /// Whether its readiness probe succeeds; true when it has none.
+    pub ready: bool,
+    /// Its newer work is to be brought onto the host now, beside whatever the step is.
+    pub stage: bool,
+    /// Its newer work was given up.
+    pub rejected: bool,
 }
 
 /// One step for a replica's unit.
@@ -56,8 +70,14 @@ pub enum Step {
     Prepare(Prepare),
     /// One systemd job.
     Job(Verb),
+    /// Bring the configuration into force and send the main process this signal.
+    Signal(Option<String>),
     /// Clear the failed state (and with it the start limit), then start.
     ResetAndStart,
+    /// Restart it because it is not alive.
+    Revive,
+    /// Stop it because it is not alive, and restarts did not help.
+    GiveUp,
     /// Remove the generated files and forget the replica.
     Forget,
 }
@@ -106,7 +126,18 @@ pub fn plan(views: &[View<'_>], now: Instant) -> BTreeMap<ReplicaId, Decision> {
 impl Decision {
     /// Nothing to do.
     fn steady(state: ReplicaState, listed: bool) -> Self {
-        Self { step: None, reason: String::new(), state, message: None, listed, in_force: false, wake_at: None }
+        Self {
+            step: None,
+            reason: String::new(),
+            state,
+            message: None,
+            listed,
+            in_force: false,
+            wake_at: None,
+            ready: true,
+            stage: false,
+            rejected: false,
+        }
     }
 
     /// A step is due.

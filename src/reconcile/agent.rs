@@ -5,7 +5,8 @@
 //!   /hosts/<host>  ──mirror──►  Work ──┐          ┌── units ◄──signals── D-Bus
 //!                                      ▼          ▼
 //!   ledger (disk) ◄─────────────►  plan::agent::plan  ──► steps: prepare, start, stop, restart, reload, forget
-//!                                      │
+//!   releases, configurations ◄──►      │   ▲          └──► stage: fetch, render, check
+//!                                      │   └── probes
 //!   instances, alive, status ◄─publish─┘
 //! ```
 //!
@@ -16,12 +17,17 @@ mod confirm;
 mod disk;
 mod facts;
 mod farewell;
+mod goods;
 mod jobs;
 mod loops;
+mod probing;
 mod publication;
 mod publish;
+mod revision;
 mod say;
+mod signals;
 mod snapshot;
+mod staging;
 mod steps;
 mod targets;
 mod units;
@@ -49,7 +55,10 @@ use crate::{
     systemd::{DBusManager, UnitFiles, UnitManager},
 };
 
+use goods::Goods;
+use probing::Health;
 use publish::{Published, Publisher};
+use staging::Staging;
 use steps::Done;
 use units::Units;
 use work::Work;
@@ -146,6 +155,9 @@ struct Agent<M> {
     confirm_at: Option<Instant>,
     /// Files and ledger are written by one task at a time.
     disk_busy: bool,
+    goods: Goods,
+    staging: Staging,
+    health: Health,
     publisher: Publisher,
     publication: Option<BoxFuture<'static, Published>>,
     statuses: BTreeMap<ReplicaId, ReplicaStatus>,
@@ -168,6 +180,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let machine_id = alive.machine_id.clone();
         let presence =
             Presence::new(&session).refusing(move |path, node| facts::other_machine(path, &node.data, &machine_id));
+        let goods = Goods::new(&settings);
         let mirror = Mirror::start(&session, vec![layout::host(&host)]);
         Self {
             link: session.link(),
@@ -195,6 +208,9 @@ impl<M: UnitManager + 'static> Agent<M> {
             confirming: BTreeSet::new(),
             confirm_at: None,
             disk_busy: false,
+            goods,
+            staging: Staging::default(),
+            health: Health::default(),
             publication: None,
             statuses: BTreeMap::new(),
             problems: BTreeMap::new(),

@@ -23,6 +23,24 @@ pub struct StepLabel {
     result: &'static str,
 }
 
+/// One probe.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ProbeLabel {
+    probe: &'static str,
+}
+
+/// How something ended.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ResultLabel {
+    result: &'static str,
+}
+
+impl ResultLabel {
+    fn of(done: bool) -> Self {
+        Self { result: if done { "done" } else { "failed" } }
+    }
+}
+
 /// What an agent counts.
 #[derive(Clone, Debug, Default)]
 pub struct AgentMetrics {
@@ -32,6 +50,10 @@ pub struct AgentMetrics {
     link: Gauge,
     sessions: Counter,
     plans: Counter,
+    probe_failures: Family<ProbeLabel, Counter>,
+    fetches: Family<ResultLabel, Counter>,
+    configs: Family<ResultLabel, Counter>,
+    rejections: Counter,
 }
 
 impl AgentMetrics {
@@ -44,6 +66,32 @@ impl AgentMetrics {
         registry.register("zookeeper_connected", "1 while the session is connected", self.link.clone());
         registry.register("zookeeper_sessions", "Sessions established since the agent started", self.sessions.clone());
         registry.register("plans", "Plans made", self.plans.clone());
+        let help = "Replicas that ceased to be ready, or alive, by their probes";
+        registry.register("probe_failures", help, self.probe_failures.clone());
+        let help = "Releases and configurations brought onto this host, by result";
+        registry.register("fetches", help, self.fetches.clone());
+        registry.register("config_applies", "Configurations that came into force, by result", self.configs.clone());
+        registry.register("rejections", "Work that was given up", self.rejections.clone());
+    }
+
+    /// A replica ceased to be ready, or alive.
+    pub fn probe_failed(&self, probe: &'static str) {
+        self.probe_failures.get_or_create(&ProbeLabel { probe }).inc();
+    }
+
+    /// A release or a configuration was brought onto the host, or could not be.
+    pub fn fetch(&self, done: bool) {
+        self.fetches.get_or_create(&ResultLabel::of(done)).inc();
+    }
+
+    /// A configuration came into force, or could not.
+    pub fn config_applied(&self, done: bool) {
+        self.configs.get_or_create(&ResultLabel::of(done)).inc();
+    }
+
+    /// Work was given up: only other work is tried.
+    pub fn rejection(&self) {
+        self.rejections.inc();
     }
 
     /// Counts the replicas in each state.

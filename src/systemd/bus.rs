@@ -136,6 +136,17 @@ impl UnitManager for DBusManager {
         self.run_job(verb, name).await
     }
 
+    async fn signal(&self, name: &UnitName, signal: i32) -> Result<(), UnitError> {
+        let connection = self.shared.connection().await?;
+        let manager = link::manager(&connection).await?;
+        let sent = manager.kill_unit(name.as_str(), "main", signal);
+        match within(CALL_LIMIT, "KillUnit", Some(name), sent).await {
+            // Nothing runs that could read it.
+            Err(UnitError::Refused { name, .. }) if name == "org.freedesktop.systemd1.NoSuchProcess" => Ok(()),
+            result => result,
+        }
+    }
+
     async fn reset_failed(&self, name: &UnitName) -> Result<(), UnitError> {
         let connection = self.shared.connection().await?;
         let manager = link::manager(&connection).await?;

@@ -30,6 +30,8 @@ use crate::model::UnitName;
 pub enum Call {
     /// [`UnitManager::run`].
     Run(Verb, UnitName),
+    /// [`UnitManager::signal`].
+    Signal(UnitName, i32),
     /// [`UnitManager::reset_failed`].
     ResetFailed(UnitName),
     /// [`UnitManager::daemon_reload`].
@@ -201,6 +203,11 @@ impl UnitManager for FakeSystemd {
             lost.or_else(|| state.finished.get(&id).cloned().map(Ok))
         })
         .await
+    }
+
+    async fn signal(&self, name: &UnitName, signal: i32) -> Result<(), UnitError> {
+        self.call()?.calls.push(Call::Signal(name.clone(), signal));
+        Ok(())
     }
 
     async fn reset_failed(&self, name: &UnitName) -> Result<(), UnitError> {

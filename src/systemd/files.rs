@@ -19,13 +19,17 @@ use std::{
 
 use rustix::fs::OFlags;
 
-pub use self::render::{drop_in, restart_key};
+pub use self::render::{Folders, drop_in, environment, restart_key, variables};
 use self::render::{drop_in_owner, unit_file, unit_file_owner};
 use super::UnitStatus;
 use crate::model::{ReplicaId, ServiceName, UnitName};
 
 /// The drop-in's name within `<unit>.d/`: after a package's own (usually 10-), before an administrator's 90-.
 pub const DROP_IN_NAME: &str = "50-zkops.conf";
+
+/// The name of the file with the replica's variables, beside the drop-in that names it. systemd passes over what does
+/// not end in `.conf`.
+pub const VARIABLES_NAME: &str = "50-zkops.env";
 
 /// Where files are written first. systemd passes over hidden files; one that a crash left behind is replaced.
 const ASIDE_NAME: &str = ".zkops.tmp";
@@ -97,6 +101,35 @@ impl UnitFiles {
         // Fails when an administrator's drop-ins are there too, which is right.
         let _ = fs::remove_dir(self.dir(unit));
         Ok(true)
+    }
+
+    /// Where the variables of the unit's replica are.
+    pub fn variables_path(&self, unit: &UnitName) -> PathBuf {
+        self.dir(unit).join(VARIABLES_NAME)
+    }
+
+    /// The variables of the unit's replica as they are on disk; `None` when there are none.
+    pub fn read_variables(&self, unit: &UnitName) -> Result<Option<String>, FileError> {
+        self.check_dir(unit)?;
+        read_ours(&self.variables_path(unit), |text| drop_in_owner(text).is_some())
+    }
+
+    /// Writes the text of [`variables`]; whether that changed anything. In force with the unit's next start: systemd need
+    /// not be told.
+    pub fn write_variables(&self, unit: &UnitName, text: &str) -> Result<bool, FileError> {
+        if self.read_variables(unit)?.as_deref() == Some(text) {
+            return Ok(false);
+        }
+        write_whole(&self.variables_path(unit), text).map(|()| true)
+    }
+
+    /// Removes the variables of the unit's replica; whether there were any.
+    pub fn remove_variables(&self, unit: &UnitName) -> Result<bool, FileError> {
+        if self.read_variables(unit)?.is_none() {
+            return Ok(false);
+        }
+        let path = self.variables_path(unit);
+        fs::remove_file(&path).map(|()| true).map_err(FileError::io("remove", &path))
     }
 
     /// Whether systemd must read its unit files again for the unit's drop-in, as it is on disk, to be in force.

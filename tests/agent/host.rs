@@ -25,6 +25,8 @@ use super::support::{Tree, eventually};
 pub struct Host {
     pub tree: Tree,
     pub systemd: Arc<FakeSystemd>,
+    /// Whether its `agent.toml` allows commands, and packages.
+    pub accepts: (bool, bool),
     dir: TempDir,
     agent: Option<JoinHandle<anyhow::Result<()>>>,
     registry: Registry,
@@ -44,7 +46,8 @@ impl Host {
         for unit in ["webapp@.service", "db.service"] {
             systemd.install(&name(unit), Behaviour::default());
         }
-        Self { tree: Tree::new().await, systemd, dir, agent: None, registry: Registry::default() }
+        let accepts = (true, false);
+        Self { tree: Tree::new().await, systemd, accepts, dir, agent: None, registry: Registry::default() }
     }
 
     pub fn units(&self) -> PathBuf {
@@ -53,6 +56,30 @@ impl Host {
 
     pub fn state(&self) -> PathBuf {
         self.dir.path().join("state")
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Where webapp's replica 1 finds its release (`releases`) or its configuration (`config`).
+    pub fn current(&self, kind: &str) -> PathBuf {
+        self.data().join(kind).join("webapp/current@0000000001")
+    }
+
+    /// Waits until the agent's memory on disk has this text: a process that is killed before has done nothing.
+    pub async fn wait_for_ledger(&self, text: &str) {
+        let ledger = self.state().join("ledger.json");
+        let written = async || fs::read_to_string(&ledger).is_ok_and(|ledger| ledger.contains(text));
+        eventually(&format!("{text} in the ledger"), written).await;
+    }
+
+    /// As after a reboot: nothing runs, and `/run` is empty.
+    pub fn reboot(&mut self, behaviour: &Behaviour) {
+        fs::remove_dir_all(self.units()).unwrap();
+        fs::create_dir(self.units()).unwrap();
+        self.systemd = Arc::new(FakeSystemd::with_root(self.units()));
+        self.systemd.install(&name("webapp@.service"), behaviour.clone());
     }
 
     fn settings(&self) -> AgentSettings {
@@ -64,9 +91,9 @@ impl Host {
             labels: BTreeMap::new(),
             allowed_units: AllowedUnits::new(allowed.to_vec()),
             accept_unit_files: true,
-            accept_commands: true,
-            accept_packages: false,
-            data_dir: self.dir.path().join("data"),
+            accept_commands: self.accepts.0,
+            accept_packages: self.accepts.1,
+            data_dir: self.data(),
             state_dir: self.state(),
         }
     }
@@ -116,6 +143,13 @@ impl Host {
         self.delete(&layout::assignment(&"web1".parse().unwrap(), &id)).await;
     }
 
+    /// What `zkops config push` writes.
+    pub async fn push(&self, revision: u64, text: &str) {
+        let file = json!({ "text": text, "template": true });
+        let path = layout::config(&"webapp".parse().unwrap(), revision);
+        self.put(&path, &json!({ "files": { "app.conf": file } })).await;
+    }
+
     pub async fn put(&self, path: &str, document: &Value) {
         self.tree.client.mkdirs(path).await.unwrap();
         let data = document.to_string().into_bytes();
@@ -151,6 +185,12 @@ impl Host {
         eventually(&format!("{id} {state}"), async || self.status(id).await["state"] == state).await;
     }
 
+    /// Waits until something is said of the replica that has `text` in its message.
+    pub async fn wait_for_message(&self, id: &str, text: &str) {
+        let told = async || self.status(id).await["message"].as_str().is_some_and(|message| message.contains(text));
+        eventually(&format!("{id}: {text}"), told).await;
+    }
+
     /// Waits until the replica is in `instances`.
     pub async fn wait_until_listed(&self, id: &str) {
         eventually(&format!("{id} in instances"), async || !self.instance(id).await.is_null()).await;
@@ -175,6 +215,11 @@ impl Host {
 
     pub fn drop_in(&self, unit: &str) -> PathBuf {
         self.units().join(format!("{unit}.d/50-zkops.conf"))
+    }
+
+    /// What zkops tells the unit's processes: `NAME="value"` lines.
+    pub fn variables(&self, unit: &str) -> String {
+        fs::read_to_string(self.units().join(format!("{unit}.d/50-zkops.env"))).unwrap()
     }
 }
 

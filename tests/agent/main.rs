@@ -5,9 +5,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod configs;
 mod disk;
 mod host;
 mod links;
 mod manager;
+mod probes;
+mod releases;
 mod slow;
+mod web;
 mod work;

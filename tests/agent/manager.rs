@@ -49,6 +49,10 @@ impl UnitManager for Slow {
         result
     }
 
+    async fn signal(&self, name: &UnitName, signal: i32) -> Result<(), UnitError> {
+        self.fake.signal(name, signal).await
+    }
+
     async fn reset_failed(&self, name: &UnitName) -> Result<(), UnitError> {
         self.fake.reset_failed(name).await
     }

@@ -61,8 +61,8 @@ async fn a_tree_that_comes_back_empty_stops_nothing() {
         "/hosts/web1/assigned/webapp.0000000001",
         "/hosts/web1/assigned",
     ];
-    host.delete_all(&everything.map(str::to_owned)).await;
     let before = host.plans();
+    host.delete_all(&everything.map(str::to_owned)).await;
     eventually("the loss noticed", async || host.plans() > before).await;
     // A service that is not there any more, in a tree that is, would be stopped by then: see the tests beside this.
     tokio::time::sleep(Duration::from_secs(1)).await;

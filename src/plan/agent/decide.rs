@@ -2,21 +2,29 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Busy, Decision, Files, Owner, Prepare, Step, View, Wanted};
+use super::{Busy, Decision, Files, Owner, Prepare, Step, View, Wanted, health, upcoming};
 use crate::{
-    ledger::Stale,
-    model::{Assignment, Mode, ReplicaState},
+    ledger::{Record, Stale},
+    model::{Assignment, ConfigApply, Mode, ReplicaState},
     systemd::{ActiveState, LoadState, Verb},
 };
 
 /// Decides one replica. `owner` is another replica that has the same unit on this host.
 pub fn decide(view: &View<'_>, owner: Option<Owner<'_>>, now: Instant) -> Decision {
+    let decision = Decision { ready: view.probed.ready, ..unless_busy(view, owner, now) };
+    match view.upcoming {
+        Some(upcoming) => upcoming::announce(view, upcoming, decision, now),
+        None => decision,
+    }
+}
+
+fn unless_busy(view: &View<'_>, owner: Option<Owner<'_>>, now: Instant) -> Decision {
     let decision = || settled(view, owner, now);
     let retry_at = view.memory.retry_at.filter(|at| now < *at);
     match view.busy {
         Some(Busy::Job(verb)) if verb != Verb::Stop => overtake(decision()).unwrap_or_else(|| waiting(view)),
         Some(_) => waiting(view),
-        None => retry_at.map_or_else(decision, |at| waiting(view).wake_at(at)),
+        None => retry_at.map_or_else(decision, |at| resting(view).wake_at(at)),
     }
 }
 
@@ -29,8 +37,24 @@ fn overtake(decision: Decision) -> Option<Decision> {
 
 /// A step is under way, or one failed and its back-off is not over: say how things stand.
 fn waiting(view: &View<'_>) -> Decision {
-    let listed = view.is_enabled() && view.in_instances && view.unit.active == ActiveState::Active;
+    let listed = view.is_enabled() && view.in_instances && view.serves();
     Decision { message: view.memory.problem.clone(), ..Decision::steady(seen(view), listed) }
+}
+
+/// A step failed, and its back-off is not over. What had left `instances` for it serves meanwhile.
+fn resting(view: &View<'_>) -> Decision {
+    let left = view.is_enabled() && view.memory.unlisted_at.is_some();
+    let decision = waiting(view);
+    Decision { listed: decision.listed || (left && view.serves()), ..decision }
+}
+
+/// Nothing of it is on the host yet. A unit of its name that runs all the same is left alone.
+fn awaited(view: &View<'_>) -> Decision {
+    let state = match view.unit.active {
+        ActiveState::Inactive | ActiveState::Failed => ReplicaState::Pending,
+        _ => seen(view),
+    };
+    Decision::steady(state, view.in_instances && view.serves())
 }
 
 /// Nothing is under way.
@@ -38,6 +62,7 @@ fn settled(view: &View<'_>, owner: Option<Owner<'_>>, now: Instant) -> Decision 
     match (view.wanted, owner) {
         (Wanted::Refused(_, why), _) => Decision::steady(ReplicaState::Refused, false).message(why),
         (_, Some(owner)) => give_way(view, owner),
+        (Wanted::Awaited(_), None) => awaited(view),
         (Wanted::Leaving { why, drain_time, .. }, None) => leaving(view, why, drain_time, now),
         (Wanted::Assigned { assignment, files, key }, None) => match assignment.mode {
             Mode::Enabled => enabled(view, assignment, files, key, now),
@@ -76,7 +101,7 @@ fn seen(view: &View<'_>) -> ReplicaState {
 }
 
 fn enabled(view: &View<'_>, assignment: &Assignment, files: &Files, key: &str, now: Instant) -> Decision {
-    if view.files != files || !view.loaded || view.record.is_none() {
+    if view.files != files || !view.loaded || view.record.is_none() || view.is_misplaced() {
         return outdated(view, files, key);
     }
     match view.unit.active {
@@ -110,15 +135,23 @@ fn prepare(view: &View<'_>, files: &Files, key: &str) -> Decision {
     let runs =
         !matches!(view.unit.active, ActiveState::Inactive | ActiveState::Failed) && !view.unit.invocation.is_empty();
     let ours_before = view.files.drop_in.is_some() || before.is_some();
-    let stale = if view.is_stale() || before == Some(key) {
-        view.record.and_then(|record| record.stale.clone())
-    } else if runs && ours_before {
-        Some(Stale { invocation: view.unit.invocation.clone(), version: view.running_version() })
+    let known = view.record.and_then(|record| record.stale.as_ref());
+    let undone = known.is_some_and(|stale| view.is_stale() && stale.key.as_deref() == Some(key) && view.links.release);
+    let stale = if undone {
+        None
+    } else if view.is_stale() || (before == Some(key) && !view.is_misplaced()) {
+        known.cloned()
+    } else if runs && (ours_before || view.is_misplaced()) {
+        Some(Stale {
+            invocation: view.unit.invocation.clone(),
+            version: view.running_version(),
+            key: before.filter(|_| !view.is_misplaced()).map(str::to_owned),
+        })
     } else {
         None
     };
     let prepare = Prepare { files: files.clone(), key: key.to_owned(), stale, seen: view.unit.invocation.clone() };
-    let listed = view.in_instances && view.unit.active == ActiveState::Active;
+    let listed = view.in_instances && view.serves();
     Decision::step(seen(view), Step::Prepare(prepare), "its generated files are out of date").listed(listed)
 }
 
@@ -126,6 +159,8 @@ fn prepare(view: &View<'_>, files: &Files, key: &str) -> Decision {
 fn unusable(view: &View<'_>) -> Option<String> {
     let unit = view.unit_name();
     match view.unit.load {
+        // Its package is downloaded; the start installs it first, and with it the unit.
+        LoadState::NotFound if !view.links.release => None,
         LoadState::NotFound => {
             Some(format!("{unit} is not installed on this host, and the service brings no unit_file"))
         }
@@ -139,15 +174,18 @@ fn unusable(view: &View<'_>) -> Option<String> {
 
 /// The unit is down, and must not be.
 fn down(view: &View<'_>, now: Instant) -> Decision {
-    match (unusable(view), view.unit.active) {
+    let has_failed = view.unit.active == ActiveState::Failed;
+    match (unusable(view), &view.memory.dead) {
         (Some(problem), _) => Decision::steady(ReplicaState::Failed, false).message(problem),
-        (None, ActiveState::Failed) => failed(view, now),
-        (None, _) => start(view, Step::Job(Verb::Start), "is enabled and its unit is inactive", now),
+        (None, Some(why)) if has_failed => health::given_up(view, why, Step::ResetAndStart, now),
+        (None, Some(why)) => health::given_up(view, why, Step::Job(Verb::Start), now),
+        (None, None) if has_failed => failed(view, now),
+        (None, None) => start(view, Step::Job(Verb::Start), "is enabled and its unit is inactive", now),
     }
 }
 
 /// The unit is down: start it, at once or when its back-off is over.
-fn start(view: &View<'_>, step: Step, why: &str, now: Instant) -> Decision {
+pub(super) fn start(view: &View<'_>, step: Step, why: &str, now: Instant) -> Decision {
     match view.memory.next_start() {
         Some(at) if now < at => Decision::steady(ReplicaState::Pending, false)
             .message(format!("{}; is started again after a back-off", ended(view)))
@@ -180,34 +218,53 @@ fn failed(view: &View<'_>, now: Instant) -> Decision {
 }
 
 fn running(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
-    let listed = view.unit.active == ActiveState::Active || view.in_instances;
-    let steady = Decision::steady(ReplicaState::Running, listed);
-    let unread = view.record.filter(|record| !record.is_found() && record.applied_config != assignment.config_version);
-    match (unusable(view), unread) {
-        (Some(problem), unread) if view.is_stale() || unread.is_some() => {
-            steady.message(format!("runs on as it is: {problem}"))
-        }
+    let listed = view.probed.ready && (view.unit.active == ActiveState::Active || view.in_instances);
+    let not_ready = view.probed.message.filter(|_| !view.probed.ready).map(str::to_owned);
+    let steady = Decision { message: not_ready, ..Decision::steady(ReplicaState::Running, listed) };
+    let unread = is_unread(view, assignment);
+    match unusable(view) {
+        Some(problem) if view.is_stale() || unread => steady.message(format!("runs on as it is: {problem}")),
+        None if !view.probed.alive => health::dead(view, assignment, now),
         _ if view.is_stale() => restart(view, assignment, now),
-        (_, None) => Decision { in_force: true, ..steady },
-        (_, Some(_)) if !view.unit.can_reload => restart(view, assignment, now),
-        (_, Some(record)) => {
-            let (from, to) = (shown(record.applied_config), shown(assignment.config_version));
-            let reason = format!("config_version changes from {from} to {to}");
-            Decision::step(ReplicaState::Running, Step::Job(Verb::Reload), reason).listed(view.in_instances)
-        }
+        _ if unread => reread(view, assignment, now),
+        _ => Decision { in_force: true, ..steady },
     }
+}
+
+/// Whether the process has yet to read the configuration that is wanted.
+fn is_unread(view: &View<'_>, assignment: &Assignment) -> bool {
+    let other = |record: &Record| !record.is_found() && record.applied_config != assignment.config_version;
+    view.record.is_some_and(other) || !view.links.config
+}
+
+/// Has the process read its configuration, without a restart where that is possible.
+fn reread(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
+    let policy = assignment.config.as_ref();
+    let apply = policy.map(|policy| policy.apply).unwrap_or_default();
+    let step = match apply {
+        ConfigApply::Reload if view.unit.can_reload => Step::Job(Verb::Reload),
+        ConfigApply::Signal => Step::Signal(policy.and_then(|policy| policy.signal.clone())),
+        ConfigApply::Reload | ConfigApply::Restart => return restart(view, assignment, now),
+    };
+    let from = shown(view.record.and_then(|record| record.applied_config));
+    let reason = format!("config_version changes from {from} to {}", shown(assignment.config_version));
+    Decision::step(ReplicaState::Running, step, reason).listed(view.in_instances && view.probed.ready)
 }
 
 fn restart(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
     let reason = match (view.running_version(), &assignment.version) {
         (from, to) if from != *to => format!("version changes from {} to {}", shown(from.as_ref()), shown(to.as_ref())),
+        _ if !view.is_stale() && is_unread(view, assignment) => {
+            let from = shown(view.record.and_then(|record| record.applied_config));
+            format!("config_version changes from {from} to {}", shown(assignment.config_version))
+        }
         _ => "what it was started with has changed".to_owned(),
     };
     leave(view, assignment.drain_time.get(), Step::Job(Verb::Restart), reason, now)
 }
 
 /// The process must go, or be replaced: first out of `instances`, then the drain time, then the step.
-fn leave(view: &View<'_>, drain_time: Duration, step: Step, reason: String, now: Instant) -> Decision {
+pub(super) fn leave(view: &View<'_>, drain_time: Duration, step: Step, reason: String, now: Instant) -> Decision {
     if view.in_instances {
         return Decision { reason, ..Decision::steady(ReplicaState::Draining, false) };
     }

@@ -1,6 +1,8 @@
 //! Each rule of the agent's decisions, one test a rule. Times are offsets from an arbitrary start.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod health;
+mod staging;
 mod trouble;
 
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use crate::{
 };
 
 /// One replica and all that is known of it; each test changes what it is about.
+#[expect(clippy::struct_excessive_bools, reason = "each is set by the tests that are about it")]
 struct Case {
     id: ReplicaId,
     assignment: Assignment,
@@ -26,6 +29,10 @@ struct Case {
     in_instances: bool,
     busy: Option<Busy>,
     gone: bool,
+    links: Links,
+    probed: Probed<'static>,
+    upcoming: Option<(Assignment, Staging<'static>)>,
+    awaited: bool,
     now: Instant,
 }
 
@@ -35,7 +42,7 @@ impl Case {
         let spec = ServiceSpec::new("webapp@.service".parse().unwrap());
         let desired = ReplicaDesired::unplaced(&Desired { version: Some("v1".into()), ..Desired::default() });
         let assignment = Assignment::new(&(&spec).into(), &desired, ReplicaNumber(1));
-        let files = Files { drop_in: Some("v1".into()), unit_file: None };
+        let files = Files { drop_in: Some("v1".into()), variables: None, unit_file: None };
         let record = Record { prepared_key: Some("v1".into()), ..Record::new(assignment.clone()) };
         let unit = UnitStatus {
             load: LoadState::Loaded,
@@ -58,6 +65,10 @@ impl Case {
             in_instances: true,
             busy: None,
             gone: false,
+            links: Links::RIGHT,
+            probed: Probed::FINE,
+            upcoming: None,
+            awaited: false,
             now: Instant::now(),
         }
     }
@@ -89,6 +100,8 @@ impl Case {
     fn view(&self) -> View<'_> {
         let wanted = if self.gone {
             Wanted::Leaving { assignment: &self.assignment, why: "is no longer assigned", drain_time: Duration::ZERO }
+        } else if self.awaited {
+            Wanted::Awaited(&self.assignment)
         } else {
             Wanted::Assigned { assignment: &self.assignment, files: &self.wanted_files, key: &self.key }
         };
@@ -102,6 +115,9 @@ impl Case {
             memory: &self.memory,
             in_instances: self.in_instances,
             busy: self.busy,
+            upcoming: self.upcoming.as_ref().map(|(assignment, staging)| Upcoming { assignment, staging: *staging }),
+            links: self.links,
+            probed: self.probed,
         }
     }
 
@@ -118,7 +134,7 @@ impl Case {
     fn prepared() -> Self {
         let mut case = Self::upgraded();
         case.files = case.wanted_files.clone();
-        let stale = Stale { invocation: "one".into(), version: Some("v1".into()) };
+        let stale = Stale { invocation: "one".into(), version: Some("v1".into()), key: Some("v1".into()) };
         case.record = Some(Record { prepared_key: Some("v2".into()), stale: Some(stale), ..case.record.unwrap() });
         case
     }
@@ -172,7 +188,10 @@ fn a_running_unit_of_before_is_adopted_without_a_restart() {
 fn a_new_version_is_prepared_while_the_old_one_serves() {
     let decision = Case::upgraded().decide();
     let Some(Step::Prepare(prepare)) = decision.step else { panic!() };
-    assert_eq!(prepare.stale, Some(Stale { invocation: "one".into(), version: Some("v1".into()) }));
+    assert_eq!(
+        prepare.stale,
+        Some(Stale { invocation: "one".into(), version: Some("v1".into()), key: Some("v1".into()) })
+    );
     assert!(decision.listed);
 }
 
@@ -276,15 +295,27 @@ proptest::proptest! {
         busy in proptest::sample::select(vec![None, Some(Busy::Unknown), Some(Busy::Files), Some(Busy::Job(Verb::Start)),
             Some(Busy::Job(Verb::Restart)), Some(Busy::Job(Verb::Reload)), Some(Busy::Job(Verb::Stop))]),
         config in proptest::option::of(0_u64..3),
+        (ready, alive, release, linked, upcoming, dead) in proptest::prelude::any::<(bool, bool, bool, bool, bool, bool)>(),
     ) {
         let mut case = if prepared { Case::prepared() } else { Case::upgraded() }.mode(mode);
         (case.in_instances, case.busy, case.gone, case.loaded) = (in_instances, busy, gone, loaded);
         case.unit = UnitStatus { active, can_reload, has_processes, ..case.unit };
         case.assignment.config_version = config;
+        case.probed = Probed { ready, alive, message: None };
+        case.links = Links { release, config: linked };
+        case.memory.revived = if dead { vec![case.now; 9] } else { Vec::new() };
+        if upcoming {
+            case.upcoming = Some((case.assignment.clone(), Staging::Due));
+        }
         let decision = case.decide();
         if in_instances {
-            proptest::prop_assert!(!matches!(decision.step, Some(Step::Job(Verb::Stop | Verb::Restart) | Step::Forget)));
+            let ends = Step::Job(Verb::Stop);
+            let ends = decision.step == Some(ends)
+                || matches!(decision.step, Some(Step::Job(Verb::Restart) | Step::Forget | Step::Revive | Step::GiveUp));
+            proptest::prop_assert!(!ends);
         }
+        proptest::prop_assert!(ready || !decision.listed, "what is not ready is out at once");
+        proptest::prop_assert!(!decision.stage || upcoming);
         if gone || mode != Mode::Enabled {
             proptest::prop_assert!(!decision.listed);
         }
@@ -297,6 +328,7 @@ proptest::proptest! {
         }
         if decision.in_force {
             proptest::prop_assert!(prepared && !case.view().is_stale() && !gone && mode == Mode::Enabled);
+            proptest::prop_assert!(!upcoming && release && linked);
         }
     }
 }

@@ -29,6 +29,62 @@ pub struct View<'a> {
     pub in_instances: bool,
     /// What is under way for it.
     pub busy: Option<Busy>,
+    /// Newer work that is not on the host yet; until it is, `wanted` is what was in force before.
+    pub upcoming: Option<Upcoming<'a>>,
+    /// What the links on the host lead to.
+    pub links: Links,
+    /// What its probes say.
+    pub probed: Probed<'a>,
+}
+
+/// Newer work, whose release or configuration has to be brought onto the host first.
+#[derive(Clone, Copy, Debug)]
+pub struct Upcoming<'a> {
+    /// The work.
+    pub assignment: &'a Assignment,
+    /// How far that is.
+    pub staging: Staging<'a>,
+}
+
+/// How far it is to bring a release and a configuration onto the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Staging<'a> {
+    /// It has to be begun, or begun again.
+    Due,
+    /// It is under way.
+    UnderWay,
+    /// It was given up: why. Only other work is tried.
+    Rejected(&'a str),
+}
+
+/// Whether what is in force on the host, by the links as they were read, is what is wanted. True for what has no link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Links {
+    /// The release.
+    pub release: bool,
+    /// The configuration.
+    pub config: bool,
+}
+
+impl Links {
+    /// All as wanted.
+    pub const RIGHT: Self = Self { release: true, config: true };
+}
+
+/// What a replica's probes say of the unit's present invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probed<'a> {
+    /// Whether it is ready for work.
+    pub ready: bool,
+    /// Whether it is alive; true until it is known to be otherwise.
+    pub alive: bool,
+    /// Why it is not.
+    pub message: Option<&'a str>,
+}
+
+impl Probed<'_> {
+    /// Ready and alive, as a replica without probes is.
+    pub const FINE: Self = Self { ready: true, alive: true, message: None };
 }
 
 /// Why no step of a replica may be begun now.
@@ -57,6 +113,9 @@ pub enum Wanted<'a> {
     },
     /// It is assigned here, but this host's configuration does not allow it: why.
     Refused(&'a Assignment, &'a str),
+    /// It is assigned here, and nothing of it can run before its release or configuration is on the host: see
+    /// [`View::upcoming`].
+    Awaited(&'a Assignment),
     /// It is to leave this unit for good.
     Leaving {
         /// What it was prepared as.
@@ -73,6 +132,8 @@ pub enum Wanted<'a> {
 pub struct Files {
     /// The drop-in's text; `None` = no file.
     pub drop_in: Option<String>,
+    /// The text of the file with zkops's variables, which the drop-in names; `None` = no file.
+    pub variables: Option<String>,
     /// The unit file's text; `None` = not generated: the unit is installed.
     pub unit_file: Option<String>,
 }
@@ -94,6 +155,23 @@ pub struct Memory {
     pub retry_at: Option<Instant>,
     /// How often steps failed in a row.
     pub failures: u32,
+    /// What keeps its newer work from the host.
+    pub staging: Trouble,
+    /// When it was restarted because its liveness probe failed, the oldest first.
+    pub revived: Vec<Instant>,
+    /// It was stopped because restarts did not make its liveness probe succeed: why it failed.
+    pub dead: Option<String>,
+}
+
+/// Something that failed, and is tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trouble {
+    /// What went wrong last; `None` = nothing.
+    pub problem: Option<String>,
+    /// When it is tried again.
+    pub retry_at: Option<Instant>,
+    /// How often it failed in a row.
+    pub failures: u32,
 }
 
 impl Memory {
@@ -106,6 +184,9 @@ impl Memory {
         problem: None,
         retry_at: None,
         failures: 0,
+        staging: Trouble { problem: None, retry_at: None, failures: 0 },
+        revived: Vec::new(),
+        dead: None,
     };
     /// How long a unit must have been active before its earlier starts are forgiven.
     pub const RUNS_WELL: Duration = Duration::from_secs(60);
@@ -127,6 +208,7 @@ impl<'a> View<'a> {
         match self.wanted {
             Wanted::Assigned { assignment, .. }
             | Wanted::Refused(assignment, _)
+            | Wanted::Awaited(assignment)
             | Wanted::Leaving { assignment, .. } => assignment,
         }
     }
@@ -138,13 +220,37 @@ impl<'a> View<'a> {
 
     /// Whether it is to run.
     pub fn is_enabled(&self) -> bool {
-        matches!(self.wanted, Wanted::Assigned { assignment, .. } if assignment.mode == Mode::Enabled)
+        match self.wanted {
+            Wanted::Assigned { assignment, .. } => assignment.mode == Mode::Enabled,
+            Wanted::Awaited(_) => true,
+            Wanted::Refused(..) | Wanted::Leaving { .. } => false,
+        }
     }
 
     /// Whether its unit will be free before long.
     pub fn is_leaving(&self) -> bool {
         let unsure = self.busy == Some(Busy::Unknown);
-        unsure || !matches!(self.wanted, Wanted::Assigned { assignment, .. } if assignment.mode != Mode::Drain)
+        let stays = match self.wanted {
+            Wanted::Assigned { assignment, .. } => assignment.mode != Mode::Drain,
+            Wanted::Awaited(_) => true,
+            Wanted::Refused(..) | Wanted::Leaving { .. } => false,
+        };
+        unsure || !stays
+    }
+
+    /// Whether it is up, ready and alive. Reading its configuration anew takes nobody out of `instances`.
+    pub fn serves(&self) -> bool {
+        let up = self.unit.active == ActiveState::Active || (self.in_instances && self.unit.active.is_up());
+        up && self.probed.ready && self.probed.alive
+    }
+
+    /// Whether a process runs, or is about to, with another release than the generated files say, and the ledger does
+    /// not know: systemd started it after they were written, and before the link was changed. Not of a package: that
+    /// somebody else has installed another version is no reason to restart what runs.
+    pub fn is_misplaced(&self) -> bool {
+        let runs = !matches!(self.unit.active, ActiveState::Inactive | ActiveState::Failed);
+        let is_package = self.assignment().source.apt.is_some();
+        !self.links.release && !is_package && runs && !self.unit.invocation.is_empty() && !self.is_stale()
     }
 
     /// Whether a job is queued or runs that brings its unit up.

@@ -124,7 +124,7 @@ fn overtaken(record: &mut Record, before: Option<&Record>, prepare: &Prepare, un
         && !unit.invocation.is_empty()
     {
         let version = before.and_then(|before| before.running_version(&prepare.seen)).cloned();
-        record.stale = Some(Stale { invocation: unit.invocation.clone(), version });
+        record.stale = Some(Stale { invocation: unit.invocation.clone(), version, key: None });
     }
 }
 
@@ -145,14 +145,20 @@ impl Change {
         };
         let new = || Record::new(self.assignment.clone());
         let record = ledger.replicas.entry(self.id.clone()).or_insert_with(new);
-        record.assignment.clone_from(&self.assignment);
+        record.prepare(&self.assignment);
         record.prepared_key = Some(prepare.key.clone());
         record.stale.clone_from(&prepare.stale);
     }
 
     fn write(&self, files: &UnitFiles) -> Result<bool, FileError> {
         let unit = &self.assignment.unit;
-        let Files { drop_in, unit_file } = self.prepare.as_ref().map(|it| it.files.clone()).unwrap_or_default();
+        let Files { drop_in, variables, unit_file } =
+            self.prepare.as_ref().map(|it| it.files.clone()).unwrap_or_default();
+        // First, as the drop-in names the file. What changes with each rollout is in it, and costs no daemon-reload.
+        match variables {
+            Some(text) => files.write_variables(unit, &text)?,
+            None => files.remove_variables(unit)?,
+        };
         let unit_file_changed = match unit_file {
             Some(text) => files.write_unit_file(unit, &self.id.service, &text)?,
             None => files.remove_unit_file(unit)?,

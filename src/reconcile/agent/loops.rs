@@ -43,6 +43,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             batch = self.mirror.next() => self.absorb(&batch.context("the mirror of the tree ended")?),
             units = self.manager.changed() => self.refresh(units),
             Some(done) = self.tasks.next() => self.finish(done),
+            () = self.health.probers.changed() => {}
             Some(published) = publication => self.published(published),
             link = self.link.changed() => { link.context("the session's supervisor ended")?; self.relinked(); }
             () = sleep_until(deadline) => {}
@@ -65,7 +66,11 @@ impl<M: UnitManager + 'static> Agent<M> {
                 Effect::Alive(owner) if owner == self.up().map(|up| up.session_id) => {}
                 Effect::Alive(_) => self.publisher.doubt(None),
                 Effect::Fresh(id) => self.refreshed(&id),
-                Effect::Nudged(id) => self.publisher.doubt(Some(&id)),
+                Effect::Nudged(id) => {
+                    // Somebody wants it tried once more.
+                    self.ledger.rejected.remove(&id);
+                    self.publisher.doubt(Some(&id));
+                }
             }
         }
         tracing::debug!(changes = batch.changes.len(), synced = ?batch.synced, "the tree changed");
@@ -80,6 +85,10 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.metrics.link(matches!(link, Link::Up(_)), matches!(&link, Link::Up(up) if up.joins == 0));
         self.publisher.relinked();
         self.confirm_at = None;
+        for memory in self.memory.values_mut() {
+            // What could not be read from the tree may be there now.
+            memory.staging.retry_at = None;
+        }
         match &link {
             Link::Up(up) => {
                 tracing::info!("connected to ZooKeeper: session {:#x}, join {}", up.session_id, up.joins);

@@ -13,7 +13,7 @@ use std::{
 pub(super) use super::publication::Published;
 use super::publication::{Connection, Ephemerals, Publication};
 use crate::{
-    model::{HostAlive, HostName, Instance, ReplicaId, ReplicaStatus, encode},
+    model::{HostAlive, HostName, Instance, ReplicaId, ReplicaStatus, decode, encode},
     store::{Barrier, Presence, Up, layout},
 };
 
@@ -91,6 +91,13 @@ impl Publisher {
     /// Whether the replica is in `instances`, as far as is known.
     pub(super) fn lists(&self, id: &ReplicaId) -> bool {
         self.names.contains_key(id)
+    }
+
+    /// The replica's entry in `instances`, as this process wrote it.
+    pub(super) fn instance(&self, id: &ReplicaId) -> Option<Instance> {
+        let path = layout::instance(&id.service, self.names.get(id)?);
+        let (_, paths) = self.applied.as_ref()?;
+        decode(paths.get(&path)?).ok()
     }
 
     /// Whether the ephemerals of this session are in place.

@@ -20,7 +20,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         decisions: &BTreeMap<ReplicaId, Decision>,
         now: Instant,
     ) {
-        let read = decisions.iter().filter(|(id, _)| self.is_read(&targets[*id]));
+        let read = decisions.iter().filter(|(id, _)| self.is_read(&targets[*id]) && self.health.is_known(id));
         self.statuses = read.map(|(id, decision)| (id.clone(), self.status(id, &targets[id], decision))).collect();
         self.metrics.count_replicas(self.statuses.values().map(|status| status.state));
         self.show();
@@ -49,6 +49,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     ) {
         let Some(up) = self.publishable() else { return };
         let clean = targets.values().all(|target| !target.is_gone() && self.is_read(target))
+            && targets.keys().all(|id| self.health.is_known(id))
             && self.work.unconfirmed(&self.ledger).is_empty();
         let listed = decisions.iter().filter(|(_, decision)| decision.listed);
         let wanted = publish::Wanted {
@@ -72,15 +73,19 @@ impl<M: UnitManager + 'static> Agent<M> {
         let assignment = target.assignment();
         let unit = self.units.get(&assignment.unit).unwrap_or(&NO_UNIT);
         let record = self.ledger.replicas.get(id).filter(|_| !decision.in_force);
+        // Nothing of it is here yet: whatever runs, it is not this.
+        let awaited = record.is_none() && matches!(target, Target::Awaited(_));
+        let wanted = Some(assignment).filter(|_| !awaited);
+        let version = wanted.and_then(|wanted| wanted.version.as_ref());
         let unreadable = self.work.unreadable(id).map(|why| format!("its assignment can't be read: {why}"));
         ReplicaStatus {
             state: decision.state,
             node: self.settings.host.clone(),
             pid: unit.main_pid,
-            version: record.map_or(assignment.version.as_ref(), |it| it.running_version(&unit.invocation)).cloned(),
-            config_version: record.map_or(assignment.config_version, |record| record.applied_config),
-            ready: true,
-            rejected: false,
+            version: record.map_or(version, |it| it.running_version(&unit.invocation)).cloned(),
+            config_version: record.map_or(wanted.and_then(|it| it.config_version), |record| record.applied_config),
+            ready: decision.ready,
+            rejected: decision.rejected,
             restarts: unit.restarts,
             assignment: self.answered(id, target, decision),
             message: unreadable.or_else(|| decision.message.clone()),
@@ -91,7 +96,8 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// The version of the assignment that the status answers to. One that runs with what was wanted before has not
     /// answered yet: else it would pass for ready, and the next be taken down.
     fn answered(&self, id: &ReplicaId, target: &Target, decision: &Decision) -> Option<i32> {
-        let behind = decision.state == ReplicaState::Running && !decision.in_force;
+        let newer = matches!(target, Target::Ours { newer: Some(_), .. });
+        let behind = (decision.state == ReplicaState::Running || newer) && !decision.in_force && !decision.rejected;
         let elsewhere = matches!(target, Target::Leaving { .. });
         if behind || elsewhere {
             return self.statuses.get(id).and_then(|before| before.assignment).or(Some(BEFORE_ANY));

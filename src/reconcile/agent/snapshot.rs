@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(super) static NO_UNIT: LazyLock<UnitStatus> = LazyLock::new(UnitStatus::not_found);
-static NO_FILES: Files = Files { drop_in: None, unit_file: None };
+static NO_FILES: Files = Files { drop_in: None, variables: None, unit_file: None };
 
 impl<M: UnitManager + 'static> Agent<M> {
     /// One round: snapshot → plan → execute → status.
@@ -19,6 +19,8 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.lose_patience(now);
         let targets = self.targets();
         self.look_at_units(&targets, now);
+        self.probe(&targets, now);
+        self.tend_staging(&targets);
         let decisions = plan(&self.views(&targets), now);
         self.metrics.plan();
         tracing::debug!(?decisions, "planned");
@@ -50,6 +52,9 @@ impl<M: UnitManager + 'static> Agent<M> {
             memory: self.memory.get(id).unwrap_or(&FORGETFUL),
             in_instances: self.publisher.lists(id) || (undecided && !target.is_gone()),
             busy: self.busy(id, target),
+            upcoming: target.upcoming(),
+            links: target.links(),
+            probed: self.health.of(id, target),
         };
         targets.iter().map(seen).collect()
     }

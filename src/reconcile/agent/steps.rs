@@ -8,13 +8,15 @@ use std::{
 use super::{
     Agent,
     disk::{Change, Written},
-    jobs::Job,
+    jobs::{Job, Order},
+    signals,
+    staging::Staged,
     targets::Target,
     work::Basis,
 };
 use crate::{
     ledger::{Ledger, Record},
-    model::{Assignment, Desired, ReplicaDesired, ReplicaId, ReplicaNumber, ServiceSpec, UnitName},
+    model::{Assignment, Desired, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, ServiceName, ServiceSpec, UnitName},
     plan::agent::{Busy, Decision, Memory, Step},
     systemd::{UnitError, UnitFiles, UnitManager, UnitStatus, Verb},
 };
@@ -29,6 +31,12 @@ pub(super) enum Done {
     Disk(Box<Written>),
     /// A replica's `desired` was read: is it still this host's? `None` = it could not be read.
     Confirmed(ReplicaId, Option<bool>),
+    /// A predecessor's entry in `instances` was read: did it list this invocation? `None` = it could not be read.
+    Listed(ReplicaId, String, Option<bool>),
+    /// A replica's newer work is on the host, or can't be.
+    Staged(Box<Staged>),
+    /// What nobody needs of a service was removed.
+    Pruned(ServiceName),
 }
 
 /// The ledger, and the units that carry our drop-ins without being in it (a lost ledger): they are this agent's, too.
@@ -62,10 +70,25 @@ impl<M: UnitManager + 'static> Agent<M> {
             let target = &targets[id];
             self.accept(id, target, decision);
             let reason = &decision.reason;
+            if let Some(upcoming) = target.upcoming().filter(|_| decision.stage) {
+                self.stage(id, upcoming.assignment);
+            }
             match &decision.step {
                 None => {}
-                Some(Step::Job(verb)) => self.start_job(id, target.assignment(), Some(*verb), reason),
-                Some(Step::ResetAndStart) => self.start_job(id, target.assignment(), None, reason),
+                Some(Step::Job(verb)) => self.start_job(id, target.assignment(), Order::Verb(*verb), reason),
+                Some(Step::ResetAndStart) => self.start_job(id, target.assignment(), Order::ResetAndStart, reason),
+                Some(Step::Signal(name)) => {
+                    let number = signals::number(name.as_deref().unwrap_or("SIGHUP")).unwrap_or(signals::HANGUP);
+                    self.start_job(id, target.assignment(), Order::Signal(number), reason);
+                }
+                Some(Step::Revive) => {
+                    self.start_job(id, target.assignment(), Order::Verb(Verb::Restart), reason);
+                    self.revived(id, target.assignment(), now);
+                }
+                Some(Step::GiveUp) => {
+                    self.gave_up(id, decision.message.as_ref().unwrap_or(reason), now);
+                    self.start_job(id, target.assignment(), Order::Verb(Verb::Stop), reason);
+                }
                 Some(Step::Prepare(prepare)) => changes.push(Change::prepare(id, target.assignment(), prepare)),
                 Some(Step::Forget) => changes.push(Change::forget(id, target.assignment(), reason)),
             }
@@ -81,11 +104,30 @@ impl<M: UnitManager + 'static> Agent<M> {
             return;
         };
         record.assignment.mode = assignment.mode;
+        record.rests |= assignment.mode != Mode::Enabled;
         if decision.in_force {
-            record.assignment.clone_from(assignment);
+            let changed = record.before.is_some() || record.assignment != *assignment;
+            record.accept(assignment);
             record.prepared_key.get_or_insert_with(|| key.clone());
-            record.applied_config = assignment.config_version;
+            if changed && self.goods.store.has_any(&id.service) {
+                self.prune_later(&id.service);
+            }
         }
+    }
+
+    /// Its unit is being restarted because it is not alive.
+    fn revived(&mut self, id: &ReplicaId, assignment: &Assignment, now: Instant) {
+        let memory = self.memory.entry(id.clone()).or_default();
+        let most = usize::try_from(assignment.restart.limit_burst).unwrap_or(usize::MAX);
+        memory.revived.push(now);
+        memory.revived.drain(..memory.revived.len().saturating_sub(most));
+    }
+
+    /// Its unit is being stopped because restarts did not bring it to life. That counts as a start that failed.
+    fn gave_up(&mut self, id: &ReplicaId, why: &str, now: Instant) {
+        let memory = self.memory.entry(id.clone()).or_default();
+        memory.dead = Some(why.to_owned());
+        (memory.attempts, memory.last_start) = (memory.attempts + 1, Some(now));
     }
 
     /// Something is under way for the replica; the number that its end must name to count.
@@ -111,6 +153,9 @@ impl<M: UnitManager + 'static> Agent<M> {
             Done::Job(job) => self.finish_job(*job),
             Done::Disk(written) => self.finish_disk(*written),
             Done::Confirmed(id, ours) => self.finish_confirm(&id, ours),
+            Done::Listed(id, invocation, listed) => self.finish_asking(id, invocation, listed),
+            Done::Staged(staged) => self.finish_staging(*staged),
+            Done::Pruned(service) => self.finish_prune(&service),
         }
     }
 
@@ -139,6 +184,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// The replica has nothing on this host any more.
     pub(super) fn forgotten(&mut self, id: &ReplicaId, why: &str) {
         tracing::info!("{id}: forgotten: {why}");
+        self.leave_goods(id);
         self.ledger.replicas.remove(id);
         self.memory.remove(id);
         self.work.forget(id);
@@ -152,11 +198,6 @@ impl<M: UnitManager + 'static> Agent<M> {
 }
 
 /// How long a step rests that failed so often before: 5 s, doubling up to a minute.
-fn rest(failures: u32) -> Duration {
+pub(super) fn rest(failures: u32) -> Duration {
     Duration::from_secs(5 << failures.min(4)).min(Duration::from_secs(60))
-}
-
-/// The log's word for a job; `None` = the failed state is cleared, then the unit started.
-pub(super) fn step_name(verb: Option<Verb>) -> &'static str {
-    verb.map_or("reset-failed and start", Verb::as_str)
 }

@@ -2,22 +2,42 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Agent, work::Claim};
+use super::{
+    Agent,
+    goods::needs_the_same,
+    work::{Basis, Claim},
+};
 use crate::{
-    ledger::Record,
-    model::{Assignment, ReplicaId, UnitName},
-    plan::agent::{Files, Wanted},
-    systemd::{UnitManager, drop_in, restart_key},
+    ledger::{Record, content_key},
+    model::{Assignment, Mode, Probe, ReplicaId, UnitName},
+    plan::agent::{Files, Links, Staging, Upcoming, Wanted, meanwhile},
+    systemd::{ActiveState, Folders, UnitManager, drop_in, restart_key, variables},
 };
 
 /// A replica as it is wanted, with the files that this needs.
 pub(super) enum Target {
-    /// It is this host's; `unsure` = that is yet to be confirmed.
-    Ours { assignment: Assignment, files: Files, key: String, unsure: bool },
+    /// It is this host's; `unsure` = that is yet to be confirmed. While what is wanted is `newer` and not on the host,
+    /// `assignment` is what was in force before.
+    Ours { assignment: Assignment, files: Files, key: String, unsure: bool, links: Links, newer: Option<Box<Newer>> },
+    /// It is, and nothing of it can run before what it needs is on the host.
+    Awaited(Newer),
     /// It is, and can't be run here: why.
     Refused(Assignment, String),
     /// It is to leave its unit for good.
     Leaving { assignment: Assignment, why: String, drain_time: Duration, gone: bool },
+}
+
+/// Work that is not on the host yet, or was given up.
+pub(super) struct Newer {
+    assignment: Assignment,
+    stage: Stage,
+}
+
+/// How far it is.
+enum Stage {
+    Due,
+    UnderWay,
+    Rejected(String),
 }
 
 impl<M: UnitManager + 'static> Agent<M> {
@@ -30,6 +50,10 @@ impl<M: UnitManager + 'static> Agent<M> {
             }
         }
         self.memory.retain(|id, _| targets.contains_key(id));
+        self.goods.retain(|id| targets.contains_key(id));
+        if self.work.basis() == Basis::Tree {
+            self.ledger.rejected.retain(|id, _| targets.contains_key(id));
+        }
         targets
     }
 
@@ -40,18 +64,88 @@ impl<M: UnitManager + 'static> Agent<M> {
             Claim::Unsure(assignment) => (assignment, true),
             Claim::Gone(assignment) => return self.gone(assignment),
         };
+        let (assignment, newer) = match self.newer(id, &assignment, unsure) {
+            None => (assignment, None),
+            Some(newer) => match self.meanwhile(id, &newer.assignment) {
+                Some(before) => (before, Some(Box::new(newer))),
+                None => return Some(Target::Awaited(newer)),
+            },
+        };
         if let Some(leaving) = self.moves_on(id, &assignment) {
             return Some(leaving);
         }
         Some(match self.refusal(&assignment) {
             Some(why) => Target::Refused(assignment, why),
-            None => Target::Ours {
-                key: restart_key(&assignment),
-                files: self.files_for(id, &assignment),
-                assignment,
-                unsure,
-            },
+            None => self.ours(id, assignment, unsure, newer),
         })
+    }
+
+    fn ours(&mut self, id: &ReplicaId, assignment: Assignment, unsure: bool, newer: Option<Box<Newer>>) -> Target {
+        let folders = self.goods.store.folders(id, &assignment);
+        Target::Ours {
+            key: restart_key(&assignment, &folders),
+            files: self.files_for(id, &assignment, &folders),
+            links: self.goods.look(id, &assignment).links,
+            assignment,
+            unsure,
+            newer,
+        }
+    }
+
+    /// The wanted work, if it can't be in force yet: what it needs is not on the host, or it was given up.
+    fn newer(&mut self, id: &ReplicaId, wanted: &Assignment, unsure: bool) -> Option<Newer> {
+        if wanted.mode != Mode::Enabled || unsure || self.refused_unit(wanted).is_some() {
+            return None;
+        }
+        let stage = if let Some(why) = self.given_up(id, wanted) {
+            Stage::Rejected(why)
+        } else if let Some(why) = self.forbidden(wanted) {
+            // Without anything to go on with, it is refused.
+            let record = self.ledger.replicas.get(id).filter(|it| !it.is_found() && it.assignment != *wanted)?;
+            if self.forbidden(&record.assignment).is_some() {
+                return None;
+            }
+            Stage::Rejected(why)
+        } else if self.runs(id, wanted) || self.goods.look(id, wanted).staged {
+            return None;
+        } else if self.staging.is_under_way(id, wanted) {
+            Stage::UnderWay
+        } else {
+            Stage::Due
+        };
+        Some(Newer { assignment: wanted.clone(), stage })
+    }
+
+    /// Whether what the work needs is in force already: then it is not fetched again, should it be gone from the disk.
+    fn runs(&self, id: &ReplicaId, wanted: &Assignment) -> bool {
+        let Some(record) = self.ledger.replicas.get(id) else { return false };
+        let in_force = !record.is_found() && record.before.is_none() && needs_the_same(&record.assignment, wanted);
+        in_force && self.is_up(&wanted.unit)
+    }
+
+    fn is_up(&self, unit: &UnitName) -> bool {
+        let unit = self.units.get(unit);
+        unit.is_some_and(|unit| !matches!(unit.active, ActiveState::Inactive | ActiveState::Failed))
+    }
+
+    /// Why this work was given up, if so. Other work than what was given up takes its place in the ledger's memory.
+    fn given_up(&mut self, id: &ReplicaId, wanted: &Assignment) -> Option<String> {
+        let rejected = self.ledger.rejected.get(id)?;
+        if rejected.key == content_key(wanted) {
+            return Some(rejected.message.clone());
+        }
+        if self.work.basis() == Basis::Tree {
+            self.ledger.rejected.remove(id);
+        }
+        None
+    }
+
+    /// What the replica is run as until the wanted work is on the host.
+    fn meanwhile(&mut self, id: &ReplicaId, wanted: &Assignment) -> Option<Assignment> {
+        let record = self.ledger.replicas.get(id)?;
+        let is_up = self.is_up(&record.assignment.unit);
+        let is_there = self.goods.look(id, &record.assignment).staged;
+        meanwhile(wanted, Some(record), is_up, is_there)
     }
 
     fn gone(&self, assignment: Assignment) -> Option<Target> {
@@ -72,15 +166,23 @@ impl<M: UnitManager + 'static> Agent<M> {
         })
     }
 
-    fn files_for(&self, id: &ReplicaId, assignment: &Assignment) -> Files {
-        let text = drop_in(assignment, id, &self.settings.host, self.alive.systemd.unwrap_or(0));
+    fn files_for(&self, id: &ReplicaId, assignment: &Assignment, folders: &Folders) -> Files {
+        let path = self.unit_files.variables_path(&assignment.unit);
+        let text = drop_in(assignment, id, &path, self.alive.systemd.unwrap_or(0));
+        let variables = variables(assignment, id, &self.settings.host, folders);
         // As it reads back: a file's last line ends, too.
         let whole = |text: &String| if text.ends_with('\n') { text.clone() } else { format!("{text}\n") };
-        Files { drop_in: Some(text), unit_file: assignment.unit_file.as_ref().map(whole) }
+        Files { drop_in: Some(text), variables: Some(variables), unit_file: assignment.unit_file.as_ref().map(whole) }
     }
 
     /// Why this host does not run the assignment, if so.
     fn refusal(&mut self, assignment: &Assignment) -> Option<String> {
+        let refused = self.refused_unit(assignment).or_else(|| self.forbidden(assignment));
+        refused.or_else(|| self.read_files(&assignment.unit).as_ref().err().cloned())
+    }
+
+    /// Why this host does not run the unit, if so.
+    fn refused_unit(&self, assignment: &Assignment) -> Option<String> {
         let unit = &assignment.unit;
         let host = &self.settings.host;
         if !self.settings.allowed_units.allows(unit) {
@@ -91,15 +193,35 @@ impl<M: UnitManager + 'static> Agent<M> {
                 "the service brings its unit's file, and accept_unit_files is not set in {host}'s agent.toml"
             ));
         }
-        self.read_files(unit).as_ref().err().cloned()
+        None
+    }
+
+    /// Which part of the work this host's configuration does not allow, if any.
+    fn forbidden(&self, assignment: &Assignment) -> Option<String> {
+        let Assignment { probes, source, config, .. } = assignment;
+        let exec = |probe: &Option<Probe>| probe.as_ref().is_some_and(|probe| probe.exec.is_some());
+        let what = [
+            (exec(&probes.readiness) || exec(&probes.liveness), "an exec probe", "accept_commands"),
+            (source.exec.is_some(), "an exec source", "accept_commands"),
+            (config.as_ref().is_some_and(|config| !config.check.is_empty()), "a config check", "accept_commands"),
+            (source.apt.is_some(), "an apt source", "accept_packages"),
+            (source.nix.is_some(), "a nix source", "accept_packages"),
+        ];
+        let allowed = |setting: &str| match setting {
+            "accept_commands" => self.settings.accept_commands,
+            _ => self.settings.accept_packages,
+        };
+        let (_, what, setting) = what.into_iter().find(|(there, _, setting)| *there && !allowed(setting))?;
+        Some(format!("the service has {what}, and {setting} is not set in {}'s agent.toml", self.settings.host))
     }
 
     /// The unit's generated files as they are; read once, then as this agent left them.
     pub(super) fn read_files(&mut self, unit: &UnitName) -> &Result<Files, String> {
         if !self.on_disk.contains_key(unit) {
             let drop_in = self.unit_files.read_drop_in(unit);
+            let variables = self.unit_files.read_variables(unit);
             let unit_file = self.unit_files.read_unit_file(unit);
-            let files = drop_in.and_then(|drop_in| Ok(Files { drop_in, unit_file: unit_file? }));
+            let files = drop_in.and_then(|drop_in| Ok(Files { drop_in, variables: variables?, unit_file: unit_file? }));
             self.on_disk.insert(unit.clone(), files.map_err(|error| error.to_string()));
         }
         &self.on_disk[unit]
@@ -109,9 +231,10 @@ impl<M: UnitManager + 'static> Agent<M> {
 impl Target {
     pub(super) fn assignment(&self) -> &Assignment {
         match self {
-            Self::Ours { assignment, .. } | Self::Refused(assignment, _) | Self::Leaving { assignment, .. } => {
-                assignment
-            }
+            Self::Ours { assignment, .. }
+            | Self::Refused(assignment, _)
+            | Self::Leaving { assignment, .. }
+            | Self::Awaited(Newer { assignment, .. }) => assignment,
         }
     }
 
@@ -134,9 +257,33 @@ impl Target {
         matches!(self, Self::Ours { unsure: true, .. })
     }
 
+    /// Work that is not on the host yet, or was given up.
+    pub(super) fn upcoming(&self) -> Option<Upcoming<'_>> {
+        let newer = match self {
+            Self::Ours { newer, .. } => newer.as_deref()?,
+            Self::Awaited(newer) => newer,
+            Self::Refused(..) | Self::Leaving { .. } => return None,
+        };
+        let staging = match &newer.stage {
+            Stage::Due => Staging::Due,
+            Stage::UnderWay => Staging::UnderWay,
+            Stage::Rejected(why) => Staging::Rejected(why),
+        };
+        Some(Upcoming { assignment: &newer.assignment, staging })
+    }
+
+    /// What the links on the host lead to.
+    pub(super) fn links(&self) -> Links {
+        match self {
+            Self::Ours { links, .. } => *links,
+            _ => Links::RIGHT,
+        }
+    }
+
     pub(super) fn wanted(&self) -> Wanted<'_> {
         match self {
             Self::Ours { assignment, files, key, .. } => Wanted::Assigned { assignment, files, key },
+            Self::Awaited(newer) => Wanted::Awaited(&newer.assignment),
             Self::Refused(assignment, why) => Wanted::Refused(assignment, why),
             Self::Leaving { assignment, why, drain_time, .. } => {
                 Wanted::Leaving { assignment, why, drain_time: *drain_time }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     ledger::{Ledger, Record},
-    model::{Assignment, HostName, ReplicaId, decode},
+    model::{Assignment, HostName, HostSpec, ReplicaId, decode},
     store::{Change, Node, layout::Place},
 };
 
@@ -47,6 +47,7 @@ pub(super) struct Work {
     present: BTreeSet<ReplicaId>,
     given_up: BTreeSet<ReplicaId>,
     kept: BTreeSet<ReplicaId>,
+    operators_labels: BTreeMap<String, String>,
 }
 
 /// What a change of the tree asks of the agent beyond planning again.
@@ -75,6 +76,7 @@ impl Work {
             present: BTreeSet::new(),
             given_up: BTreeSet::new(),
             kept: BTreeSet::new(),
+            operators_labels: BTreeMap::new(),
         }
     }
 
@@ -107,8 +109,18 @@ impl Work {
                 Some(node) => self.assigned(id, node, ledger),
                 None => self.withdrawn(&id, ledger),
             },
+            Place::Host(host) if host == self.host => {
+                let spec = change.node.as_ref().and_then(|node| decode::<HostSpec>(&node.data).ok());
+                self.operators_labels = spec.map(|spec| spec.labels).unwrap_or_default();
+                Effect::None
+            }
             _ => Effect::None,
         }
+    }
+
+    /// The host's labels: the agent's own, and over them the operator's.
+    pub(super) fn labels(&self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        own.iter().chain(&self.operators_labels).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     fn assigned(&mut self, id: ReplicaId, node: &Node, ledger: &Ledger) -> Effect {

@@ -39,6 +39,9 @@ pub(super) trait Manager {
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     #[zbus(no_autostart)]
     fn reload_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    /// `whom` is `main`, `control` or `all`.
+    #[zbus(no_autostart)]
+    fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
     #[zbus(no_autostart)]
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     #[zbus(no_autostart)]

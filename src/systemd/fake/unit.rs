@@ -24,6 +24,8 @@ pub struct Behaviour {
     pub leaves_processes: bool,
     /// Whether it has a way to reload.
     pub can_reload: bool,
+    /// How long it takes to reload.
+    pub reload_time: Duration,
     /// Whether its reload fails.
     pub fails_to_reload: bool,
     /// `Restart=on-failure`.
@@ -45,6 +47,7 @@ impl Default for Behaviour {
             stop_time: Duration::ZERO,
             leaves_processes: false,
             can_reload: false,
+            reload_time: Duration::ZERO,
             fails_to_reload: false,
             restart: true,
             restart_delay: Duration::from_secs(1),
@@ -61,6 +64,7 @@ enum Phase {
     Failed,
     Starting,
     Running,
+    Reloading,
     AutoRestart,
     Stopping,
 }
@@ -134,7 +138,7 @@ impl FakeUnit {
 
     /// Whether it runs.
     pub(super) fn is_up(&self) -> bool {
-        self.phase == Phase::Running
+        matches!(self.phase, Phase::Running | Phase::Reloading)
     }
 
     /// Whether nothing of it runs, and nothing will by itself.
@@ -146,7 +150,9 @@ impl FakeUnit {
     pub(super) fn begin(&mut self, job: Job, now: Instant, counters: &mut Counters) -> Option<JobResult> {
         self.job = Some(job);
         match (job.verb, self.phase) {
-            (Verb::Start, Phase::Running) | (Verb::Stop, Phase::Dead | Phase::Failed) => Some(JobResult::Done),
+            (Verb::Start, Phase::Running | Phase::Reloading) | (Verb::Stop, Phase::Dead | Phase::Failed) => {
+                Some(JobResult::Done)
+            }
             (Verb::Start, Phase::Starting) => None,
             (Verb::Start, _) | (Verb::Restart, Phase::Dead | Phase::Failed | Phase::AutoRestart) => {
                 self.restarts = 0;
@@ -161,9 +167,12 @@ impl FakeUnit {
                 self.due = Some(now + self.behaviour.stop_time);
                 None
             }
-            (Verb::Reload, Phase::Running) if self.behaviour.can_reload && !self.behaviour.fails_to_reload => {
-                Some(JobResult::Done)
+            (Verb::Reload, Phase::Running) if self.behaviour.can_reload && !self.behaviour.reload_time.is_zero() => {
+                self.phase = Phase::Reloading;
+                self.due = Some(now + self.behaviour.reload_time);
+                None
             }
+            (Verb::Reload, Phase::Running) if self.behaviour.can_reload => Some(self.reloaded()),
             (Verb::Reload, _) => Some(JobResult::Failed),
         }
     }
@@ -189,6 +198,10 @@ impl FakeUnit {
             Phase::AutoRestart => {
                 self.restarts += 1;
                 self.start(at, counters)
+            }
+            Phase::Reloading => {
+                self.phase = Phase::Running;
+                Some(self.reloaded())
             }
             Phase::Stopping => self.stopped(at, counters),
             Phase::Dead | Phase::Failed => None,
@@ -224,6 +237,10 @@ impl FakeUnit {
         self.since = Some(at);
         self.due = self.behaviour.crashes_after.map(|life| at + life);
         JobResult::Done
+    }
+
+    fn reloaded(&self) -> JobResult {
+        if self.behaviour.fails_to_reload { JobResult::Failed } else { JobResult::Done }
     }
 
     fn stopped(&mut self, at: Instant, counters: &mut Counters) -> Option<JobResult> {
@@ -271,6 +288,7 @@ impl FakeUnit {
             Phase::Failed => (ActiveState::Failed, "failed"),
             Phase::Starting => (ActiveState::Activating, "start"),
             Phase::Running => (ActiveState::Active, "running"),
+            Phase::Reloading => (ActiveState::Reloading, "reload"),
             Phase::AutoRestart => (ActiveState::Activating, "auto-restart"),
             Phase::Stopping => (ActiveState::Deactivating, "stop-sigterm"),
         };

@@ -1,6 +1,11 @@
 //! The text of generated files. Pure.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::model::{Assignment, HostName, ReplicaId, ServiceName};
 
@@ -18,25 +23,50 @@ const RESTART_STEPS: u32 = 5;
 /// the agent itself would make each start of the agent wait for every unit that is just starting.
 const SHUTDOWN_UNIT: &str = "zkops-shutdown.service";
 
-/// The drop-in of a replica's unit on `host`, for this version of systemd.
+/// The folders on the host that a replica's processes are told of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Folders {
+    /// The release, when its source has a folder for each version.
+    pub release: Option<PathBuf>,
+    /// The configuration in force, when the service has one: the same path for every revision.
+    pub config: Option<PathBuf>,
+}
+
+/// The drop-in of a replica's unit, for this version of systemd. `variables` is the file with the text of [`variables`].
 ///
 /// Same input, same text. Settings of systemd.unit(5), systemd.service(5) and systemd.exec(5).
-pub fn drop_in(assignment: &Assignment, id: &ReplicaId, host: &HostName, systemd_version: u32) -> String {
+pub fn drop_in(assignment: &Assignment, id: &ReplicaId, variables: &Path, systemd_version: u32) -> String {
     let mut text = format!("{DROP_IN_MARK}{id}{MARK_END}\n");
     unit_section(&mut text, assignment);
     service_section(&mut text, assignment, systemd_version);
-    for (name, value) in environment(assignment, id, host) {
+    for (name, path) in &assignment.credentials {
+        // Neither may have a colon, a specifier or a control character: see the description's checks.
+        line(&mut text, "LoadCredential", &format!("{name}:{}", path.replace('%', "%%").replace(char::is_control, "")));
+    }
+    for (name, value) in &assignment.environment {
         line(&mut text, "Environment", &quoted(&format!("{name}={value}")));
+    }
+    line(&mut text, "EnvironmentFile", &variables.to_string_lossy().replace('%', "%%"));
+    text
+}
+
+/// The file with zkops's own variables, which name the version and what else changes with each rollout. systemd reads it
+/// at every start; for a change of the drop-in it would have to read all units again, which takes many times as long as
+/// the restart itself.
+pub fn variables(assignment: &Assignment, id: &ReplicaId, host: &HostName, folders: &Folders) -> String {
+    let mut text = format!("{DROP_IN_MARK}{id}{MARK_END}\n");
+    for (name, value) in own_variables(assignment, id, host, folders) {
+        line(&mut text, name, &shell_quoted(&value));
     }
     text
 }
 
-/// What a running process picks up only by a restart, as a short digest: the environment, the version, the port and
-/// the unit file's text. Not the restart policy, which the manager applies to running units, and not the
+/// What a running process picks up only by a restart, as a short digest: the environment with the folders it names, the
+/// version, the port, the credentials and the unit file's text. Not the restart policy, which the manager applies to running units, and not the
 /// configuration's revision, which a reload may bring into force.
 ///
 /// Stable across processes and builds, so that it can be kept on disk.
-pub fn restart_key(assignment: &Assignment) -> String {
+pub fn restart_key(assignment: &Assignment, folders: &Folders) -> String {
     let mut digest = Digest::new();
     digest.field(assignment.version.as_deref());
     digest.field(assignment.port.map(|port| port.to_string()).as_deref());
@@ -44,6 +74,16 @@ pub fn restart_key(assignment: &Assignment) -> String {
     for (name, value) in &assignment.environment {
         digest.field(Some(name));
         digest.field(Some(value));
+    }
+    // What there is none of leaves the digest as it was in builds that did not know of it.
+    for (name, path) in &assignment.credentials {
+        digest.field(Some(&format!("LoadCredential={name}:{path}")));
+    }
+    for (name, folder) in [("release", &folders.release), ("config", &folders.config)] {
+        if let Some(folder) = folder {
+            digest.field(Some(name));
+            digest.field(Some(&folder.to_string_lossy()));
+        }
     }
     format!("{:032x}", digest.0)
 }
@@ -91,20 +131,34 @@ fn service_section(text: &mut String, assignment: &Assignment, systemd_version: 
 }
 
 /// The variables of the replica's processes: the service's own, then zkops's, which therefore win.
-fn environment(assignment: &Assignment, id: &ReplicaId, host: &HostName) -> BTreeMap<String, String> {
-    let mut variables = assignment.environment.clone();
-    let mut set = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            variables.insert(name.to_owned(), value);
-        }
-    };
-    set("ZKOPS_SERVICE", Some(id.service.to_string()));
-    set("ZKOPS_REPLICA", Some(id.number.to_string()));
-    set("ZKOPS_HOST", Some(host.to_string()));
-    set("ZKOPS_VERSION", assignment.version.clone());
-    set("ZKOPS_CONFIG_VERSION", assignment.config_version.map(|version| version.to_string()));
-    set("ZKOPS_PORT", assignment.port.map(|port| port.to_string()));
-    variables
+pub fn environment(
+    assignment: &Assignment,
+    id: &ReplicaId,
+    host: &HostName,
+    folders: &Folders,
+) -> BTreeMap<String, String> {
+    let own = own_variables(assignment, id, host, folders).into_iter().map(|(name, value)| (name.to_owned(), value));
+    assignment.environment.clone().into_iter().chain(own).collect()
+}
+
+fn own_variables(
+    assignment: &Assignment,
+    id: &ReplicaId,
+    host: &HostName,
+    folders: &Folders,
+) -> BTreeMap<&'static str, String> {
+    let text = |path: Option<&Path>| path.map(|path| path.to_string_lossy().into_owned());
+    let variables = [
+        ("ZKOPS_SERVICE", Some(id.service.to_string())),
+        ("ZKOPS_REPLICA", Some(id.number.to_string())),
+        ("ZKOPS_HOST", Some(host.to_string())),
+        ("ZKOPS_VERSION", assignment.version.clone()),
+        ("ZKOPS_CONFIG_VERSION", assignment.config_version.map(|version| version.to_string())),
+        ("ZKOPS_PORT", assignment.port.map(|port| port.to_string())),
+        ("ZKOPS_RELEASE_DIR", text(folders.release.as_deref())),
+        ("ZKOPS_CONFIG_DIR", text(folders.config.as_deref())),
+    ];
+    variables.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 fn line(text: &mut String, key: &str, value: &str) {
@@ -138,6 +192,21 @@ fn quoted(word: &str) -> String {
             }
             c => text.push(c),
         }
+    }
+    text.push('"');
+    text
+}
+
+/// A value in a file of `EnvironmentFile=`, in double quotes: there is no `%`, and a backslash stands before these alone
+/// (systemd.exec(5)). Control characters, which no document may have, are left out: one would end the line.
+fn shell_quoted(value: &str) -> String {
+    let mut text = String::with_capacity(value.len() + 2);
+    text.push('"');
+    for c in value.chars().filter(|c| !c.is_control()) {
+        if matches!(c, '"' | '\\' | '$' | '`') {
+            text.push('\\');
+        }
+        text.push(c);
     }
     text.push('"');
     text

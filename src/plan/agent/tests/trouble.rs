@@ -45,6 +45,8 @@ fn a_unit_that_is_not_installed_is_failed_with_the_reason() {
     let decision = case.decide();
     assert_eq!((decision.step, decision.state), (None, ReplicaState::Failed));
     assert!(decision.message.unwrap().contains("webapp@0000000001.service is not installed"));
+    case.links.release = false;
+    assert_eq!(job(&case.decide()), Some(Verb::Start), "the package that brings it is installed with the start");
 }
 
 #[test]
