@@ -12,6 +12,7 @@
 
 mod apply;
 mod completions;
+mod config;
 mod context;
 mod delete;
 mod desired;
@@ -30,7 +31,9 @@ mod live;
 mod man;
 mod manifest;
 mod mode;
+mod plan;
 mod render;
+mod rollout;
 mod scale;
 mod status;
 mod wait;
@@ -72,6 +75,8 @@ enum Verb {
     Apply(apply::Args),
     /// Show what `apply` would change
     Diff(diff::Args),
+    /// Show what `apply` would change and what its rollout would do, in which order
+    Plan(plan::Args),
     /// List services, replicas, hosts or instances
     #[command(visible_alias = "list")]
     Get(get::Args),
@@ -81,6 +86,10 @@ enum Verb {
     Explain(explain::Args),
     /// Show what happened lately
     Events(events::Args),
+    /// Show and steer how a change is brought to the replicas
+    Rollout(rollout::Args),
+    /// Push, show and compare a service's configuration revisions
+    Config(config::Args),
     /// Change how many replicas a service has
     Scale(scale::Args),
     /// Run a service's replicas
@@ -156,12 +165,15 @@ impl Verb {
     async fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
         match self {
             Self::Diff(args) => return diff::run(&args, cx).await,
+            Self::Plan(args) => return plan::run(&args, cx).await,
+            Self::Config(args) => return config::run(&args, cx).await,
             Self::Init(args) => init::run(&args, cx).await,
             Self::Apply(args) => apply::run(&args, cx).await,
             Self::Get(args) => get::run(&args, cx).await,
             Self::Status(args) => status::run(&args, cx).await,
             Self::Explain(args) => explain::run(&args, cx).await,
             Self::Events(args) => events::run(&args, cx).await,
+            Self::Rollout(args) => rollout::run(&args, cx).await,
             Self::Scale(args) => scale::run(&args, cx).await,
             Self::Enable(args) => mode::run(&args, Mode::Enabled, cx).await,
             Self::Disable(args) => mode::run(&args, Mode::Disabled, cx).await,

@@ -270,7 +270,7 @@ fn people_see_what_is_and_why() {
     two_replicas(&tree);
     tree.zkops(&["status"])
         .assert()
-        .stdout(contains("webapp    enabled   v1        1/2     1         degraded   Progressing"));
+        .stdout(contains("webapp    enabled   v1        1/2     1         degraded   -         Progressing"));
     tree.zkops(&["status", "webapp"])
         .assert()
         .stdout(contains("Status:     degraded").and(contains("0000000001   web1   running    yes     42    v1")));

@@ -4,21 +4,26 @@
 //! file's alone (a key left out has its default), of the desired state only the keys that the file sets are changed,
 //! so that `zkops scale` and a file without `replicas` don't fight.
 
-use std::path::PathBuf;
+mod found;
+mod index;
+
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::anyhow;
 use serde_json::{Map, Value};
 
+use self::{found::Found, index::CheckIndex};
 use super::{
+    config::{self, Next},
     context::Context,
     document::Change,
     failure::Failure,
     manifest::{self, Manifest},
     render,
-    wait::{self, Aim, Target, WaitArgs},
+    wait::{self, Target, WaitArgs},
 };
 use crate::{
-    model::{Desired, Mode, ServiceName, ServiceSpec, ServiceStatus, decode},
+    model::{ConfigRevision, Desired, Mode, ServiceName, ServiceSpec, ServiceStatus, decode},
     plan::txn::Op,
     store::{Client, Node, layout},
 };
@@ -32,39 +37,128 @@ gets mode = \"enabled\" and replicas = 1 when they are left out.
 Examples:
   zkops apply -f webapp.toml --wait
   zkops apply -f webapp.toml -f worker.toml --dry-run
+  zkops apply -f webapp.toml --config ./conf --wait
+  zkops plan -f webapp.toml; zkops apply -f webapp.toml --check-index 4294967311
   generate-services | zkops apply -f -")]
 pub(super) struct Args {
     /// A service's description; may be given several times, `-` is standard input
     #[arg(short, long = "file", value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
+    /// Take the service's configuration from this folder: it becomes a revision unless the newest is the same, and the
+    /// `config_version` that is wanted, in the same transaction
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
     /// Check everything and say what would be done, without doing it
     #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
+    /// Only if nothing has changed since `zkops plan` printed this index; SERVICE=N for each of several files, which
+    /// are then one transaction
+    #[arg(long, value_name = "[SERVICE=]N")]
+    check_index: Vec<CheckIndex>,
     #[command(flatten)]
     wait: WaitArgs,
 }
 
 pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<()> {
-    let mut targets = Vec::new();
-    for manifest in &manifest::read_all(&args.files)? {
-        let plan = if args.dry_run { preview(manifest, cx).await? } else { commit(manifest, cx).await? };
-        let suffix = if args.dry_run { " (dry run)" } else { "" };
-        render::line(&format!("service/{} {}{suffix}", plan.name, plan.outcome()))?;
-        targets.push(plan.target());
+    let manifests = manifest::read_all(&args.files)?;
+    let expected = index::expected(&args.check_index, &manifests)?;
+    let wishes = wishes(&manifests, args)?;
+    let plans = if args.dry_run {
+        plan_all(&wishes, &expected, &cx.connect_to_tree().await?).await?
+    } else if expected.is_empty() {
+        commit_each(&wishes, cx).await?
+    } else {
+        commit_together(&wishes, &expected, cx).await?
+    };
+    if args.dry_run {
+        say(&plans, " (dry run)")?;
+    } else if !expected.is_empty() {
+        say(&plans, "")?;
     }
-    wait::when_asked(&args.wait, targets, cx).await
+    wait::when_asked(&args.wait, plans.iter().map(Plan::target).collect(), cx).await
 }
 
-async fn preview(manifest: &Manifest, cx: &Context) -> anyhow::Result<Plan> {
-    let plan = Plan::read(manifest, &cx.connect_to_tree().await?).await?;
-    plan.ops()?;
-    Ok(plan)
+/// A file, and the folder that goes with it.
+struct Wish<'m> {
+    manifest: &'m Manifest,
+    config: Option<ConfigRevision>,
 }
 
-async fn commit(manifest: &Manifest, cx: &Context) -> anyhow::Result<Plan> {
-    cx.write(&format!("service/{}", manifest.name), async |client| {
-        let plan = Plan::read(manifest, client).await?;
-        Ok((plan.ops()?, plan))
+fn wishes<'m>(manifests: &'m [Manifest], args: &Args) -> anyhow::Result<Vec<Wish<'m>>> {
+    let Some(folder) = &args.config else {
+        return Ok(manifests.iter().map(|manifest| Wish { manifest, config: None }).collect());
+    };
+    let [manifest] = manifests else {
+        return Err(Failure::Input("--config DIR is the configuration of one service: give one file".into()).into());
+    };
+    let Manifest { source, name, spec, desired } = manifest;
+    if spec.config.is_none() {
+        let text = format!("{source}: {name} has no [config] section, so no host would take --config: write one");
+        return Err(Failure::Input(text).into());
+    }
+    if desired.as_ref().is_some_and(|keys| keys.contains_key("config_version")) {
+        let text = format!("{source}: desired.config_version: leave it out, --config sets it");
+        return Err(Failure::Input(text).into());
+    }
+    Ok(vec![Wish { manifest, config: Some(config::read_folder(folder)?) }])
+}
+
+fn say(plans: &[Plan], suffix: &str) -> anyhow::Result<()> {
+    for plan in plans {
+        if let Some(said) = &plan.said {
+            render::line(&format!("{said}{suffix}"))?;
+        }
+        render::line(&format!("service/{} {}{suffix}", plan.name, plan.outcome()))?;
+    }
+    Ok(())
+}
+
+/// The indices that are expected, by service.
+type Expected = BTreeMap<ServiceName, i64>;
+
+async fn plan_all(wishes: &[Wish<'_>], expected: &Expected, client: &Client) -> anyhow::Result<Vec<Plan>> {
+    let mut plans = Vec::new();
+    for wish in wishes {
+        let plan = wish.plan(client).await?;
+        if let Some(index) = expected.get(&plan.name) {
+            index::check(&plan.name, *index, plan.index)?;
+        }
+        plan.ops()?;
+        plans.push(plan);
+    }
+    Ok(plans)
+}
+
+/// Each service in a transaction of its own. What would be refused is found before the first is written.
+async fn commit_each(wishes: &[Wish<'_>], cx: &Context) -> anyhow::Result<Vec<Plan>> {
+    if wishes.len() > 1 {
+        plan_all(wishes, &Expected::new(), &cx.connect_to_tree().await?).await?;
+    }
+    let mut plans = Vec::new();
+    for wish in wishes {
+        let plan = cx
+            .write(&format!("service/{}", wish.manifest.name), async |client| {
+                let plan = wish.plan(client).await?;
+                Ok((plan.ops()?, plan))
+            })
+            .await?;
+        say(std::slice::from_ref(&plan), "")?;
+        plans.push(plan);
+    }
+    Ok(plans)
+}
+
+/// All services in one transaction, or none if one of them has changed.
+async fn commit_together(wishes: &[Wish<'_>], expected: &Expected, cx: &Context) -> anyhow::Result<Vec<Plan>> {
+    let names: Vec<_> = wishes.iter().map(|wish| format!("service/{}", wish.manifest.name)).collect();
+    cx.write(&names.join(", "), async |client| {
+        let plans = plan_all(wishes, expected, client).await?;
+        let mut ops = Vec::new();
+        for plan in &plans {
+            ops.extend(plan.ops()?);
+            ops.extend(plan.guard.clone());
+        }
+        Ok((ops, plans))
     })
     .await
 }
@@ -75,44 +169,76 @@ pub(super) struct Plan {
     pub(super) name: ServiceName,
     pub(super) service: Change,
     pub(super) desired: Change,
+    /// What stands for everything that was read.
+    pub(super) index: i64,
     mode: Mode,
+    /// Holds as long as the controller writes nothing.
+    guard: Option<Op>,
+    /// Makes the configuration revision that is wanted, or holds as long as it is there.
+    config: Vec<Op>,
+    /// What is said of it.
+    said: Option<String>,
+}
+
+impl Wish<'_> {
+    async fn plan(&self, client: &Client) -> anyhow::Result<Plan> {
+        let Some(revision) = &self.config else { return Plan::read(self.manifest, client).await };
+        let mut manifest = self.manifest.clone();
+        let name = &manifest.name;
+        let Next { number, created, ops } = Next::of(name, revision, client).await?;
+        let said = config::said(name, number, created, revision);
+        manifest.desired.get_or_insert_default().insert("config_version".to_owned(), number.into());
+        let plan = Plan::new(&manifest, &Found::read(&manifest.name, client).await?)?;
+        Ok(Plan { config: ops, said: Some(said), ..plan })
+    }
 }
 
 impl Plan {
     /// Reads what the tree says of the service, and compares.
     pub(super) async fn read(manifest: &Manifest, client: &Client) -> anyhow::Result<Self> {
-        let service = client.get(&layout::service(&manifest.name)).await?;
-        let desired = client.get(&layout::desired(&manifest.name)).await?;
-        let status = client.get(&layout::status(&manifest.name)).await?;
-        Self::new(manifest, service.as_ref(), desired.as_ref(), status.as_ref())
+        let mut plan = Self::new(manifest, &Found::read(&manifest.name, client).await?)?;
+        plan.config.extend(plan.config_check(manifest, client).await?);
+        Ok(plan)
     }
 
-    fn new(
-        manifest: &Manifest,
-        service: Option<&Node>,
-        desired: Option<&Node>,
-        status: Option<&Node>,
-    ) -> anyhow::Result<Self> {
+    fn new(manifest: &Manifest, found: &Found) -> anyhow::Result<Self> {
         let name = manifest.name.clone();
+        let service = found.service.as_ref();
         if service.and_then(|node| decode(&node.data).ok()).is_some_and(|spec: ServiceSpec| spec.deleting) {
             let text = format!("service/{name} is being deleted; apply again when it is gone");
             return Err(Failure::Conflict(text).into());
         }
-        let wanted = wanted(manifest, desired, status)?;
+        let wanted = wanted(manifest, found.desired.as_ref(), found.status.as_ref())?;
         Ok(Self {
             mode: wanted.mode,
             service: Change::to(layout::service(&name), service, &manifest.spec),
-            desired: Change::to(layout::desired(&name), desired, &wanted),
+            desired: Change::to(layout::desired(&name), found.desired.as_ref(), &wanted),
+            index: found.index(),
+            guard: found.guard(&name),
+            config: Vec::new(),
+            said: None,
             name,
         })
     }
 
-    /// The transaction; empty when nothing changes.
-    fn ops(&self) -> anyhow::Result<Vec<Op>> {
-        Ok(vec![self.service.op()?, self.desired.op()?])
+    /// Makes sure that the configuration revision is there, for a service whose hosts take it from the tree.
+    async fn config_check(&self, manifest: &Manifest, client: &Client) -> anyhow::Result<Option<Op>> {
+        let number = self.desired.after.get("config_version").and_then(Value::as_u64);
+        let (Some(_), Some(number)) = (&manifest.spec.config, number) else { return Ok(None) };
+        let path = layout::config(&self.name, number);
+        match client.get(&path).await? {
+            Some(node) => Ok(Some(Op::Check { path, version: node.version })),
+            None => Err(anyhow!(config::missing(&self.name, number))
+                .context(format!("{}: desired.config_version = {number}", manifest.source))),
+        }
     }
 
-    fn outcome(&self) -> &'static str {
+    /// The transaction; empty when nothing changes.
+    fn ops(&self) -> anyhow::Result<Vec<Op>> {
+        Ok([self.service.op()?, self.desired.op()?].into_iter().chain(self.config.clone()).collect())
+    }
+
+    pub(super) fn outcome(&self) -> &'static str {
         match (self.service.is_new(), self.service.is_needed() || self.desired.is_needed()) {
             (true, _) => "created",
             (false, true) => "configured",
@@ -121,12 +247,7 @@ impl Plan {
     }
 
     fn target(&self) -> Target {
-        Target {
-            service: self.name.clone(),
-            aim: Aim::of(self.mode),
-            desired_version: self.desired.version_after(),
-            service_version: self.service.version_after(),
-        }
+        Target::new(&self.name, self.mode, &self.service, &self.desired)
     }
 }
 
@@ -152,62 +273,4 @@ fn object(desired: &Desired) -> anyhow::Result<Map<String, Value>> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use serde_json::json;
-
-    use super::*;
-    use crate::model::{Accepted, encode};
-
-    fn manifest(desired: Option<Value>) -> Manifest {
-        let desired = desired.map(|keys| keys.as_object().unwrap().clone());
-        let spec = ServiceSpec::new("w@.service".parse().unwrap());
-        Manifest { source: "w.toml".into(), name: "w".parse().unwrap(), spec, desired }
-    }
-
-    fn node(data: Vec<u8>, version: i32) -> Node {
-        Node { data, version, mzxid: 1, ephemeral_owner: 0 }
-    }
-
-    #[test]
-    fn a_new_service_gets_the_defaults() {
-        let plan = Plan::new(&manifest(Some(json!({"version": "v1"}))), None, None, None).unwrap();
-        assert_eq!(plan.outcome(), "created");
-        assert_eq!(plan.desired.after, json!({"mode": "enabled", "version": "v1", "replicas": 1}));
-    }
-
-    #[test]
-    fn keys_that_the_file_leaves_out_stay() {
-        let service = node(encode(&ServiceSpec::new("w@.service".parse().unwrap())), 2);
-        let desired = node(br#"{"mode":"disabled","replicas":5,"version":"v1"}"#.to_vec(), 9);
-        let plan = |keys| Plan::new(&manifest(keys), Some(&service), Some(&desired), None).unwrap();
-        assert_eq!(plan(None).outcome(), "unchanged");
-        assert_eq!(plan(Some(json!({"replicas": 5}))).outcome(), "unchanged");
-        let changed = plan(Some(json!({"version": "v2"})));
-        assert_eq!(changed.outcome(), "configured");
-        assert_eq!(changed.desired.after, json!({"mode": "disabled", "replicas": 5, "version": "v2"}));
-        assert_eq!((changed.target().service_version, changed.target().desired_version), (2, 10));
-        assert_eq!(changed.target().aim, Aim::Disabled);
-    }
-
-    #[test]
-    fn nonsense_is_mended_from_what_is_in_force() {
-        let spec = ServiceSpec::new("w@.service".parse().unwrap());
-        let service = node(encode(&spec), 0);
-        let in_force = Desired { replicas: 4, ..Desired::default() };
-        let accepted = Some(Accepted { service: spec, desired: in_force });
-        let status = node(encode(&ServiceStatus { accepted, ..ServiceStatus::default() }), 3);
-        let junk = node(b"{".to_vec(), 1);
-        let plan = Plan::new(&manifest(None), Some(&service), Some(&junk), Some(&status)).unwrap();
-        assert_eq!(plan.desired.after, json!({"mode": "enabled", "replicas": 4}));
-        assert_eq!(plan.outcome(), "configured");
-    }
-
-    #[test]
-    fn a_service_on_its_way_out_is_not_applied_to() {
-        let mut spec = ServiceSpec::new("w@.service".parse().unwrap());
-        spec.deleting = true;
-        let error = Plan::new(&manifest(None), Some(&node(encode(&spec), 0)), None, None).unwrap_err();
-        assert_eq!(super::super::failure::code(&error), 4);
-    }
-}
+mod tests;

@@ -4,12 +4,18 @@ use std::{cell::RefCell, env, path::Path, time::Duration};
 
 use anyhow::Context as _;
 
-use super::{failure::Failure, fleet::Fleet};
+use super::{
+    failure::Failure,
+    fleet::{Fleet, Service},
+};
 use crate::{
     config::{CliSettings, ZooKeeperSettings},
     model::ServiceName,
     plan::txn::Op,
-    store::{self, Client, CommitError, Session, SessionConfig, layout},
+    store::{
+        self, Client, CommitError, Session, SessionConfig,
+        layout::{self, Place},
+    },
 };
 
 /// Where ZooKeeper is, and how patient it is to be with us.
@@ -87,11 +93,7 @@ impl Context {
 
     /// Reads the services, the hosts and which controllers there are.
     pub(super) async fn fleet(&self) -> anyhow::Result<Fleet> {
-        let client = self.connect_to_tree().await?;
-        let mut nodes = store::tree::read_tree(&client, layout::SERVICES).await?;
-        nodes.extend(store::tree::read_tree(&client, layout::HOSTS).await?);
-        nodes.extend(store::tree::read_tree(&client, layout::ELECTION).await?);
-        Ok(Fleet::of(&nodes))
+        read_fleet(&self.connect_to_tree().await?).await
     }
 
     /// Reads, decides and writes in one transaction, guarded by the versions read. When someone else was faster, it
@@ -107,6 +109,23 @@ impl Context {
         let client = self.connect_to_tree().await?;
         twice(what, async || decide(&client).await, async |ops| commit(&client, ops).await).await
     }
+}
+
+/// Reads the services, the hosts and which controllers there are. Configuration revisions are left out: they are
+/// large, and only their own verbs look into them.
+pub(super) async fn read_fleet(client: &Client) -> anyhow::Result<Fleet> {
+    let wanted = |path: &str| !matches!(Place::of(path), Place::Config(..));
+    let mut nodes = store::tree::read_tree_of(client, layout::SERVICES, wanted).await?;
+    nodes.extend(store::tree::read_tree(client, layout::HOSTS).await?);
+    nodes.extend(store::tree::read_tree(client, layout::ELECTION).await?);
+    Ok(Fleet::of(&nodes))
+}
+
+/// Reads one service, without its configuration revisions; `None` if there is none of this name.
+pub(super) async fn read_service(name: &ServiceName, client: &Client) -> anyhow::Result<Option<Service>> {
+    let wanted = |path: &str| !matches!(Place::of(path), Place::Config(..));
+    let nodes = store::tree::read_tree_of(client, &layout::service(name), wanted).await?;
+    Ok(Fleet::of(&nodes).services.remove(name))
 }
 
 /// What `cli.toml` below `root` says.

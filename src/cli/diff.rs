@@ -27,12 +27,20 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<ExitCode> {
-    // Exit code 1 says "changes" here, so a failure without a code of its own may not have it.
-    let changed = compare(args, cx).await.map_err(|error| match failure::code(&error) {
+    Ok(exit_code(compare(args, cx).await.map_err(never_one)?))
+}
+
+/// The exit code of a comparison: 1 says "changes".
+pub(super) fn exit_code(changed: bool) -> ExitCode {
+    if changed { ExitCode::from(1) } else { ExitCode::SUCCESS }
+}
+
+/// A comparison's failure that has no code of its own may not have that of "changes".
+pub(super) fn never_one(error: anyhow::Error) -> anyhow::Error {
+    match failure::code(&error) {
         1 if !failure::is_broken_pipe(&error) => Failure::Input(format!("{error:#}")).into(),
         _ => error,
-    })?;
-    Ok(if changed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    }
 }
 
 async fn compare(args: &Args, cx: &Context) -> anyhow::Result<bool> {
@@ -49,30 +57,57 @@ async fn compare(args: &Args, cx: &Context) -> anyhow::Result<bool> {
     Ok(changed)
 }
 
+/// The unified diff of one document, coloured.
+pub(super) fn text(change: &Change, source: &str) -> String {
+    painted(&plain(change, source))
+}
+
 /// The unified diff of one document.
-fn text(change: &Change, source: &str) -> String {
+pub(super) fn plain(change: &Change, source: &str) -> String {
     let (before, after) = (change.before.as_ref().map(toml).unwrap_or_default(), toml(&change.after));
     let old = if change.is_new() { "/dev/null" } else { &change.path };
-    let mut text = Tone::Strong.paint(&format!("--- {old}\n+++ {} ({source})", change.path)) + "\n";
-    for group in TextDiff::from_lines(&before, &after).unified_diff().context_radius(3).iter_hunks() {
+    unified(old, &format!("{} ({source})", change.path), &before, &after)
+}
+
+/// The unified diff of two texts; empty when they are the same. A text of the tree must not drive a terminal, so
+/// each line loses its control characters.
+pub(super) fn unified(old: &str, new: &str, before: &str, after: &str) -> String {
+    let diff = TextDiff::from_lines(before, after);
+    let mut text = String::new();
+    for group in diff.unified_diff().context_radius(3).iter_hunks() {
+        if text.is_empty() {
+            let _ = writeln!(text, "--- {old}\n+++ {new}");
+        }
         let _ = writeln!(text, "{}", group.header());
-        text.extend(group.iter_changes().map(|change| line(change.tag(), change.value())));
+        for change in group.iter_changes() {
+            let sign = match change.tag() {
+                ChangeTag::Delete => '-',
+                ChangeTag::Insert => '+',
+                ChangeTag::Equal => ' ',
+            };
+            let _ = writeln!(text, "{sign}{}", render::harmless(change.value()));
+        }
     }
     text
 }
 
-fn line(tag: ChangeTag, value: &str) -> String {
-    let value = render::harmless(value);
-    let line = match tag {
-        ChangeTag::Delete => Tone::Bad.paint(&format!("-{value}")),
-        ChangeTag::Insert => Tone::Good.paint(&format!("+{value}")),
-        ChangeTag::Equal => format!(" {value}"),
-    };
-    line + "\n"
+/// A unified diff with its colours.
+pub(super) fn painted(diff: &str) -> String {
+    let mut text = String::new();
+    for (index, line) in diff.lines().enumerate() {
+        let tone = match line.as_bytes().first() {
+            _ if index < 2 => Tone::Strong,
+            Some(b'-') => Tone::Bad,
+            Some(b'+') => Tone::Good,
+            _ => Tone::Plain,
+        };
+        let _ = writeln!(text, "{}", tone.paint(line));
+    }
+    text
 }
 
 /// The document as a file would have it; JSON where TOML can't say it.
-fn toml(document: &Value) -> String {
+pub(super) fn toml(document: &Value) -> String {
     match document {
         Value::String(text) => text.clone() + "\n",
         // By way of TOML's own table, which sorts the keys: their order is no difference.

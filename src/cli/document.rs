@@ -41,6 +41,14 @@ impl Change {
         Self { path, before, after, version: node.map(|node| node.version), needed: !same }
     }
 
+    /// The document as it is to be, written even if it means the same already: its new version says something.
+    pub(super) fn always<T>(path: String, node: Option<&Node>, wanted: &T) -> Self
+    where
+        T: Serialize + DeserializeOwned + PartialEq,
+    {
+        Self { needed: true, ..Self::to(path, node, wanted) }
+    }
+
     /// Whether anything changes.
     pub(super) fn is_needed(&self) -> bool {
         self.needed

@@ -13,8 +13,11 @@ use super::{
     fleet::{self, Fleet, Host, Replica, Service, State},
     get::Format,
     render::{self, Tone},
+    rollout::{order_verb, words},
 };
-use crate::model::{HostName, InvalidName, Mode, ReplicaNumber, ServiceName, ServiceSpec};
+use crate::model::{
+    ConditionKind, HostName, InvalidName, Mode, ReplicaNumber, ReplicaState, RolloutState, ServiceName, ServiceSpec,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  zkops explain webapp\n  zkops explain webapp.0000000002")]
@@ -86,7 +89,7 @@ impl Explanation {
         if let (Some(number), true) = (subject.number, replicas.is_empty()) {
             return Err(Failure::NotFound(format!("there is no replica {name}.{number}")).into());
         }
-        Ok(Self { service: name.clone(), why: of_service(service, fleet), replicas })
+        Ok(Self { service: name.clone(), why: of_service(name, service, fleet), replicas })
     }
 
     fn text(&self) -> String {
@@ -102,7 +105,7 @@ impl Explanation {
 }
 
 /// What holds of the whole service.
-fn of_service(service: &Service, fleet: &Fleet) -> Vec<String> {
+fn of_service(name: &ServiceName, service: &Service, fleet: &Fleet) -> Vec<String> {
     let mut why = Vec::new();
     match fleet::read(service.status.as_ref()) {
         None => why.push(fleet.no_answer().to_owned()),
@@ -111,8 +114,50 @@ fn of_service(service: &Service, fleet: &Fleet) -> Vec<String> {
                 why.push(format!("the latest change is not in force: {}", fleet.no_answer()));
             }
             why.push(format!("{}: {} of {} replicas ready", status.summary, status.ready, status.desired));
-            why.extend(status.conditions.iter().map(|condition| format!("{}: {}", condition.kind, condition.message)));
+            let conditions = status.conditions.iter().filter(|condition| !is_told_below(condition.kind, service));
+            why.extend(conditions.map(|condition| format!("{}: {}", condition.kind, condition.message)));
         }
+    }
+    if let Some((number, rollout)) = service.newest_rollout() {
+        let way_out = words::way_out(name, rollout).map(|way_out| format!("; {way_out}")).unwrap_or_default();
+        why.push(format!("{}{way_out}", words::line(service, number, rollout)));
+    }
+    if let Some(order) = service.open_order() {
+        why.push(format!("the order to {} rollout {} is not carried out yet", order_verb(order.action), order.rollout));
+    }
+    why
+}
+
+/// Whether the newest rollout's own line says the same.
+fn is_told_below(kind: ConditionKind, service: &Service) -> bool {
+    matches!(kind, ConditionKind::RolledBack | ConditionKind::RolloutPaused) && service.newest_rollout().is_some()
+}
+
+/// What the newest rollout has to do with a replica, and what its agent says of its update.
+fn of_update(replica: &Replica, service: &Service) -> Vec<String> {
+    let mut why = Vec::new();
+    let Some(desired) = fleet::read(replica.desired.as_ref()) else { return why };
+    if desired.surge {
+        why.push("surge: it is there for the rollout only, beyond the replicas wanted".to_owned());
+    }
+    if let (Some(own), Some((newest, rollout))) = (desired.rollout, service.newest_rollout())
+        && own != newest
+    {
+        let brought = service.rollouts.get(&own).and_then(|document| document.read.as_ref().ok());
+        let what = brought.map(|record| format!(" ({})", words::revision(&record.revision))).unwrap_or_default();
+        let turn = match rollout.state {
+            RolloutState::Running => ": its turn comes",
+            RolloutState::Paused => ": the rollout is paused",
+            _ => "",
+        };
+        why.push(format!("it runs what rollout {own} brought{what}, not what {newest} brings{turn}"));
+    }
+    let status = replica.current_status();
+    if status.is_some_and(|status| status.rejected) {
+        why.push("its update was given up, what ran before goes on; only another change is tried".to_owned());
+    }
+    if status.is_some_and(|status| !status.ready && status.state == ReplicaState::Running) {
+        why.push("it runs, but its readiness probe does not succeed".to_owned());
     }
     why
 }
@@ -127,7 +172,7 @@ impl ReplicaExplanation {
             host: replica.host().cloned(),
             state: state.to_string(),
             ready: of.ready().contains(&number),
-            why: of_replica(replica, state, fleet),
+            why: of_replica(replica, state, of, fleet),
             hosts,
         }
     }
@@ -151,7 +196,7 @@ impl ReplicaExplanation {
 }
 
 /// The controller's reason, and what the replica's own documents say.
-fn of_replica(replica: &Replica, state: State, fleet: &Fleet) -> Vec<String> {
+fn of_replica(replica: &Replica, state: State, service: &Service, fleet: &Fleet) -> Vec<String> {
     let mut why = Vec::new();
     let Some(desired) = fleet::read(replica.desired.as_ref()) else {
         return vec!["the controller has not decided on it yet".to_owned()];
@@ -173,6 +218,7 @@ fn of_replica(replica: &Replica, state: State, fleet: &Fleet) -> Vec<String> {
     if desired.node.is_none() && fleet.hosts.is_empty() {
         why.push("no host is known: is zkops-agent.service running anywhere?".to_owned());
     }
+    why.extend(of_update(replica, service));
     why.extend(replica.current_status().and_then(|status| status.message.clone()).map(|text| format!("agent: {text}")));
     why.extend(
         desired.failed_on.iter().map(|failed| format!("it failed on {} at {}", failed.node, render::moment(failed.at))),
@@ -223,51 +269,4 @@ fn against(
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::cli::{failure, fixture};
-
-    fn explained(what: &str) -> anyhow::Result<String> {
-        let text = Explanation::of(&what.parse().unwrap(), &fixture::fleet())?.text();
-        Ok(anstream::adapter::strip_str(&text).to_string())
-    }
-
-    #[test]
-    fn each_replica_has_its_reasons() {
-        insta::assert_snapshot!(explained("webapp").unwrap(), @r#"
-    webapp
-      degraded: 1 of 3 replicas ready
-      Unplaced: 0000000003: no host fits
-
-    webapp.0000000001 is on web1: running, ready
-      reason: fewest replicas of 2 hosts that fit
-
-    webapp.0000000002 is on web2: lost, not ready
-      reason: fewest replicas of 2 hosts that fit
-      web2 is lost: no agent of it is connected, so what runs there is not known
-      hosts:
-        web1: has 1 of its replicas already, 1 allowed
-        web2: lost (no agent of it is connected)
-        web3: cordoned; its labels don't match zone in (a,b)
-
-    webapp.0000000003 is on no host: unplaced, not ready
-      hosts:
-        web1: has 1 of its replicas already, 1 allowed
-        web2: lost (no agent of it is connected)
-        web3: cordoned; its labels don't match zone in (a,b)
-    "#);
-    }
-
-    #[test]
-    fn zeros_may_be_left_out() {
-        assert!(explained("webapp.3").unwrap().contains("webapp.0000000003 is on no host"));
-    }
-
-    #[test]
-    fn what_is_not_there_is_not_found() {
-        for what in ["nope", "webapp.9", "nope.0000000001"] {
-            assert_eq!(failure::code(&explained(what).unwrap_err()), 3, "{what}");
-        }
-    }
-}
+mod tests;

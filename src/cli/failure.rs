@@ -15,13 +15,15 @@ ZooKeeper is the first of these that is given:
   the folder of ZooKeeper's tree that everything is under.
 
 Exit codes:
-  0  done (diff: no change)
-  1  failure (diff: there are changes)
-  2  bad usage or input (diff: any failure that has no code of its own)
+  0  done (diff, plan: no change)
+  1  failure (diff, plan: there are changes)
+  2  bad usage or input (diff, plan: any failure that has no code of its own)
   3  not found
-  4  conflict: changed by someone else meanwhile
+  4  conflict: changed by someone else meanwhile, or not possible as things are
   5  --wait timed out
   6  ZooKeeper unreachable
+  7  --wait: the rollout was rolled back, paused by a failure, or superseded
+  8  --wait: the rollout waits for `zkops rollout promote`
 
 Colours are used on a terminal, unless the environment variable NO_COLOR is set.";
 
@@ -34,12 +36,19 @@ pub(super) enum Failure {
     /// Exit code 3: what the person named is not there.
     #[error("{0}")]
     NotFound(String),
-    /// Exit code 4: someone else changed it between our reading and our writing.
+    /// Exit code 4: someone else changed it between our reading and our writing, or things are not as they would have
+    /// to be.
     #[error("{0}")]
     Conflict(String),
     /// Exit code 5: `--wait` waited long enough.
     #[error("{0}")]
     TimedOut(String),
+    /// Exit code 7: the rollout waited for failed, or something else was wanted meanwhile.
+    #[error("{0}")]
+    RolloutFailed(String),
+    /// Exit code 8: the rollout waited for needs a person's word.
+    #[error("{0}")]
+    NeedsPromotion(String),
 }
 
 impl Failure {
@@ -49,6 +58,8 @@ impl Failure {
             Self::NotFound(_) => 3,
             Self::Conflict(_) => 4,
             Self::TimedOut(_) => 5,
+            Self::RolloutFailed(_) => 7,
+            Self::NeedsPromotion(_) => 8,
         }
     }
 }

@@ -18,6 +18,13 @@ pub(super) fn now() -> Timestamp {
     "2026-11-22T18:02:00Z".parse().unwrap_or_default()
 }
 
+/// A rollout's record, begun two minutes before [`now`].
+pub(super) fn rollout(state: &str, version: &str, config: u64) -> Value {
+    json!({"state": state, "revision": {"version": version, "config_version": config,
+                                        "template": {"unit": "webapp@.service"}},
+           "from": 1, "started": "2026-11-22T18:00:00Z", "progress": "2026-11-22T18:00:10Z", "healthy": 1})
+}
+
 pub(super) fn fleet() -> Fleet {
     Fleet::of(&tree())
 }

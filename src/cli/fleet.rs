@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::{
     model::{
-        Assignment, Desired, DocumentError, HostAlive, HostName, HostSpec, Instance, ReplicaDesired, ReplicaId,
-        ReplicaNumber, ReplicaState, ReplicaStatus, ServiceName, ServiceSpec, ServiceStatus, decode,
+        Accepted, Assignment, Desired, DocumentError, HostAlive, HostName, HostSpec, Instance, ReplicaDesired,
+        ReplicaId, ReplicaNumber, ReplicaState, ReplicaStatus, Rollout, RolloutAction, RolloutOrder, RolloutState,
+        ServiceName, ServiceSpec, ServiceStatus, decode,
     },
     store::{
         Node,
@@ -49,6 +50,10 @@ pub(super) struct Service {
     pub(super) replicas: BTreeMap<ReplicaNumber, Replica>,
     /// Ready replicas, by their node's name.
     pub(super) instances: BTreeMap<String, Document<Instance>>,
+    /// Rollouts, by their number; the last is the one that counts.
+    pub(super) rollouts: BTreeMap<u64, Document<Rollout>>,
+    /// The operator's last word on a rollout. There is none as long as the node holds anything else.
+    pub(super) order: Option<Document<RolloutOrder>>,
 }
 
 /// A replica.
@@ -112,13 +117,11 @@ impl Fleet {
             Place::Assignment(host, id) => {
                 self.host(host).assigned.insert(id, Document::of(node));
             }
-            Place::Instances(_)
-            | Place::Configs(_)
-            | Place::Config(..)
-            | Place::Rollouts(_)
-            | Place::Rollout(..)
-            | Place::Assigned(_)
-            | Place::Other => {}
+            Place::Rollout(service, number) => {
+                self.service(service).rollouts.insert(number, Document::of(node));
+            }
+            Place::Rollouts(service) => self.service(service).order = Some(Document::of(node)),
+            Place::Instances(_) | Place::Configs(_) | Place::Config(..) | Place::Assigned(_) | Place::Other => {}
         }
     }
 
@@ -170,6 +173,45 @@ impl Service {
     /// The numbers of the replicas that are up and ready.
     pub(super) fn ready(&self) -> BTreeSet<ReplicaNumber> {
         self.instances.values().filter_map(|instance| Some(instance.read.as_ref().ok()?.replica)).collect()
+    }
+
+    /// The documents in force.
+    pub(super) fn accepted(&self) -> Option<&Accepted> {
+        read(self.status.as_ref())?.accepted.as_ref()
+    }
+
+    /// The rollout that counts.
+    pub(super) fn newest_rollout(&self) -> Option<(u64, &Rollout)> {
+        let (number, document) = self.rollouts.last_key_value()?;
+        Some((*number, document.read.as_ref().ok()?))
+    }
+
+    /// How many replicas are healthy with what this rollout brings, and how many there are to be.
+    pub(super) fn rollout_progress(&self, number: u64, rollout: &Rollout) -> (u32, u32) {
+        let summary = read(self.status.as_ref()).and_then(|status| status.rollout.as_ref());
+        match summary.filter(|summary| summary.number == number) {
+            Some(summary) => (summary.healthy, summary.total),
+            None => (rollout.healthy, self.desired_or_accepted().map_or(0, |desired| desired.replicas)),
+        }
+    }
+
+    /// Whether the rollout brings what is in force now, rather than what was wanted before.
+    pub(super) fn is_wanted(&self, rollout: &Rollout) -> bool {
+        let Some(Accepted { service, desired }) = self.accepted() else { return true };
+        let revision = &rollout.revision;
+        revision.version == desired.version
+            && revision.config_version == desired.config_version
+            && revision.template.matches(service)
+    }
+
+    /// The operator's word on the newest rollout that the controller has not carried out yet.
+    pub(super) fn open_order(&self) -> Option<&RolloutOrder> {
+        let document = self.order.as_ref()?;
+        let order = document.read.as_ref().ok()?;
+        let (number, rollout) = self.newest_rollout()?;
+        let again = rollout.state == RolloutState::RolledBack && order.action == RolloutAction::Resume;
+        let can_be = !rollout.state.has_ended() || again;
+        (order.rollout == number && can_be && rollout.order < Some(document.version)).then_some(order)
     }
 
     /// Whether the controller has answered to what is written now.

@@ -11,8 +11,10 @@ use super::{context::Context, failure::Failure, fleet::Fleet, render};
 use crate::model::ReplicaNumber;
 
 pub(super) use self::{
-    json::{page as service_json, text as json_text, troubles},
-    tables::{ready_cell, replicas_of, summary_cell},
+    json::{
+        ReplicaItem, Trouble, page as service_json, replicas as replica_items, text as json_text, trouble, troubles,
+    },
+    tables::{ready_cell, remark, replicas_of, rollout_cell, state_cell, summary_cell},
 };
 
 #[derive(Debug, clap::Args)]

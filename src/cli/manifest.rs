@@ -9,6 +9,7 @@
 //! The documents' types are the model's own; what makes the file strict (unknown keys, nearest names, lines) is here.
 
 mod fields;
+mod sections;
 mod spans;
 mod strict;
 mod words;
@@ -31,13 +32,10 @@ use self::{
     strict::Finding,
 };
 use super::failure::Failure;
-use crate::model::{Desired, Placement, RestartPolicy, ServiceName, ServiceSpec, encode};
+use crate::model::{Desired, ServiceName, ServiceSpec, encode};
 
 /// The keys of a document that someone wants set.
 pub(super) type Keys = serde_json::Map<String, serde_json::Value>;
-
-/// The file's sections; everything else stands at its top.
-const SECTIONS: [&str; 4] = ["desired", "placement", "restart", "environment"];
 
 /// One service, as a file describes it.
 #[derive(Clone, Debug)]
@@ -136,8 +134,8 @@ struct Reader<'t> {
 impl Reader<'_> {
     fn manifest(&mut self, source: &str, mut table: Table) -> Option<Manifest> {
         let name = self.name(&mut table);
-        for section in SECTIONS {
-            self.must_be_section(&mut table, section);
+        for section in sections::all() {
+            self.must_be_section(&mut table, &section);
         }
         if table.remove("deleting").is_some() {
             self.complain(self.spans.key("deleting"), "deleting", "unknown key; `zkops delete` removes a service");
@@ -175,8 +173,12 @@ impl Reader<'_> {
 
     /// Takes out what should be a section and is none: serde would read a list as one, by position.
     fn must_be_section(&mut self, table: &mut Table, section: &str) {
-        if table.get(section).is_some_and(|value| !value.is_table()) {
-            table.remove(section);
+        let (parents, key) = section.rsplit_once('.').map_or((None, section), |(parents, key)| (Some(parents), key));
+        let mut keys = parents.into_iter().flat_map(|parents| parents.split('.'));
+        let inner = keys.try_fold(table, |table, key| table.get_mut(key).and_then(Value::as_table_mut));
+        let Some(inner) = inner else { return };
+        if inner.get(key).is_some_and(|value| !value.is_table()) {
+            inner.remove(key);
             self.complain(self.spans.key(section), section, &format!("must be a section: [{section}]"));
         }
     }
@@ -208,7 +210,7 @@ impl Reader<'_> {
         let (place, path, message) = match finding {
             Finding::Unknown { path } => {
                 let path = spans::join(at, &path);
-                (self.spans.key(&path), path.clone(), unknown(&path))
+                (self.spans.key(&path), path.clone(), sections::unknown(&path))
             }
             Finding::Missing { path } => {
                 let path = spans::join(at, &path);
@@ -228,34 +230,20 @@ impl Reader<'_> {
     }
 }
 
-/// The keys of each section, by the section's path.
-fn sections() -> [(&'static str, Vec<&'static str>); 4] {
-    let root = fields::names::<ServiceSpec>().iter().copied().filter(|key| *key != "deleting");
-    [
-        ("", root.chain(["name", "desired"]).collect()),
-        ("desired", fields::names::<Desired>().to_vec()),
-        ("placement", fields::names::<Placement>().to_vec()),
-        ("restart", fields::names::<RestartPolicy>().to_vec()),
-    ]
-}
-
-/// What to say of a key that does not exist: the name that was meant, here or in the section where it belongs.
-fn unknown(path: &str) -> String {
-    let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
-    let sections = sections();
-    if let Some((home, _)) = sections.iter().find(|(name, keys)| *name != section && keys.contains(&key)) {
-        let home = if home.is_empty() { "the top of the file".to_owned() } else { format!("[{home}]") };
-        return format!("unknown key; it belongs to {home}");
-    }
-    let known = sections.iter().find(|(name, _)| *name == section).map(|(_, keys)| keys.iter().copied());
-    words::suggest("unknown key", known.and_then(|known| words::nearest(key, known)))
-}
-
 /// A line that would be right for a key that must be there.
 fn example(key: &str) -> String {
     match key {
         "name" => "write name = \"SERVICE\"".to_owned(),
         "unit" => "write unit = \"NAME.service\", or \"NAME@.service\" to run several on a host".to_owned(),
-        _ => format!("write {key} = \"…\""),
+        "source.archive.url" => "write url = \"https://…/{version}.tar.gz\"".to_owned(),
+        "source.apt.package" => "write package = \"NAME\"".to_owned(),
+        "source.nix.store_path" => {
+            "write store_path = \"/nix/store/…\", or \"{version}\" when the version is the path".to_owned()
+        }
+        _ if key.ends_with(".command") => "write command = [\"/PROGRAM\", \"ARGUMENT\"]".to_owned(),
+        _ => {
+            let key = key.rsplit('.').next().unwrap_or(key);
+            format!("write {key} = \"…\"")
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! Colours are written always and taken out again by anstream where nobody sees them (no terminal, `NO_COLOR`).
 //! Whatever comes out of the tree loses its control characters first: a document must not drive a terminal.
 
+mod bars;
+
 use std::{
     fmt::Write as _,
     io::{self, BufRead as _, IsTerminal as _, Write as _},
@@ -12,6 +14,8 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, presets};
 use jiff::Timestamp;
 use serde::Serialize;
+
+pub(super) use self::bars::Bars;
 
 /// How a word is meant, and so its colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,6 +141,13 @@ pub(super) fn out(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Prints bytes to standard output as they are.
+pub(super) fn raw(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
 /// Prints one line to standard output.
 pub(super) fn line(text: &str) -> io::Result<()> {
     out(&format!("{text}\n"))
@@ -224,6 +235,11 @@ impl Drop for Progress {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
+}
+
+/// Whether bars can be redrawn under the output without being mixed into what a program reads.
+pub(super) fn can_draw() -> bool {
+    io::stdout().is_terminal() && io::stderr().is_terminal()
 }
 
 /// Whether someone looks on.

@@ -11,6 +11,7 @@ use super::{
     get::{self, Format},
     live::Live,
     render::{self, Cell, Table, Tone, or_dash},
+    rollout::words,
 };
 use crate::{
     model::{Condition, ConditionKind, ServiceName, ServiceStatus},
@@ -97,7 +98,7 @@ fn page(args: &Args, fleet: &Fleet, now: Timestamp) -> anyhow::Result<String> {
 
 /// One line for each service.
 fn summary(fleet: &Fleet) -> Table {
-    let mut table = Table::new(["SERVICE", "MODE", "VERSION", "READY", "UPDATED", "STATUS", "CONDITIONS"]);
+    let mut table = Table::new(["SERVICE", "MODE", "VERSION", "READY", "UPDATED", "STATUS", "ROLLOUT", "CONDITIONS"]);
     for (name, service) in &fleet.services {
         let desired = service.desired_or_accepted();
         let status = fleet::read(service.status.as_ref());
@@ -108,6 +109,7 @@ fn summary(fleet: &Fleet) -> Table {
             get::ready_cell(service),
             or_dash(status.map(|status| status.updated)),
             get::summary_cell(service),
+            get::rollout_cell(service),
             status.map(condition_names).unwrap_or_default(),
         ]);
     }
@@ -142,6 +144,13 @@ fn heading(name: &ServiceName, service: &Service) -> String {
     line("Config:", or_dash(desired.and_then(|desired| desired.config_version)));
     line("Replicas:", fleet::read(service.status.as_ref()).map_or_else(|| "-".into(), |status| counts(status).into()));
     line("Status:", get::summary_cell(service));
+    if let Some((number, rollout)) = service.newest_rollout() {
+        let said = words::line(service, number, rollout);
+        line("Rollout:", Cell::new(said.trim_start_matches("rollout "), words::tone(rollout)));
+        if let Some(way_out) = words::way_out(name, rollout) {
+            line("Next:", way_out.into());
+        }
+    }
     table.text("")
 }
 
@@ -159,7 +168,7 @@ fn conditions(conditions: &[Condition], now: Timestamp) -> Table {
     let mut table = Table::new(["TYPE", "SINCE", "MESSAGE"]);
     for Condition { kind, message, since } in conditions {
         let tone = match kind {
-            ConditionKind::Progressing | ConditionKind::Waiting => Tone::Busy,
+            ConditionKind::Progressing | ConditionKind::Waiting | ConditionKind::RolloutPaused => Tone::Busy,
             _ => Tone::Bad,
         };
         table.row([Cell::new(kind, tone), render::age(now, *since).into(), message.into()]);
@@ -188,9 +197,9 @@ mod tests {
     #[test]
     fn all_services_in_a_line_each() {
         insta::assert_snapshot!(strip_str(&summary(&fixture::fleet()).text("")).to_string(), @r#"
-    SERVICE   MODE      VERSION   READY   UPDATED   STATUS     CONDITIONS
-    webapp    enabled   v2        1/3     2         degraded   Unplaced
-    worker    enabled   -         0/2     -         pending
+    SERVICE   MODE      VERSION   READY   UPDATED   STATUS     ROLLOUT   CONDITIONS
+    webapp    enabled   v2        1/3     2         degraded   -         Unplaced
+    worker    enabled   -         0/2     -         pending    -
     "#);
     }
 

@@ -6,10 +6,15 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     context::Context,
+    document::Change,
     failure::Failure,
-    fleet::{self, Fleet},
+    fleet::{self, Fleet, Service},
     live::Live,
     render::Progress,
+    rollout::{
+        follow::{Follow, Stand},
+        words,
+    },
 };
 use crate::{
     model::{ConditionKind, HostName, Mode, ServiceName, ServiceStatus, Span, Summary},
@@ -38,6 +43,13 @@ pub(super) enum Aim {
     Drained,
     /// No longer there.
     Gone,
+}
+
+impl WaitArgs {
+    /// How long to wait, when asked to.
+    pub(super) fn patience(self) -> Option<Span> {
+        self.wait.then_some(self.timeout)
+    }
 }
 
 impl Aim {
@@ -77,6 +89,10 @@ pub(super) struct Target {
 pub(super) trait Goal {
     /// What is still missing, in words; `None` once the goal holds.
     fn missing(&self, fleet: &Fleet) -> Option<String>;
+    /// Why it will not hold, as long as nobody does anything about it.
+    fn lost(&self, _fleet: &Fleet) -> Option<Failure> {
+        None
+    }
     /// The folder of the tree that tells.
     fn root(&self) -> String;
 }
@@ -92,12 +108,25 @@ impl Goal for Target {
         let Some(status) = fleet::read(service.status.as_ref()) else {
             return Some(format!("{name}: {}", fleet.no_answer()));
         };
-        let answered = status.observed_desired >= Some(self.desired_version)
-            && status.observed_service >= Some(self.service_version);
-        if !answered {
+        if !self.is_answered(status) {
             return Some(format!("{name}: {}", fleet.no_answer()));
         }
-        (!self.holds(status)).then(|| format!("{name}: {}", progress(status)))
+        let under_way = self.rollout_under_way(service, fleet);
+        if self.holds(status) && under_way.is_none() {
+            return None;
+        }
+        let rollout = under_way.map(|line| format!("; {line}")).unwrap_or_default();
+        Some(format!("{name}: {}{rollout}", progress(status)))
+    }
+
+    fn lost(&self, fleet: &Fleet) -> Option<Failure> {
+        let status = fleet::read(fleet.services.get(&self.service)?.status.as_ref())?;
+        if self.aim != Aim::Healthy || !self.is_answered(status) {
+            return None;
+        }
+        let follow = Follow::newest(&self.service);
+        let (number, record, stand) = follow.find(fleet).ok()?;
+        follow.ended(number, record, stand)
     }
 
     fn root(&self) -> String {
@@ -106,6 +135,33 @@ impl Goal for Target {
 }
 
 impl Target {
+    /// The service as these changes want it.
+    pub(super) fn new(service: &ServiceName, mode: Mode, description: &Change, desired: &Change) -> Self {
+        Self {
+            service: service.clone(),
+            aim: Aim::of(mode),
+            desired_version: desired.version_after(),
+            service_version: description.version_after(),
+        }
+    }
+
+    fn is_answered(&self, status: &ServiceStatus) -> bool {
+        status.observed_desired >= Some(self.desired_version) && status.observed_service >= Some(self.service_version)
+    }
+
+    /// What the newest rollout is at, for a service that is to run and has rollouts.
+    fn rollout_under_way(&self, service: &Service, fleet: &Fleet) -> Option<String> {
+        if self.aim != Aim::Healthy {
+            return None;
+        }
+        let (number, record) = service.newest_rollout()?;
+        match Follow::newest(&self.service).find(fleet) {
+            Err(why) => Some(why),
+            Ok((_, _, Stand::Completed)) => None,
+            Ok(_) => Some(words::line(service, number, record)),
+        }
+    }
+
     fn holds(&self, status: &ServiceStatus) -> bool {
         let refused = status.conditions.iter().any(|condition| condition.kind == ConditionKind::InvalidDocument);
         let exact = self.aim != Aim::Healthy || status.replicas == status.desired;
@@ -164,6 +220,9 @@ async fn until<G: Goal>(goals: &[G], patience: Span, cx: &Context) -> anyhow::Re
             let text = format!("timed out after {patience} waiting for {missing}");
             return Err(Failure::TimedOut(text).into());
         };
+        if let Some(failure) = goals.iter().find_map(|goal| goal.lost(&fleet)) {
+            return Err(failure.into());
+        }
         let open: Vec<_> = goals.iter().filter_map(|goal| goal.missing(&fleet)).collect();
         if open.is_empty() {
             return Ok(());
@@ -174,81 +233,4 @@ async fn until<G: Goal>(goals: &[G], patience: Span, cx: &Context) -> anyhow::Re
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::cli::fixture;
-
-    const STATUS: &str = "/services/webapp/status";
-
-    fn target(aim: Aim) -> Target {
-        Target { service: "webapp".parse().unwrap(), aim, desired_version: 5, service_version: 2 }
-    }
-
-    fn missing(aim: Aim, status: &Value) -> Option<String> {
-        let mut tree = fixture::tree();
-        tree.insert(STATUS.to_owned(), fixture::node(status, 1));
-        target(aim).missing(&Fleet::of(&tree))
-    }
-
-    fn status(summary: &str) -> Value {
-        json!({"observed_desired": 5, "observed_service": 2, "summary": summary, "desired": 3, "replicas": 3,
-               "ready": 3, "updated": 3})
-    }
-
-    #[test]
-    fn what_is_missing_is_said() {
-        let text = target(Aim::Healthy).missing(&fixture::fleet()).unwrap();
-        assert_eq!(text, "webapp: degraded, 1/3 ready, 2 up to date; Unplaced: 0000000003: no host fits");
-        let mut tree = fixture::tree();
-        tree.remove(STATUS);
-        let text = target(Aim::Healthy).missing(&Fleet::of(&tree)).unwrap();
-        assert_eq!(text, "webapp: the controller has not taken it up yet");
-        tree.retain(|path, _| !path.starts_with(layout::ELECTION));
-        let text = target(Aim::Healthy).missing(&Fleet::of(&tree)).unwrap();
-        assert_eq!(text, "webapp: no controller is connected: is zkops-controller.service running?");
-    }
-
-    #[test]
-    fn each_aim_has_its_end() {
-        for (aim, summary) in [(Aim::Healthy, "healthy"), (Aim::Disabled, "disabled"), (Aim::Drained, "drained")] {
-            assert_eq!(missing(aim, &status(summary)), None, "{summary}");
-            assert!(missing(aim, &status("progressing")).is_some());
-        }
-        assert!(missing(Aim::Gone, &status("deleting")).is_some());
-        assert_eq!(target(Aim::Gone).missing(&Fleet::default()), None);
-    }
-
-    #[test]
-    fn an_answer_to_an_older_change_does_not_count() {
-        for key in ["observed_desired", "observed_service"] {
-            let mut old = status("healthy");
-            old[key] = 1.into();
-            assert!(missing(Aim::Healthy, &old).unwrap().contains("not taken it up"), "{key}");
-        }
-    }
-
-    #[test]
-    fn replicas_on_their_way_out_count() {
-        let mut shrinking = status("healthy");
-        shrinking["replicas"] = 4.into();
-        assert!(missing(Aim::Healthy, &shrinking).unwrap().contains("1 leaving"));
-    }
-
-    #[test]
-    fn a_document_that_was_not_accepted_is_no_success() {
-        let mut refused = status("healthy");
-        refused["conditions"] =
-            json!([{"type": "InvalidDocument", "message": "replicas: -1", "since": "2026-11-22T18:00:00Z"}]);
-        assert!(missing(Aim::Healthy, &refused).unwrap().contains("InvalidDocument: replicas: -1"));
-    }
-
-    #[test]
-    fn a_host_is_empty_when_no_work_is_left() {
-        let missing = |host: &str| HostEmpty(host.parse().unwrap()).missing(&fixture::fleet());
-        assert_eq!(missing("web1").as_deref(), Some("web1: 1 left: webapp.0000000001"));
-        assert_eq!(missing("web3"), None);
-    }
-}
+mod tests;

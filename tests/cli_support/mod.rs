@@ -1,4 +1,5 @@
 //! A real ZooKeeper for the command's tests, and the controller's side of the documents, written by hand.
+#![allow(dead_code)]
 
 use std::{
     fs,
@@ -102,6 +103,13 @@ impl Tree {
         let mut command = Command::new(env!("CARGO_BIN_EXE_zkops"));
         command.args(args).env("ZKOPS_ZOOKEEPER", &self.servers).env("NO_COLOR", "1");
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Another program, which runs the command on this tree, to be talked to while it runs.
+    pub(crate) fn run(&self, program: &str, args: &[&str]) -> Child {
+        let mut command = Command::new(program);
+        command.args(args).env("ZKOPS_ZOOKEEPER", &self.servers).env("TERM", "xterm").env_remove("NO_COLOR");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Runs a shell line in which `zkops` is the command.

@@ -45,7 +45,7 @@ struct ServiceVersions {
 }
 
 #[derive(Serialize)]
-struct ReplicaItem<'f> {
+pub(in crate::cli) struct ReplicaItem<'f> {
     name: String,
     service: &'f ServiceName,
     number: ReplicaNumber,
@@ -92,7 +92,7 @@ struct InstanceItem<'f> {
 
 /// A document that is not what belongs at its place.
 #[derive(Serialize)]
-struct Trouble {
+pub(in crate::cli) struct Trouble {
     path: String,
     message: String,
 }
@@ -130,7 +130,11 @@ pub(in crate::cli) fn troubles(name: &ServiceName, it: &Service) -> Vec<String> 
     all.map(|Trouble { path, message }| format!("{path}: {message}")).collect()
 }
 
-fn replicas<'f>(name: &'f ServiceName, service: &'f Service) -> impl Iterator<Item = ReplicaItem<'f>> {
+/// A service's replicas, for the documents that list them.
+pub(in crate::cli) fn replicas<'f>(
+    name: &'f ServiceName,
+    service: &'f Service,
+) -> impl Iterator<Item = ReplicaItem<'f>> {
     let ready = service.ready();
     service.replicas.iter().map(move |(number, it)| replica(name, *number, it, ready.contains(number)))
 }
@@ -147,13 +151,19 @@ fn service<'f>(name: &'f ServiceName, service: &'f Service) -> ServiceItem<'f> {
         trouble(desired, || layout::desired(name)),
         trouble(status, || layout::status(name)),
     ];
+    let rollouts = service.rollouts.iter();
+    let rollouts = rollouts.filter_map(|(number, it)| trouble(Some(it), || layout::rollout(name, *number)));
+    // Before the first order the node holds an empty object, or nothing.
+    let spoken =
+        service.order.as_ref().filter(|it| it.json.as_ref().is_some_and(|json| *json != serde_json::json!({})));
+    let order = trouble(spoken, || layout::rollouts(name));
     ServiceItem {
         name,
         versions: ServiceVersions { service: version(spec), desired: version(desired), status: version(status) },
         service: json(spec),
         desired: json(desired),
         status: json(status),
-        problems: troubles.into_iter().flatten().collect(),
+        problems: troubles.into_iter().flatten().chain(order).chain(rollouts).collect(),
     }
 }
 
@@ -213,7 +223,7 @@ fn json<T>(document: Option<&Document<T>>) -> Option<&Value> {
     document?.json.as_ref()
 }
 
-fn trouble<T>(document: Option<&Document<T>>, path: impl Fn() -> String) -> Option<Trouble> {
+pub(in crate::cli) fn trouble<T>(document: Option<&Document<T>>, path: impl Fn() -> String) -> Option<Trouble> {
     let error = document?.read.as_ref().err()?;
     Some(Trouble { path: path(), message: error.to_string() })
 }

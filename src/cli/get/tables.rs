@@ -7,6 +7,7 @@ use crate::{
     cli::{
         fleet::{self, Fleet, Host, Replica, Service, State},
         render::{self, Cell, Table, Tone, or_dash},
+        rollout::words,
     },
     model::{Instance, ReplicaNumber, ReplicaState, ServiceName, Summary},
 };
@@ -22,7 +23,7 @@ pub(super) fn table(kind: Kind, fleet: &Fleet, now: Timestamp) -> Table {
 }
 
 fn services(fleet: &Fleet) -> Table {
-    let mut table = Table::new(["SERVICE", "UNIT", "MODE", "VERSION", "CONFIG", "READY", "STATUS"]);
+    let mut table = Table::new(["SERVICE", "UNIT", "MODE", "VERSION", "CONFIG", "READY", "STATUS", "ROLLOUT"]);
     for (name, service) in &fleet.services {
         let (spec, desired) = (service.spec_in_force(), service.desired_or_accepted());
         table.row([
@@ -33,9 +34,18 @@ fn services(fleet: &Fleet) -> Table {
             or_dash(desired.and_then(|desired| desired.config_version)),
             ready_cell(service),
             summary_cell(service),
+            rollout_cell(service),
         ]);
     }
     table
+}
+
+/// The newest rollout and how far it is, `7 running 2/4`.
+pub(in crate::cli) fn rollout_cell(service: &Service) -> Cell {
+    let Some((number, rollout)) = service.newest_rollout() else { return "-".into() };
+    let (healthy, total) = service.rollout_progress(number, rollout);
+    let progress = if rollout.state.has_ended() { String::new() } else { format!(" {healthy}/{total}") };
+    Cell::new(&format!("{number} {}{progress}", words::state(rollout)), words::tone(rollout))
 }
 
 /// How many of the replicas wanted are ready, `2/3`.
@@ -105,11 +115,27 @@ fn replica_row(name: Cell, replica: &Replica, ready: bool, fleet: &Fleet, now: T
         or_dash(status.and_then(|status| status.config_version)),
         or_dash(status.map(|status| status.restarts)),
         or_dash(status.map(|status| render::age(now, status.updated))),
-        status.and_then(|status| status.message.as_ref()).map_or_else(Cell::default, Cell::from),
+        remark(replica).into(),
     ]
 }
 
-fn state_cell(state: State) -> Cell {
+/// What is to be said of a replica beside its state: that it is there for a rollout only, that its update was given
+/// up, and what its agent says.
+pub(in crate::cli) fn remark(replica: &Replica) -> String {
+    let surge = fleet::read(replica.desired.as_ref()).is_some_and(|desired| desired.surge);
+    let status = replica.current_status();
+    let message = status.and_then(|status| status.message.as_deref());
+    let about = match status {
+        Some(status) if status.rejected => Some("update rejected"),
+        Some(status) if !status.ready && status.state == ReplicaState::Running => Some("not ready"),
+        _ => None,
+    };
+    let said = [about, message].into_iter().flatten().collect::<Vec<_>>().join(": ");
+    let surge = surge.then(|| "surge".to_owned());
+    surge.into_iter().chain([said]).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+pub(in crate::cli) fn state_cell(state: State) -> Cell {
     let tone = match state {
         State::Seen(ReplicaState::Running) => Tone::Good,
         State::Seen(ReplicaState::Stopped) => Tone::Plain,
@@ -189,9 +215,9 @@ mod tests {
             .map(|kind| table(kind, &fleet, fixture::now()).text(""))
             .join("\n");
         insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string(), @r#"
-    SERVICE   UNIT              MODE      VERSION   CONFIG   READY   STATUS
-    webapp    webapp@.service   enabled   v2        7        1/3     degraded
-    worker    -                 enabled   -         -        0/2     pending
+    SERVICE   UNIT              MODE      VERSION   CONFIG   READY   STATUS     ROLLOUT
+    webapp    webapp@.service   enabled   v2        7        1/3     degraded   -
+    worker    -                 enabled   -         -        0/2     pending    -
 
     REPLICA             HOST   STATE      READY   PID    VERSION   CONFIG   RESTARTS   SINCE   MESSAGE
     webapp.0000000001   web1   running    yes     4711   v2        7        1          2m

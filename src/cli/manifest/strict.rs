@@ -29,7 +29,7 @@ pub(super) fn read<T: DeserializeOwned>(mut table: Table) -> Result<T, BTreeSet<
             Ok(_) => return Err(findings),
             Err(wrong) => {
                 let took = take(&mut table, &wrong.segments);
-                let known = !took && missing_because_taken(&wrong, &findings);
+                let known = missing_because_taken(&wrong, &findings);
                 if !known {
                     findings.insert(wrong.finding());
                 }

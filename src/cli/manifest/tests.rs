@@ -142,3 +142,147 @@ fn a_description_that_zookeeper_could_not_hold_is_refused() {
     let text = format!("{HEAD}unit_file = '''\n[Service]\n#{}'''\n", "x".repeat(ServiceSpec::MAX_BYTES));
     assert_eq!(complaints(&text), ["3:1: the description takes 131144 bytes in the tree, 131072 are allowed"]);
 }
+
+#[test]
+fn the_sections_of_a_rollout_are_read() {
+    let text = format!(
+        "{HEAD}port = 8080\n{}",
+        r#"
+max_unavailable = "25%"
+[source]
+timeout = "2m"
+[source.archive]
+url = "https://example.org/webapp-{version}-{arch}.tar.zst"
+sha256_url = "https://example.org/SHA256SUMS"
+strip_components = 1
+[source.archive.sha256]
+"v1.2.3" = "0000000000000000000000000000000000000000000000000000000000000000"
+[credentials]
+"tls.key" = "/etc/webapp/tls.key"
+[config]
+check = ["/usr/bin/webapp", "--check", "{dir}"]
+apply = "signal"
+signal = "SIGUSR1"
+[probes.readiness]
+http = { path = "/healthz", status = "200-299", headers = { Host = "webapp" } }
+period = "2s"
+[probes.liveness.exec]
+command = ["/usr/bin/webapp-ping"]
+[rollout]
+max_surge = 1
+canary = "10%"
+batches = [1, "10%", "50%"]
+batch_pause = "30s"
+on_failure = "pause"
+"#
+    );
+    let spec = parse("x.toml", &text).unwrap().spec;
+    assert_eq!(spec.rollout.batches, [Amount::Count(1), Amount::Percent(10), Amount::Percent(50)]);
+    assert!(spec.probes.readiness.is_some_and(|probe| probe.check().is_some()));
+    assert_eq!(spec.credentials["tls.key"], "/etc/webapp/tls.key");
+}
+
+#[test]
+fn mistakes_in_the_sections_of_a_rollout_are_told() {
+    let text = format!(
+        "{HEAD}{}",
+        r#"max_unavailable = "a few"
+canary = 1
+readiness = "tcp"
+[source]
+archive = "https://example.org/x.tar.gz"
+packages = "webapp"
+[source.apt]
+pakage = "webapp"
+[source.exec]
+command = "/usr/bin/fetch"
+[credentials]
+key = 7
+[config]
+check = ["webapp --check"]
+aply = "reload"
+signal = "SIGHUP"
+[probes.readiness]
+path = "/healthz"
+http = { port = "80", headrs = { a = "b" } }
+tcp = true
+period = 5
+[probes.liveness]
+failure_treshold = 3
+[rollout]
+max_surge = "150%"
+canary = 1.5
+batches = 3
+on_failure = "rolback"
+min_healthy_time = 30
+progress_dedline = "1h"
+max_unavailable = 1
+"#
+    );
+    insta::assert_snapshot!(complaints(&text).join("\n"), @r#"
+    3:19: max_unavailable: "a few" is neither a number of replicas, as in 2, nor a share of them, as in "25%"
+    4:1: canary: unknown key; it belongs to [rollout]
+    5:1: readiness: unknown key; it belongs to [probes]
+    7:1: source.archive: must be a section: [source.archive]
+    8:1: source.packages: unknown key
+    9:9: source.apt.package: missing; write package = "NAME"
+    10:1: source.apt.pakage: unknown key; did you mean `package`?
+    12:11: source.exec.command: invalid type: string "/usr/bin/fetch", expected a list in [ ], as in ["…"]
+    14:7: credentials.key: invalid type: integer `7`, expected a string: put it in quotes
+    17:1: config.aply: unknown key; did you mean `apply`?
+    20:1: probes.readiness.path: unknown key; it belongs to [probes.readiness.http]
+    21:17: probes.readiness.http.port: invalid type: string "80", expected a whole number from 0 to 65535, without quotes
+    21:23: probes.readiness.http.headrs: unknown key; did you mean `headers`?
+    22:1: probes.readiness.tcp: must be a section: [probes.readiness.tcp]
+    23:10: probes.readiness.period: invalid type: integer `5`, expected a string: put it in quotes (a duration with its unit, as in "10s")
+    25:1: probes.liveness.failure_treshold: unknown key; did you mean `failure_threshold`?
+    27:13: rollout.max_surge: "150%" is neither a number of replicas, as in 2, nor a share of them, as in "25%"
+    28:10: rollout.canary: invalid type: floating point `1.5`, expected a number of replicas, as in 2, or a share of them, as in "25%"
+    29:11: rollout.batches: invalid type: integer `3`, expected a list in [ ]
+    30:14: rollout.on_failure: unknown variant `rolback`, expected `rollback` or `pause`; did you mean `rollback`?
+    31:20: rollout.min_healthy_time: invalid type: integer `30`, expected a string: put it in quotes (a duration with its unit, as in "10s")
+    32:1: rollout.progress_dedline: unknown key; did you mean `progress_deadline`?
+    33:1: rollout.max_unavailable: unknown key; it belongs to the top of the file
+    "#);
+}
+
+#[test]
+fn contradictions_in_the_sections_of_a_rollout_are_told() {
+    let text = format!(
+        "{HEAD}max_unavailable = 0\n{}",
+        r#"[source.archive]
+url = "ftp://example.org/x"
+[source.apt]
+package = "webapp"
+[credentials]
+"a b" = "secret"
+[config]
+check = ["webapp"]
+signal = "SIGHUP"
+[probes.readiness]
+http = {}
+tcp = {}
+[probes.liveness]
+zookeeper = { command = "conf", port = 2181 }
+success_threshold = 2
+[rollout]
+min_healthy_time = "10m"
+batches = [0]
+"#
+    );
+    insta::assert_snapshot!(complaints(&text).join("\n"), @r#"
+    3:19: max_unavailable: must be 1 or more unless rollout.max_surge is, or nothing could ever change
+    4:2: source: takes one of archive, apt, nix and exec
+    4:9: source.archive: nothing would verify the archive: give sha256, sha256_url or minisign_key
+    5:7: source.archive.url: must begin with http:// or https://
+    9:9: credentials.a b: a credential's name has letters, digits and - _ .
+    9:9: credentials.a b: must be the absolute path of a file on the host, without % and :
+    11:9: config.check: must begin with the program's absolute path
+    12:10: config.signal: is only sent with apply = "signal"
+    13:9: probes.readiness: needs exactly one of systemd, tcp, http, exec and zookeeper
+    17:25: probes.liveness.zookeeper.command: must be ruok, stat or srvr
+    18:21: probes.liveness.success_threshold: must be 1 for liveness
+    19:2: rollout.healthy_deadline: must be longer than min_healthy_time
+    21:11: rollout.batches: each batch must be 1 or more
+    "#);
+}

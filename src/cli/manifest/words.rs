@@ -18,7 +18,7 @@ pub(super) fn nearest<'n>(given: &str, known: impl IntoIterator<Item = &'n str>)
 /// serde's complaint about a wrong value, with what would be right.
 pub(super) fn plain(path: &str, message: &str) -> String {
     let mut text = message.to_owned();
-    for (from, to) in NUMBERS {
+    for (from, to) in WORDS {
         text = text.replace(&format!("expected {from}"), &format!("expected {to}"));
     }
     match unknown_variant(&text) {
@@ -35,7 +35,8 @@ pub(super) fn suggest(text: &str, name: Option<&str>) -> String {
     }
 }
 
-const NUMBERS: [(&str, &str); 4] = [
+const WORDS: [(&str, &str); 5] = [
+    ("a sequence", "a list in [ ]"),
     ("u16", "a whole number from 0 to 65535"),
     ("u32", "a whole number, 0 or more"),
     ("u64", "a whole number, 0 or more"),
@@ -50,12 +51,23 @@ fn hint(path: &str, message: &str) -> &'static str {
         text if text.starts_with("invalid type: string") && number => ", without quotes",
         text if text.starts_with("invalid type: string") && expected.contains("boolean") => ": true or false",
         text if text.starts_with("invalid type: string") && expected.starts_with("a sequence") => ", as in [\"…\"]",
-        text if text.starts_with("invalid type") && expected.contains("string") => match path.split('.').next() {
-            Some("environment" | "desired" | "unit_file") => ": put it in quotes",
-            _ => ": put it in quotes (a duration with its unit, as in \"10s\")",
-        },
+        text if text.starts_with("invalid type") && expected.contains("a string") => {
+            if is_duration(path) {
+                ": put it in quotes (a duration with its unit, as in \"10s\")"
+            } else {
+                ": put it in quotes"
+            }
+        }
         _ => "",
     }
+}
+
+/// Whether the key's value is a length of time.
+fn is_duration(path: &str) -> bool {
+    let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let named = ["_time", "_after", "_delay", "_deadline", "_pause", "_interval", "timeout"];
+    let made_up = ["environment", "credentials"].contains(&section) || section.ends_with(".headers");
+    !made_up && (named.iter().any(|end| key.ends_with(end)) || ["delay", "watchdog", "period"].contains(&key))
 }
 
 /// What was given and what is known, out of serde's "unknown variant `on`, expected `a` or `b`".

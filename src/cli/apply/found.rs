@@ -1,0 +1,47 @@
+//! What the tree says of a service before it is applied to, and the index that stands for it.
+
+use crate::{
+    cli::rollout,
+    model::ServiceName,
+    plan::txn::Op,
+    store::{Client, Node, layout},
+};
+
+/// The nodes that decide what applying a file does.
+#[derive(Clone, Debug, Default)]
+pub(in crate::cli) struct Found {
+    pub(super) service: Option<Node>,
+    pub(super) desired: Option<Node>,
+    pub(super) status: Option<Node>,
+    /// The newest rollout's record.
+    pub(super) rollout: Option<Node>,
+}
+
+impl Found {
+    pub(super) async fn read(name: &ServiceName, client: &Client) -> anyhow::Result<Self> {
+        // The status first: it changes with every rollout, so a newer record than it knows is never missed.
+        let status = client.get(&layout::status(name)).await?;
+        let rollout = match rollout::numbers(name, client).await?.and_then(|numbers| numbers.last().copied()) {
+            Some(newest) => client.get(&layout::rollout(name, newest)).await?,
+            None => None,
+        };
+        Ok(Self {
+            service: client.get(&layout::service(name)).await?,
+            desired: client.get(&layout::desired(name)).await?,
+            status,
+            rollout,
+        })
+    }
+
+    /// Grows whenever the description, the desired state or the newest rollout changes: ZooKeeper's number of the last
+    /// transaction that wrote one of them. 0 for a service that is not there.
+    pub(super) fn index(&self) -> i64 {
+        let nodes = [&self.service, &self.desired, &self.rollout];
+        nodes.into_iter().flatten().map(|node| node.mzxid).max().unwrap_or(0)
+    }
+
+    /// Makes sure that the controller has written nothing meanwhile: each of its transactions sets the status.
+    pub(super) fn guard(&self, name: &ServiceName) -> Option<Op> {
+        self.status.as_ref().map(|node| Op::Check { path: layout::status(name), version: node.version })
+    }
+}

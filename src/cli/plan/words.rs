@@ -1,0 +1,146 @@
+//! A forecast for people.
+
+use std::collections::BTreeMap;
+
+use super::forecast::{Action, Batch, Forecast};
+use crate::{
+    cli::{fleet::Service, rollout::words},
+    model::{Desired, Mode, OnFailure, ReplicaNumber, RolloutState, ServiceName, ServiceSpec},
+};
+
+/// Longer lists of replicas are cut.
+const MOST_NAMES: usize = 20;
+
+/// The rollout in one line.
+pub(super) fn heading(rollout: &Forecast) -> String {
+    let brings = words::revision(&rollout.revision);
+    let before = rollout.before.as_ref().map(|before| format!(", from {}", words::revision(before)));
+    let supersedes = rollout.supersedes.map(|number| format!("; rollout {number} is superseded"));
+    let (before, supersedes) = (before.unwrap_or_default(), supersedes.unwrap_or_default());
+    format!("rollout {} would begin: {brings}{before}{supersedes}", rollout.number)
+}
+
+/// What it does, in order.
+pub(super) fn lines(name: &ServiceName, rollout: &Forecast) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = |label: &str, text: String| lines.push(format!("{label:<9} {text}"));
+    if rollout.existing == 0 {
+        line("create:", format!("{} replicas, with what is new", rollout.wanted));
+        return lines;
+    }
+    line("action:", actions(rollout));
+    if rollout.replicas.is_empty() || rollout.mode != Mode::Enabled {
+        return lines;
+    }
+    if rollout.surge > 0 {
+        let text = format!("{} more start first, with what is new, and are removed at the end", rollout.surge);
+        line("surge:", text);
+    }
+    for batch in &rollout.batches {
+        line(&label(batch, rollout.batches.len()), batch_text(name, batch, rollout.promotion));
+    }
+    let Forecast { min_ready, wanted, max_unavailable, at_once, policy, .. } = rollout;
+    line(
+        "budget:",
+        format!("at most {at_once} at once; {min_ready} of {wanted} stay ready (max_unavailable: {max_unavailable})"),
+    );
+    let else_what = match (policy.on_failure, rollout.from) {
+        (OnFailure::Rollback, Some(from)) => format!("all go back to what rollout {from} brought"),
+        _ => "it pauses".to_owned(),
+    };
+    let (time, deadline) = (policy.min_healthy_time, policy.healthy_deadline);
+    line("healthy:", format!("each must be ready for {time}, within {deadline}, or {else_what}"));
+    lines
+}
+
+fn actions(rollout: &Forecast) -> String {
+    let total = rollout.existing;
+    if rollout.replicas.is_empty() {
+        return format!("none: all {total} replicas run it already");
+    }
+    if rollout.mode != Mode::Enabled {
+        return "none: the service is not enabled, so nothing runs; the rollout waits until it is".to_owned();
+    }
+    let mut counts: BTreeMap<Action, usize> = BTreeMap::new();
+    for step in &rollout.replicas {
+        *counts.entry(step.action).or_default() += 1;
+    }
+    let word = |action: Action| match action {
+        Action::Adopt => "taken on without touching the process",
+        Action::Signal => "signal",
+        Action::Reload => "reload (restart if the unit can't)",
+        Action::Restart => "restart",
+    };
+    let each = counts.into_iter().rev().map(|(action, count)| format!("{} of {count}/{total} replicas", word(action)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn label(batch: &Batch, batches: usize) -> String {
+    match batch {
+        Batch { canary: true, .. } => "canary:".to_owned(),
+        _ if batches == 1 => "order:".to_owned(),
+        Batch { number, .. } => format!("batch {number}:"),
+    }
+}
+
+fn batch_text(name: &ServiceName, batch: &Batch, promotion: bool) -> String {
+    let names: Vec<_> = batch.replicas.iter().take(MOST_NAMES).map(ReplicaNumber::to_string).collect();
+    let more = batch.replicas.len().saturating_sub(MOST_NAMES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let then = match batch {
+        Batch { canary: true, .. } if promotion => format!("; then it waits for `zkops rollout promote {name}`"),
+        Batch { pause, .. } if !pause.get().is_zero() => format!("; then a pause of {pause}"),
+        _ => String::new(),
+    };
+    format!("{}{more}{then}", names.join(", "))
+}
+
+/// What would come of it beside the rollout.
+pub(super) fn notes(
+    name: &ServiceName,
+    service: &Service,
+    spec: &ServiceSpec,
+    desired: &Desired,
+    begins: bool,
+    changed: bool,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    let before = service.desired_or_accepted();
+    if let Some(before) = before {
+        let (old, new) = (before.replicas, desired.replicas);
+        if new > old {
+            notes.push(format!("at once: {old} -> {new} replicas, {} are created", new - old));
+        } else if new < old {
+            notes.push(format!("at once: {old} -> {new} replicas, {} are drained and removed", old - new));
+        }
+        if before.mode != desired.mode {
+            let what = match desired.mode {
+                Mode::Enabled => "all replicas are started",
+                Mode::Disabled => "all replicas are stopped",
+                Mode::Drain => "all replicas leave `instances`, then are stopped",
+            };
+            notes.push(format!("at once: mode {} -> {}, {what}", before.mode, desired.mode));
+        }
+    }
+    if service.spec_in_force().is_some_and(|old| old.placement != spec.placement) {
+        notes.push("at once: replicas whose host does not fit any more are moved, within the budget".to_owned());
+    }
+    notes.extend(stuck(name, service, begins, changed));
+    notes
+}
+
+/// A rollout of the same that came to nothing: applying it again begins nothing.
+fn stuck(name: &ServiceName, service: &Service, begins: bool, changed: bool) -> Option<String> {
+    let (number, newest) = service.newest_rollout()?;
+    match newest.state {
+        _ if begins => None,
+        RolloutState::RolledBack => {
+            let way_out = words::way_out(name, newest).unwrap_or_default();
+            Some(format!("note: rollout {number} of this was rolled back ({}); {way_out}", newest.reason))
+        }
+        state if !state.has_ended() && !changed => {
+            Some(format!("note: {} (zkops rollout status {name})", words::line(service, number, newest)))
+        }
+        _ => None,
+    }
+}
