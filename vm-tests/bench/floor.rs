@@ -1,8 +1,16 @@
 //! The floor that `make bench` measures zkops against: the least that "desired → active" can cost with the same
 //! libraries. One process relays a write (`relay`: watch A, read it, write B), another starts a unit (`start`: watch B,
 //! read it, `StartUnit`, wait for its `JobRemoved`). No placement, no guard, no status, no memory.
+//!
+//! For rollouts the floor is one replica's own stop, start and probe (`roll`), of a service that is ready as soon as it
+//! runs (`serve`).
 
-use std::error::Error;
+use std::{
+    error::Error,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    time::{Duration, Instant},
+};
 
 use futures_util::StreamExt as _;
 use zbus::{OwnedObjectPath, proxy};
@@ -19,6 +27,7 @@ const RELAYED: &str = "/floor/relayed";
 trait Manager {
     fn subscribe(&self) -> zbus::Result<()>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     #[zbus(signal)]
     fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;
 }
@@ -31,7 +40,9 @@ async fn main() -> Outcome {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["relay", servers] => relay(servers).await,
         ["start", servers, unit] => start(servers, unit).await,
-        _ => Err("usage: floor relay SERVERS | floor start SERVERS UNIT".into()),
+        ["serve"] => serve(),
+        ["roll", unit, port, rounds, pause] => roll(unit, port.parse()?, rounds.parse()?, pause.parse()?).await,
+        _ => Err("usage: floor relay SERVERS | start SERVERS UNIT | serve | roll UNIT PORT ROUNDS PAUSE_MS".into()),
     }
 }
 
@@ -57,11 +68,58 @@ async fn start(servers: &str, unit: &str) -> Outcome {
     while watcher.changed().await.event_type == EventType::NodeDataChanged {
         client.get_data(RELAYED).await?;
         let job = manager.start_unit(unit, "replace").await?;
-        while let Some(signal) = removed.next().await {
-            if signal.args()?.job == job {
-                break;
-            }
-        }
+        ended(&mut removed, &job).await?;
     }
     Err("the connection was lost".into())
+}
+
+async fn ended(removed: &mut JobRemovedStream, job: &OwnedObjectPath) -> Outcome {
+    while let Some(signal) = removed.next().await {
+        if signal.args()?.job == *job {
+            return Ok(());
+        }
+    }
+    Err("the bus was lost".into())
+}
+
+/// Answers every request on `ZKOPS_PORT` with 200.
+fn serve() -> Outcome {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, std::env::var("ZKOPS_PORT")?.parse()?))?;
+    for client in listener.incoming() {
+        let mut client = client?;
+        let _ =
+            client.read(&mut [0; 4096]).and_then(|_| client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+    }
+    Ok(())
+}
+
+/// Stops the unit, starts it and asks it until it answers; prints how long that took, in milliseconds, each time.
+async fn roll(unit: &str, port: u16, rounds: u32, pause: u64) -> Outcome {
+    let bus = zbus::Connection::system().await?;
+    let manager = ManagerProxy::new(&bus).await?;
+    let mut removed = manager.receive_job_removed().await?;
+    manager.subscribe().await?;
+    for _ in 0..rounds {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        let began = Instant::now();
+        let job = manager.stop_unit(unit, "replace").await?;
+        ended(&mut removed, &job).await?;
+        let job = manager.start_unit(unit, "replace").await?;
+        ended(&mut removed, &job).await?;
+        while !answers(port) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        println!("{:.3}", began.elapsed().as_secs_f64() * 1000.0);
+    }
+    Ok(())
+}
+
+fn answers(port: u16) -> bool {
+    let ask = || {
+        let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        server.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
+        let mut answer = [0; 12];
+        server.read_exact(&mut answer).map(|()| answer)
+    };
+    ask().is_ok_and(|answer: [u8; 12]| answer == *b"HTTP/1.1 200")
 }

@@ -12,7 +12,7 @@ from .machine import Machine
 from .shell import run
 
 #: Daemons whose logs get files of their own.
-_DAEMONS = ("zkops-agent", "zkops-controller", "zookeeper")
+_DAEMONS = ("zkops-agent", "zkops-controller", "zkops-zookeeper", "zookeeper")
 
 
 def keep(driver: Driver, folder: Path) -> None:

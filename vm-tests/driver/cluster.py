@@ -36,6 +36,8 @@ class Cluster:
     controllers_apart: bool = False
     #: The session timeout agents and controllers ask for.
     session_timeout: str = "4s"
+    #: The same for controllers alone, where it differs: how soon another leads when one is killed.
+    controller_session_timeout: str = ""
     #: Labels in each agent's own configuration, by host.
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
     #: What every agent may touch.
@@ -53,6 +55,8 @@ class Cluster:
     releases: tuple[str, ...] = ("bookworm",)
     #: The one it runs on this time.
     release: str = ""
+    #: Give hosts nothing but their names: the scenario installs what its roles need (with `zkops=False`).
+    packaged: bool = False
     #: Does the scenario need the zkops binary?
     zkops: bool = True
     #: The default of every wait, in seconds.

@@ -11,6 +11,7 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")).resolve
 STATE = TARGET / "vm-tests"
 IMAGES = STATE / "images"
 PAYLOADS = STATE / "payloads"
+PACKAGES = STATE / "packages"
 RUNS = STATE / "runs"
 FAILURES = STATE / "failures"
 SCENARIOS = TESTS / "scenarios"

@@ -1,7 +1,7 @@
 """What is under test, as one read-only layer that all hosts of a run share.
 
-The layer holds ``vm-tests/guest/`` as it lies (test tools, ZooKeeper's unit,
-the sample service) and, as a package would install them, the zkops binary and
+The layer holds ``vm-tests/guest/`` as it lies (test tools, ZooKeeper's unit;
+the sample service is a link to the one of ``examples/``) and, as a package would install them, the zkops binary and
 the repository's ``systemd-units/``. It is named by its content, so a new build
 never changes the disk of a host that runs.
 """
@@ -63,7 +63,7 @@ def payload(with_zkops: bool) -> Path:
 
 
 def _fill(layer: Path, with_zkops: bool) -> None:
-    shutil.copytree(paths.GUEST, layer, symlinks=True)
+    shutil.copytree(paths.GUEST, layer)
     if not with_zkops:
         return
     (layer / "usr/bin").mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,8 @@ from .shell import run
 def provision(disk: Disk, host: Host, cluster: Cluster, run_id: str) -> None:
     """Writes a freshly made disk's identity and its roles' files."""
     _identity(disk, host, cluster, run_id)
+    if cluster.packaged:
+        return
     enabled = []
     if "zookeeper" in host.roles:
         _zookeeper(disk, host, cluster)
@@ -61,12 +63,13 @@ def _zookeeper(disk: Disk, host: Host, cluster: Cluster) -> None:
     disk.path("/var/lib/zookeeper").mkdir(parents=True, exist_ok=True)
 
 
-def _session(cluster: Cluster) -> dict[str, Any]:
-    return {"servers": cluster.servers(), "session_timeout": cluster.session_timeout}
+def _session(cluster: Cluster, timeout: str) -> dict[str, Any]:
+    return {"servers": cluster.servers(), "session_timeout": timeout}
 
 
 def _controller(cluster: Cluster) -> dict[str, Any]:
-    return {**cluster.controller, "zookeeper": _session(cluster)}
+    timeout = cluster.controller_session_timeout or cluster.session_timeout
+    return {**cluster.controller, "zookeeper": _session(cluster, timeout)}
 
 
 def _agent(host: Host, cluster: Cluster) -> dict[str, Any]:
@@ -76,5 +79,5 @@ def _agent(host: Host, cluster: Cluster) -> dict[str, Any]:
         "address": address(host.index),
         **cluster.agent,
         "labels": cluster.labels.get(host.name, {}),
-        "zookeeper": _session(cluster),
+        "zookeeper": _session(cluster, cluster.session_timeout),
     }

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+#: A unit file for it as an operator would bring it: reloads can fail, `{program}` is where it is.
+UNIT_FILE = """[Unit]
+Description=the sample service, replica %i
+
+[Service]
+Type=exec
+ExecStart={program}
+ExecReload={program} reload
+TimeoutStopSec=5s
+"""
+
+#: Ready as soon as it answers /healthz with 200, and not ready as soon as it does not.
+READY = {"readiness": {"http": {"path": "/healthz"}, "period": "200ms", "failure_threshold": 1}}
+
+#: A rollout policy for tests: quick, and each deadline far above what a busy machine needs.
+QUICK = {"min_healthy_time": "300ms", "healthy_deadline": "10s", "progress_deadline": "20s"}
 
 
 def webapp(
-    replicas: int = 2, *, name: str = "webapp", unit: str = "webapp@.service", version: str = "v1.2.3",
+    replicas: int = 2, *, name: str = "webapp", unit: str = "webapp@.service", version: str = "v1.2.3", port: int = 8080,
     lost_after: str = "2s", extra: str = "", desired: str = "", **tables: dict[str, Any],
 ) -> str:
-    """A description with one replica per host at most; `extra` goes to the top, `desired` to its table."""
-    text = f'name = "{name}"\nunit = "{unit}"\nport = 8080\nlost_after = "{lost_after}"\n{extra}\n'
+    """A description with one replica per host at most; `extra` goes to the top, `desired` to its table.
+
+    Ready is healthy enough for tests of anything but rollouts.
+    """
+    text = f'name = "{name}"\nunit = "{unit}"\nport = {port}\nlost_after = "{lost_after}"\n{extra}\n'
     text += f'[desired]\nversion = "{version}"\nreplicas = {replicas}\n{desired}\n'
     tables.setdefault("placement", {"max_per_host": 1})
+    tables.setdefault("rollout", {"min_healthy_time": "0s"})
     for table, keys in tables.items():
-        lines = (f"{key} = {_toml(value)}" for key, value in keys.items())
+        lines = (f"{_key(key)} = {_toml(value)}" for key, value in keys.items())
         text += f"[{table}]\n" + "\n".join(lines) + "\n"
     return text
+
+
+def _key(key: str) -> str:
+    return key if key.replace("_", "").isalnum() else json.dumps(key)
 
 
 def _toml(value: Any) -> str:
@@ -24,4 +50,6 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(each)}" for key, each in value.items()) + " }"
+    return json.dumps(value) if isinstance(value, str) else str(value)

@@ -102,6 +102,25 @@ def test() -> None:
             fleet.wait(lambda tree: tree.doc(path) and tree.running("webapp", 2), f"{path} is whole again")
             undisturbed(fleet, pids)
 
+    with subtest("nonsense for a rollout's record: nothing is touched; deleted, it is begun anew"):
+        rollouts = "/services/webapp/rollouts"
+        record = f"{rollouts}/{max(fleet.tree().children(rollouts))}"
+        fleet.put(record, '{"state": "hurry"}')
+        fleet.wait(lambda tree: record in tree.condition("webapp", "InvalidDocument"), "it is reported")
+        bystander.obeys()
+        undisturbed(fleet, pids)
+        fleet.delete(record)
+        fleet.wait(lambda tree: not tree.condition("webapp", "InvalidDocument") and tree.children(rollouts), "a new one is begun")
+        undisturbed(fleet, pids)
+
+    with subtest("nonsense for an operator's word on a rollout: reported, and nothing else"):
+        fleet.put(rollouts, '{"rollout": 1, "action": "hurry"}')
+        fleet.wait(lambda tree: rollouts in tree.condition("webapp", "InvalidDocument"), "it is reported")
+        bystander.obeys()
+        undisturbed(fleet, pids)
+        fleet.put(rollouts, "{}")
+        fleet.wait(lambda tree: not tree.condition("webapp", "InvalidDocument"), "the condition is gone")
+
     with subtest("nodes deleted under the daemons' feet come back"):
         for path in (f"/services/webapp/instances/{host}", f"/hosts/{host}/assigned/webapp.{number:010}",
                      f"/services/webapp/{number:010}/status", f"/services/webapp/{number:010}/desired",

@@ -8,5 +8,5 @@ def test() -> None:
         web1.start()
         web1.wait_for_unit("multi-user.target")
         web1.copy_from_host(str(driver.test_binary("systemd_real")), "/root/systemd_real")
-        text = web1.succeed("/root/systemd_real --ignored --test-threads=1 2>&1")
+        text = web1.succeed("/root/systemd_real --ignored --test-threads=1 2>&1", timeout=180)
         assert "test result: ok. 0 passed" not in text, text

@@ -1,0 +1,77 @@
+"""What a rollout costs per replica, against that replica's own stop, start and probe. Adds to target/bench.json.
+
+Ten replicas of a service that is ready as soon as it runs, one after the other, `min_healthy_time` 0. Every stop comes
+after the same pause, the floor's as well, or a tight loop would flatter it: for zkops that is the drain time, which is
+then taken off. From the transaction that wants the new version to the one that says "completed".
+"""
+
+import json
+import statistics
+from pathlib import Path
+
+from lib.fleet import Fleet
+from lib.history import History
+from lib.rollouts import Budget, Rollouts, check
+from lib.service import webapp
+
+CLUSTER = cluster(agents=10, session_timeout="10s", allowed_units=("instant@*.service",), deadline=600, alone=True)
+
+ROOT = Path(__file__).resolve().parents[2]
+REPLICAS, ROLLOUTS, PAUSE = 10, 5, 0.15
+UNIT = "[Service]\nType=exec\nExecStart=/usr/local/bin/floor serve\n"
+POLICY = {"min_healthy_time": "0s", "healthy_deadline": "10s", "progress_deadline": "20s"}
+PROBE = {"readiness": {"http": {"path": "/"}, "period": "1s"}}
+
+
+def floor(fleet: Fleet) -> float:
+    """The median of one replica's own stop, start and probe, in seconds, on a few hosts."""
+    took: list[float] = []
+    for each in fleet.agents[:3]:
+        text = UNIT.replace("ExecStart", "Environment=ZKOPS_PORT=9090\nExecStart")
+        each.succeed(f"printf '{text}' > /run/systemd/system/alone.service; systemctl daemon-reload; systemctl start alone")
+        words = each.succeed(f"floor roll alone.service 9090 20 {PAUSE * 1000:.0f}").split()
+        took += [float(word) / 1000 for word in words]
+        each.succeed("systemctl stop alone")
+    return statistics.median(took)
+
+
+def duration(past: History, number: int, version: str) -> float:
+    """From the write of `desired` to the record's last word, in seconds on ZooKeeper's clock."""
+    wanted = [txn.time for txn, op in past.writes(below="/services/instant/desired") if json.loads(op.data)["version"] == version]
+    record = past.writes(below=f"/services/instant/rollouts/{number:010}")
+    ended = [txn.time for txn, op in record if json.loads(op.data)["state"] == "completed"]
+    return ended[0] - wanted[0]
+
+
+def per_replica(fleet: Fleet) -> float:
+    """The median over a few rollouts of the time per replica, the pause taken off, in seconds."""
+    rollouts, took = Rollouts(fleet, "instant"), []
+
+    def description(version: str) -> str:
+        extra = f"drain_time = \"{PAUSE * 1000:.0f}ms\"\nunit_file = '''\n{UNIT}'''"
+        return webapp(REPLICAS, name="instant", unit="instant@.service", version=version, extra=extra, probes=PROBE, rollout=POLICY)
+
+    fleet.apply(description("v0"), "--wait")
+    fleet.wait_running("instant", REPLICAS)
+    mark = fleet.history().last()
+    for turn in range(1, ROLLOUTS + 1):
+        number, _ = rollouts.newest()
+        fleet.put("/services/instant/desired", {"mode": "enabled", "version": f"v{turn}", "replicas": REPLICAS})
+        number, _ = rollouts.wait("completed", after=number)
+        took.append(duration(fleet.history(), number, f"v{turn}") / REPLICAS - PAUSE)
+    check(fleet, Budget(REPLICAS), mark, "instant")
+    return statistics.median(took)
+
+
+def test() -> None:
+    fleet = Fleet(driver)
+    fleet.up()
+    for each in fleet.agents:
+        each.copy_from_host(str(ROOT / "target/release/examples/floor"), "/usr/local/bin/floor")
+    low, high = floor(fleet), per_replica(fleet)
+    figures = {"rolling_floor_ms": round(low * 1000, 1), "rolling_ms": round(high * 1000, 1), "rolling_ratio": round(high / low, 2)}
+    path = ROOT / "target/bench.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | figures, indent=2) + "\n")
+    for name, figure in figures.items():
+        print(f"{name:20} {figure}", flush=True)

@@ -1,0 +1,92 @@
+"""examples/README.md, step by step: a person who follows it sees what it says."""
+
+from pathlib import Path
+
+from lib.fleet import Fleet
+from lib.load import Load
+from lib.releases import EXAMPLE
+from lib.rollouts import Rollouts
+
+CLUSTER = cluster(
+    agents=3, session_timeout="10s", allowed_units=("shop@*.service",), agent={"accept_commands": True},
+)
+
+#: A test has less patience than the example's reader.
+HASTE = {"drain_time = \"2s\"": "drain_time = \"500ms\"", "healthy_deadline = \"30s\"": "healthy_deadline = \"5s\"",
+         "min_healthy_time = \"2s\"": "min_healthy_time = \"500ms\"", "period = \"1s\"": "period = \"300ms\""}
+
+
+def shop(**changes: str) -> str:
+    """The example's description, with some of its values changed."""
+    text = (Path(EXAMPLE) / "shop.toml").read_text()
+    for old, new in HASTE.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    for key, value in changes.items():
+        (line,) = [line for line in text.splitlines() if line.removeprefix("# ").startswith(f"{key} = ")]
+        text = text.replace(line, f"{key} = {value}")
+    return text
+
+
+def try_to_apply(fleet: Fleet, text: str) -> tuple[int, str]:
+    """`zkops apply --wait` of what may fail: its exit status and all that it said."""
+    fleet.write(zk1, "/root/rollout/shop.toml", text)
+    return fleet.zkops_status("apply -f /root/rollout/shop.toml --wait")
+
+
+def answers(host: str) -> str:
+    """What a replica says of itself."""
+    return zk1.succeed(f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {host} 8080 | tail -n 1")
+
+
+def test() -> None:
+    fleet = Fleet(driver)
+    fleet.up()
+    rollouts = Rollouts(fleet, "shop")
+
+    with subtest("1. two releases are built and served"):
+        zk1.copy_from_host(str(EXAMPLE), "/root/rollout")
+        zk1.succeed("cd /root/rollout; ./build v1 v2 v3")
+        zk1.succeed("systemd-run --quiet --unit=web --working-directory=/root/rollout/dist python3 -m http.server 8000")
+        zk1.wait_for_open_port(8000)
+
+    with subtest("2. v1 is started, and given a configuration"):
+        fleet.apply(shop(), "--wait")
+        fleet.zkops("config push shop /root/rollout/conf")
+        fleet.apply(shop(config_version="1"), "--wait")
+        tree = fleet.wait_running("shop", 3)
+        for number, host in tree.hosts_of("shop").items():
+            text = answers(str(host))
+            assert '"release": "v1"' in text and f"hello from {host}, replica {number} of shop v1" in text, text
+
+    with subtest("3. v2 is rolled out"):
+        with Load(zk1, "shop") as load:
+            fleet.apply(shop(version='"v2"', config_version="1"), "--wait")
+        load.outcome.flawless()
+        tree = fleet.wait_running("shop", 3)
+        assert all('"release": "v2"' in answers(str(host)) for host in tree.hosts_of("shop").values())
+        assert all("shop v2" in answers(str(host)) for host in tree.hosts_of("shop").values()), "rendered anew for the version"
+
+    with subtest("4. v3 is broken: rolled back, and the history tells what was tried"):
+        number, _ = rollouts.newest()
+        with Load(zk1, "shop") as load:
+            status, text = try_to_apply(fleet, shop(version='"v3"', config_version="1", SHOP_BROKEN='"v3:ready"'))
+        assert status == 7 and "rolled back" in text, (status, text)
+        load.outcome.flawless()
+        assert set(load.outcome.by_version) == {"v2"}, load.outcome
+        assert "v3:ready" in fleet.zkops("rollout history shop --diff")
+        fleet.zkops("rollout undo shop --wait")
+        assert fleet.tree().doc("/services/shop/desired")["version"] == "v2"
+
+    with subtest("5. a configuration that is no good is rejected; a good one is reloaded without a new process"):
+        pids = fleet.pids("shop@*.service")
+        fleet.write(zk1, "/root/rollout/conf/shop.toml.j2", "greeting = 7\n")
+        fleet.zkops("config push shop /root/rollout/conf")
+        status, text = try_to_apply(fleet, shop(version='"v2"', config_version="2"))
+        assert status == 7 and "greeting must be a str" in text, (status, text)
+        fleet.write(zk1, "/root/rollout/conf/shop.toml.j2", 'greeting = "good morning"\n')
+        fleet.zkops("config push shop /root/rollout/conf")
+        fleet.apply(shop(version='"v2"', config_version="3"), "--wait")
+        tree = fleet.wait_running("shop", 3)
+        assert fleet.pids("shop@*.service") == pids
+        assert all("good morning" in answers(str(host)) for host in tree.hosts_of("shop").values())

@@ -1,0 +1,160 @@
+"""Versions come from an archive or a Debian package; whatever goes wrong on the way, the old version runs on."""
+
+from lib.fleet import Fleet
+from lib.load import Load
+from lib.packages import Packages
+from lib.releases import Releases
+from lib.rollouts import Budget, Rollouts, check
+from lib.service import QUICK, READY, webapp
+
+CLUSTER = cluster(
+    releases=("bookworm", "trixie"), agents=2, session_timeout="10s", allowed_units=("shop@*.service", "parcel.service"),
+    agent={"accept_packages": True},
+)
+
+#: Time enough for retries; a rollout that is stuck shows as the test's own timeout.
+PATIENT = {**QUICK, "healthy_deadline": "50s", "progress_deadline": "55s"}
+
+
+def release(machine, number: int) -> str:
+    """Which release a replica's `current` is, by its own word."""
+    return machine.succeed(f"cat /var/lib/zkops/releases/shop/current@{number:010}/VERSION").strip()
+
+
+def comes_in_the_end(fleet: Fleet, releases: Releases, how: str, old: str, new: str) -> None:
+    """The mirror fails in a way: the old version serves, the status says why; mended, the new one comes by itself."""
+    rollouts, sums = Rollouts(fleet, "shop"), releases.sums()
+    number, _ = rollouts.newest()
+    pids, mark = fleet.pids("shop@*.service"), fleet.history().last()
+    with Load(zk1, "shop") as load:
+        releases.mood(how)
+        fleet.apply(releases.service(new, sums, replicas=2, rollout=PATIENT))
+        tree = fleet.wait(
+            lambda tree: any("shop-" in str(each.status.get("message")) for each in tree.replicas("shop").values()),
+            "a replica's status says what is wrong with the download",
+        )
+        assert tree.running("shop", 2) and set(rollouts.versions(tree).values()) == {old}, rollouts.versions(tree)
+        assert fleet.pids("shop@*.service") == pids, "nothing is stopped before its successor is at hand"
+        assert releases.asked(how) > 0
+        releases.mood()
+        rollouts.wait("completed", after=number)
+    load.outcome.flawless()
+    tree = fleet.wait_running("shop", 2)
+    assert set(rollouts.versions(tree).values()) == {new}
+    assert {release(fleet.agent(host), n) for n, host in tree.hosts_of("shop").items()} == {new}
+    check(fleet, Budget(2), mark, "shop")
+
+
+def archives(fleet: Fleet) -> None:
+    versions = tuple(f"v{number}" for number in range(1, 6))
+    releases = Releases(zk1, versions)
+    sums = releases.sums()
+
+    with subtest("archive: fetched, verified, unpacked, and what runs is what was unpacked"):
+        fleet.apply(releases.service("v1", sums, replicas=2, rollout=PATIENT), "--wait")
+        tree = fleet.wait_running("shop", 2)
+        for number, host in tree.hosts_of("shop").items():
+            assert release(fleet.agent(host), number) == "v1"
+            text = zk1.succeed(f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {host} 8081 | tail -n 1")
+            assert '"release": "v1"' in text and '"ZKOPS_RELEASE_DIR": "/var/lib/zkops/releases/shop/v1"' in text, text
+
+    for how, old, new in (("500", "v1", "v2"), ("truncate", "v2", "v3"), ("stall", "v3", "v4")):
+        with subtest(f"the mirror's answer is {how}: the old version serves on, then the new one comes"):
+            comes_in_the_end(fleet, releases, how, old, new)
+
+    with subtest("there is no such version: given up at once, the old version serves on"):
+        rollouts = Rollouts(fleet, "shop")
+        number, _ = rollouts.newest()
+        pids = fleet.pids("shop@*.service")
+        fleet.apply(releases.service("v9", sums | {"v9": sums["v1"]}, replicas=2, rollout=PATIENT))
+        rollouts.wait("rolled_back", after=number)
+        reason = fleet.wait_running("shop", 2).condition("shop", "RolledBack")
+        assert "404" in reason and "v9" in reason, reason
+        assert fleet.pids("shop@*.service") == pids
+
+    with subtest("old releases are pruned; those in use and two more stay"):
+        fleet.apply(releases.service("v5", sums, replicas=2, rollout=PATIENT), "--wait")
+        fleet.wait_running("shop", 2)
+        for each in fleet.agents:
+            each.wait_until_succeeds("test ! -e /var/lib/zkops/releases/shop/v1", timeout=20)
+            kept = each.succeed("ls /var/lib/zkops/releases/shop").split()
+            assert "v5" in kept and "v4" in kept, kept
+    fleet.zkops("delete shop --wait")
+
+
+def packages(fleet: Fleet) -> None:
+    repository = Packages(zk1, "parcel", ("1.0", "2.0", "3.0"))
+    for each in fleet.agents:
+        repository.use_on(each)
+
+    def parcel(version: str) -> str:
+        return webapp(2, name="parcel", unit="parcel.service", version=version, port=8082, placement={}, extra='drain_time = "300ms"',
+                      source={"apt": {"package": "parcel"}}, probes=READY, rollout=PATIENT)
+
+    def starts() -> list[int]:
+        """How often each host's systemd started the unit."""
+        started = "MESSAGE_ID=39f53479d3a045ac8e11786248231fbf UNIT=parcel.service"
+        return [int(each.succeed(f"journalctl --quiet --output=cat {started} | wc -l")) for each in fleet.agents]
+
+    def installed() -> set[str]:
+        return {each.succeed("dpkg-query -W -f '${Version}' parcel") for each in fleet.agents}
+
+    rollouts = Rollouts(fleet, "parcel")
+    with subtest("apt: installed from a repository, and what runs is what was installed"):
+        fleet.apply(parcel("1.0"), "--wait")
+        fleet.wait_running("parcel", 2)
+        assert installed() == {"1.0"}
+        assert starts() == [1, 1], f"the package's own scripts started it: {starts()}"
+
+    with subtest("a new package version: one host after the other, the package's own scripts start nothing"):
+        number, mark = rollouts.newest()[0], fleet.history().last()
+        with Load(zk1, "parcel") as load:
+            fleet.apply(parcel("2.0"))
+            rollouts.wait("completed", after=number)
+        load.outcome.flawless()
+        fleet.wait_running("parcel", 2)
+        assert installed() == {"2.0"} and starts() == [2, 2], (installed(), starts())
+        check(fleet, Budget(2), mark, "parcel")
+
+    with subtest("dpkg's lock is held: it waits while both replicas serve, and goes on when the lock is free"):
+        number, mark = rollouts.newest()[0], fleet.history().last()
+        with Load(zk1, "parcel") as load:
+            for each in fleet.agents:
+                repository.lock(each)
+            fleet.apply(parcel("3.0"))
+            _, record = rollouts.wait_begun(number)
+            first = fleet.agent(str(fleet.tree().hosts_of("parcel")[int(min(record["updating"]))]))
+            first.wait_until_succeeds("pgrep -f '[a]pt-get .*parcel=3.0'")
+            tree = fleet.wait(
+                lambda tree: any("3.0" in str(each.status.get("message")) for each in tree.replicas("parcel").values()),
+                "a replica's status says what it waits for",
+            )
+            assert tree.running("parcel", 2), "nothing is stopped before its successor can be installed"
+            assert set(rollouts.versions().values()) == {"2.0"}, rollouts.versions()
+            for each in fleet.agents:
+                repository.unlock(each)
+            rollouts.wait("completed", after=number)
+        load.outcome.flawless()
+        assert installed() == {"3.0"}
+        check(fleet, Budget(2), mark, "parcel")
+
+    with subtest("no such package version: the one before stays installed and runs on"):
+        number, pids = rollouts.newest()[0], fleet.pids("parcel.service")
+        fleet.apply(parcel("9.9"))
+        rollouts.wait("rolled_back", after=number)
+        reason = fleet.wait_running("parcel", 2).condition("parcel", "RolledBack")
+        assert "9.9" in reason, reason
+        assert installed() == {"3.0"} and fleet.pids("parcel.service") == pids
+
+    with subtest("back to an older one"):
+        number = rollouts.newest()[0]
+        fleet.apply(parcel("2.0"))
+        rollouts.wait("completed", after=number)
+        assert installed() == {"2.0"}
+
+
+def test() -> None:
+    fleet = Fleet(driver)
+    fleet.up()
+    archives(fleet)
+    packages(fleet)
