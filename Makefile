@@ -8,13 +8,19 @@ CARGO ?= cargo
 PYTHON ?= python3
 JOBS ?= 2
 
-.PHONY: help setup build test unit-test vm-tests vm-test demo bench images clean
+# What building packages needs beyond that.
+DEB_PACKAGES = debhelper dpkg-dev apt-utils gnupg
+RELEASE_BIN = $(or $(ZKOPS_BIN),$(or $(CARGO_TARGET_DIR),target)/release/zkops)
+
+.PHONY: help setup build test unit-test vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo test-packages
 
 help:
 	@echo "make demo                   boot hosts, run a service, crash a host, watch the failover (KEEP=1: leave it up)"
 	@echo "make test                   unit and integration tests, then the scenarios on real hosts"
 	@echo "make vm-test SCENARIO=NAME  one scenario (vm-tests/run --list); RELEASE=trixie on Debian 13"
 	@echo "make bench                  measure, and write target/bench.json"
+	@echo "make deb                    the Debian packages, in target/deb (DEB_VERSION=… for another version; deb-lint checks)"
+	@echo "make apt-repo               a signed repository of them, in target/apt (ZKOPS_APT_KEY=… signs with your key)"
 	@echo "make build images clean     the binary · the hosts' Debian roots · remove kept hosts and build products"
 
 # Installs packages only if one is missing, so that it costs nothing the second time.
@@ -41,10 +47,10 @@ unit-test: setup
 		$(CARGO) nextest run --locked && $(CARGO) test --locked --doc; \
 	else $(CARGO) test --locked; fi
 
-vm-tests: build
+vm-tests: build test-packages
 	$(PYTHON) vm-tests/run --jobs $(JOBS)
 
-vm-test: build
+vm-test: build $(if $(filter install,$(SCENARIO)),test-packages)
 	$(PYTHON) vm-tests/run --scenario $(SCENARIO) $(if $(RELEASE),--release $(RELEASE)) $(if $(KEEP),--keep)
 
 demo: build
@@ -54,7 +60,26 @@ demo: build
 bench: setup
 	$(CARGO) bench --locked --bench plan
 	$(CARGO) build --locked --release --bins --example floor
-	ZKOPS_BIN=target/release/zkops $(PYTHON) vm-tests/run --scenario vm-tests/bench/bench.py
+	ZKOPS_BIN=target/release/zkops $(PYTHON) vm-tests/run --scenario vm-tests/bench/bench.py vm-tests/bench/rolling.py
+
+deb-setup:
+	@$(MAKE) --no-print-directory setup PACKAGES="$(PACKAGES) $(DEB_PACKAGES)"
+
+# Of the release build, unless ZKOPS_BIN names another. Build on Debian 12: the packages are for 13, too.
+deb: deb-setup
+	$(if $(ZKOPS_BIN),,$(CARGO) build --locked --release --bins)
+	packaging/build-deb $(RELEASE_BIN) target/deb $(DEB_VERSION)
+
+deb-lint:
+	@$(MAKE) --no-print-directory setup PACKAGES="lintian"
+	lintian --allow-root --fail-on error,warning target/deb/*.changes
+
+apt-repo: deb
+	packaging/apt-repo target/apt target/deb/*.deb
+
+# Two builds of the packages, from the binary under test, for the scenario `install`.
+test-packages: build deb-setup
+	packaging/test-packages $(or $(ZKOPS_BIN),$(or $(CARGO_TARGET_DIR),target)/debug/zkops)
 
 images: setup
 	$(PYTHON) vm-tests/run --images
