@@ -101,6 +101,12 @@ class Fleet:
         """Deletes a node and all below it by hand."""
         self.zk.succeed(f"zktool delete {shlex.quote(self.chroot + path)}")
 
+    def ask(self, host: str, port: int = 8080) -> dict[str, Any]:
+        """What the sample service on a host says of itself."""
+        get = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
+        said: dict[str, Any] = json.loads(self.zk.succeed(f"python3 -c {shlex.quote(get)} http://{host}:{port}/"))
+        return said
+
     # --- the tree --------------------------------------------------------------
 
     def tree(self) -> Tree:

@@ -51,7 +51,7 @@ def test() -> None:
 
     with subtest("the replicas serve, and know who they are"):
         for number, host in tree.hosts_of("webapp").items():
-            answer = json.loads(zk1.succeed(f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {host} 8080 | tail -n 1"))
+            answer = fleet.ask(str(host))
             assert answer["pid"] == fleet.unit(fleet.agent(host), number).pid
             assert (answer["ZKOPS_SERVICE"], answer["ZKOPS_VERSION"], answer["ZKOPS_HOST"]) == ("webapp", "v1.2.3", host)
 

@@ -1,7 +1,5 @@
 """A configuration is rolled out: checked before it is swapped in, reloaded without a new process, taken back if it fails."""
 
-import json
-
 from lib.fleet import Fleet
 from lib.rollouts import Budget, Rollouts, check, steps
 from lib.service import QUICK, READY, UNIT_FILE, webapp
@@ -35,8 +33,7 @@ def greetings(fleet: Fleet, port: int = 8080) -> dict[str, tuple[str, int]]:
     """What each host's replica says and how often it was reloaded."""
     said = {}
     for each in fleet.agents:
-        text = zk1.succeed(f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {each.name} {port} | tail -n 1")
-        about = json.loads(text)
+        about = fleet.ask(each.name, port)
         said[each.name] = about["config"]["greeting"], about["reloads"]
     return said
 
