@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigPolicy, Probes, RestartPolicy, ServiceSpec, Source, Span, UnitName};
+use super::{Assignment, ConfigPolicy, Probes, RestartPolicy, ServiceSpec, Source, Span, UnitName};
 
 /// See [`ServiceSpec`], which has the same fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,19 +58,43 @@ impl From<&ServiceSpec> for Template {
     }
 }
 
+/// Whether a description or an assignment repeats a template, its unit aside. Names every field, so that one that is
+/// added can't be forgotten: it would never be rolled out.
+macro_rules! repeats {
+    ($other:expr, $template:expr) => {{
+        let Template {
+            unit: _,
+            unit_file,
+            port,
+            drain_time,
+            restart,
+            environment,
+            credentials,
+            source,
+            config,
+            probes,
+        } = $template;
+        $other.unit_file == *unit_file
+            && $other.port == *port
+            && $other.drain_time == *drain_time
+            && $other.restart == *restart
+            && $other.environment == *environment
+            && $other.credentials == *credentials
+            && $other.source == *source
+            && $other.config == *config
+            && $other.probes == *probes
+    }};
+}
+
 impl Template {
     /// Whether the description says the same.
     pub fn matches(&self, spec: &ServiceSpec) -> bool {
-        self.unit == spec.unit
-            && self.unit_file == spec.unit_file
-            && self.port == spec.port
-            && self.drain_time == spec.drain_time
-            && self.restart == spec.restart
-            && self.environment == spec.environment
-            && self.credentials == spec.credentials
-            && self.source == spec.source
-            && self.config == spec.config
-            && self.probes == spec.probes
+        self.unit == spec.unit && repeats!(spec, self)
+    }
+
+    /// Whether the assignment says the same, its unit aside: that names the replica.
+    pub fn is_repeated_by(&self, assignment: &Assignment) -> bool {
+        repeats!(assignment, self)
     }
 
     /// Puts it into the description in place of what is there.

@@ -107,22 +107,9 @@ impl<'a> Case<'a> {
     /// Whether its index says what the template does; one that is missing contradicts nothing.
     pub(super) fn runs_by(&self, template: &Template) -> bool {
         self.assignment.and_then(Doc::good).is_none_or(|assignment| {
-            describes(assignment, template) && is_unit_of(assignment, template.unit.as_str(), self.number())
+            template.is_repeated_by(assignment) && is_unit_of(assignment, template.unit.as_str(), self.number())
         })
     }
-}
-
-/// Whether the assignment repeats what the template says, its unit aside.
-fn describes(assignment: &Assignment, template: &Template) -> bool {
-    assignment.unit_file == template.unit_file
-        && assignment.port == template.port
-        && assignment.drain_time == template.drain_time
-        && assignment.restart == template.restart
-        && assignment.environment == template.environment
-        && assignment.credentials == template.credentials
-        && assignment.source == template.source
-        && assignment.config == template.config
-        && assignment.probes == template.probes
 }
 
 fn is_unit_of(assignment: &Assignment, unit: &str, number: ReplicaNumber) -> bool {

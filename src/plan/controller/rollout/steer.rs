@@ -66,7 +66,6 @@ impl<'a> Round<'_, 'a> {
         let terms = Terms { min_healthy_time, lost_hosts_count: !back };
         if !self.course.is_active() {
             // Nobody asks.
-            self.course.survey = Survey { surge: surge_of(found), ..Survey::default() };
             return;
         }
         self.course.survey = Survey::of(found, goal, terms, self.context);

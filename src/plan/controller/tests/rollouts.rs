@@ -45,6 +45,15 @@ fn order(sim: &mut Sim, number: u64, action: &str) {
     sim.tree.put("/services/webapp/rollouts", document.to_string());
 }
 
+/// The first replica's host restarts, and from then on nothing of the service starts there.
+fn fail_the_first(sim: &mut Sim) {
+    let host = sim.replica("webapp.0000000001").unwrap().node.unwrap().to_string();
+    sim.agent(&host).failing.insert("webapp".parse().unwrap());
+    sim.agent(&host).crash();
+    sim.boot(&host);
+    sim.settle();
+}
+
 /// The versions after each time the agents had their say, until nothing changes.
 fn course(sim: &mut Sim) -> Vec<String> {
     let mut course = Vec::new();
@@ -145,11 +154,7 @@ fn one_that_fails_after_it_was_healthy_fails_the_rollout() {
     want(&mut sim, "v2");
     sim.settle();
     assert_eq!(versions(&sim), "v2 v1 v1 v1");
-    let host = sim.replica("webapp.0000000001").unwrap().node.unwrap().to_string();
-    sim.agent(&host).failing.insert("webapp".parse().unwrap());
-    sim.agent(&host).crash();
-    sim.boot(&host);
-    sim.settle();
+    fail_the_first(&mut sim);
     assert!(record(&sim, 2).back, "{:#?}", record(&sim, 2));
 }
 
@@ -500,11 +505,7 @@ fn a_canary_that_fails_while_it_waits_is_rolled_back() {
     want(&mut sim, "v2");
     sim.settle();
     assert_eq!(state(&sim), "2 paused");
-    let host = sim.replica("webapp.0000000001").unwrap().node.unwrap().to_string();
-    sim.agent(&host).failing.insert("webapp".parse().unwrap());
-    sim.agent(&host).crash();
-    sim.boot(&host);
-    sim.settle();
+    fail_the_first(&mut sim);
     assert!(record(&sim, 2).back, "{:#?}", record(&sim, 2));
 }
 
