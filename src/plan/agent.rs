@@ -6,7 +6,7 @@
 //! ```text
 //!  enabled:    stage (release, configuration) ─► prepare (drop-in, daemon-reload) ─► start ─► running
 //!              ─► ready by its probes: in `instances`
-//!  changed:    stage, while the old goes on ─► prepare ─► out of `instances` ─► drain time ─► restart ─► running
+//!  changed:    stage, while the old goes on ─► prepare and out of `instances` ─► drain time ─► restart ─► running
 //!              only its configuration: stage ─► prepare ─► reload or signal, and it stays in `instances`
 //!  not alive:  out of `instances` ─► restart; too often: stop, failed
 //!  disabled:   out of `instances` ─► stop ─► stopped
@@ -93,6 +93,8 @@ pub struct Prepare {
     pub stale: Option<Stale>,
     /// The unit's invocation when this was decided. One that was started since may have read either files.
     pub seen: String,
+    /// What runs is to be restarted, and leaves `instances` while the files are written.
+    pub leaves: bool,
 }
 
 /// The replica that has a unit which another wants, too.

@@ -10,7 +10,7 @@ use crate::model::Probe;
 
 /// How soon a readiness check that failed is repeated while its replica has never been ready; then twice that, and so
 /// on up to the period. A service that starts in no time is noticed in no time.
-const EAGER: Duration = Duration::from_millis(50);
+const EAGER: Duration = REST;
 /// The least time from the end of one check to the next, so that no period, however short, keeps a core busy.
 const REST: Duration = Duration::from_millis(10);
 

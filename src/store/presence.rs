@@ -49,6 +49,8 @@ pub struct Applied {
     pub updated: Vec<String>,
     /// Paths where there is nothing any more.
     pub deleted: Vec<String>,
+    /// Whether what rode along has landed, too.
+    pub ridden: bool,
 }
 
 impl Applied {
@@ -99,10 +101,14 @@ impl Presence {
     /// Makes it so, in one transaction: each path of `wanted` is our ephemeral with that data; whatever else we have
     /// created is gone, as is what others left at the paths of `stale`. Neither reads nor writes when that holds
     /// already, as far as is known, over the connection that there is.
+    ///
+    /// `riders` are part of the transaction if there is one, so that nobody sees the ephemerals without them. They
+    /// never hold it up: when one of them is refused, it goes without.
     pub async fn apply(
         &mut self,
         wanted: &BTreeMap<String, Vec<u8>>,
         stale: &BTreeSet<String>,
+        mut riders: &[Op],
     ) -> Result<Applied, PresenceError> {
         let mut attempt = 1;
         loop {
@@ -113,8 +119,9 @@ impl Presence {
                 return Ok(changes.applied);
             }
             self.expect(&changes);
-            match up.client.commit(&changes.ops).await {
-                Ok(results) => return Ok(self.landed(&up, changes, &results)),
+            match up.client.commit(&[&changes.ops, riders].concat()).await {
+                Ok(results) => return Ok(self.landed(&up, changes, &results, !riders.is_empty())),
+                Err(CommitError::Conflict { index, .. }) if index >= changes.ops.len() => riders = &[],
                 Err(CommitError::Conflict { path, cause, .. }) if attempt < ATTEMPTS => {
                     mend(&up.client, &changes.ops, &path, cause).await?;
                     attempt += 1;
@@ -185,7 +192,7 @@ impl Presence {
     }
 
     /// The tree is as wanted now: remember it, without reading it again.
-    fn landed(&mut self, up: &Up, changes: Changes<'_>, results: &[OpResult]) -> Applied {
+    fn landed(&mut self, up: &Up, changes: Changes<'_>, results: &[OpResult], ridden: bool) -> Applied {
         for (op, result) in changes.ops.iter().zip(results) {
             let (path, version) = match (op, result) {
                 (Op::CreateEphemeral { path, .. }, _) => (path, 0),
@@ -203,7 +210,7 @@ impl Presence {
             self.ours.insert(path.clone());
         }
         info!(?changes.applied, "ephemeral nodes");
-        changes.applied
+        Applied { ridden, ..changes.applied }
     }
 }
 

@@ -38,7 +38,13 @@ fn overtake(decision: Decision) -> Option<Decision> {
 /// A step is under way, or one failed and its back-off is not over: say how things stand.
 fn waiting(view: &View<'_>) -> Decision {
     let listed = view.is_enabled() && view.in_instances && view.serves();
-    Decision { message: view.memory.problem.clone(), ..Decision::steady(seen(view), listed) }
+    let (state, listed) = match view.busy {
+        // What runs of it yet is on its way out.
+        Some(Busy::Job(Verb::Restart)) if view.is_stale() => (ReplicaState::Stopping, listed),
+        Some(Busy::Files { leaves: true }) if view.unit.active.is_up() => (ReplicaState::Draining, false),
+        _ => (seen(view), listed),
+    };
+    Decision { message: view.memory.problem.clone(), ..Decision::steady(state, listed) }
 }
 
 /// A step failed, and its back-off is not over. What had left `instances` for it serves meanwhile.
@@ -150,9 +156,14 @@ fn prepare(view: &View<'_>, files: &Files, key: &str) -> Decision {
     } else {
         None
     };
-    let prepare = Prepare { files: files.clone(), key: key.to_owned(), stale, seen: view.unit.invocation.clone() };
-    let listed = view.in_instances && view.serves();
-    Decision::step(seen(view), Step::Prepare(prepare), "its generated files are out of date").listed(listed)
+    // What is to be restarted leaves `instances` while the files are written, unless they could not be: then it serves
+    // until they are.
+    let leaves = stale.is_some() && view.unit.active.is_up() && view.memory.failures == 0;
+    let seen_now = view.unit.invocation.clone();
+    let prepare = Prepare { files: files.clone(), key: key.to_owned(), stale, seen: seen_now, leaves };
+    let state = if leaves { ReplicaState::Draining } else { seen(view) };
+    let listed = view.in_instances && view.serves() && !leaves;
+    Decision::step(state, Step::Prepare(prepare), "its generated files are out of date").listed(listed)
 }
 
 /// Why the unit can't be started at all, whatever is tried.

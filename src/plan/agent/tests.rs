@@ -170,7 +170,7 @@ fn files_come_before_the_start() {
     let Some(Step::Prepare(prepare)) = case.decide().step else { panic!("{:?}", case.decide()) };
     assert_eq!(
         prepare,
-        Prepare { files: case.wanted_files.clone(), key: "v1".into(), stale: None, seen: "one".into() }
+        Prepare { files: case.wanted_files.clone(), key: "v1".into(), stale: None, seen: "one".into(), leaves: false }
     );
 }
 
@@ -185,14 +185,42 @@ fn a_running_unit_of_before_is_adopted_without_a_restart() {
 }
 
 #[test]
-fn a_new_version_is_prepared_while_the_old_one_serves() {
+fn a_new_version_is_prepared_while_the_old_one_leaves_instances() {
     let decision = Case::upgraded().decide();
     let Some(Step::Prepare(prepare)) = decision.step else { panic!() };
     assert_eq!(
         prepare.stale,
         Some(Stale { invocation: "one".into(), version: Some("v1".into()), key: Some("v1".into()) })
     );
-    assert!(decision.listed);
+    assert!(prepare.leaves);
+    assert_eq!((decision.listed, decision.state), (false, ReplicaState::Draining));
+    let mut case = Case::upgraded();
+    case.busy = Some(Busy::Files { leaves: true });
+    let decision = case.decide();
+    assert_eq!((decision.listed, decision.state), (false, ReplicaState::Draining), "while they are written, too");
+}
+
+#[test]
+fn a_new_version_that_could_not_be_prepared_leaves_the_old_one_in_instances() {
+    let mut case = Case::upgraded();
+    case.memory.failures = 1;
+    (case.memory.problem, case.memory.retry_at) = (Some("disk full".into()), Some(case.now + Duration::from_secs(5)));
+    (case.in_instances, case.memory.unlisted_at) = (false, Some(case.now));
+    let decision = case.decide();
+    assert_eq!((&decision.step, decision.listed), (&None, true), "what left comes back");
+    (case.in_instances, case.memory.unlisted_at) = (true, None);
+    case.now += Duration::from_secs(5);
+    let decision = case.decide();
+    assert!(matches!(decision.step, Some(Step::Prepare(_))) && decision.listed, "it serves until that has succeeded");
+}
+
+#[test]
+fn a_process_that_is_being_replaced_does_not_pass_for_one_that_runs() {
+    let mut case = Case::prepared();
+    (case.in_instances, case.busy) = (false, Some(Busy::Job(Verb::Restart)));
+    assert_eq!(case.decide().state, ReplicaState::Stopping);
+    case.unit.invocation = "two".into();
+    assert_eq!(case.decide().state, ReplicaState::Running);
 }
 
 #[test]
@@ -292,7 +320,8 @@ proptest::proptest! {
             ActiveState::Activating, ActiveState::Deactivating, ActiveState::Maintenance, ActiveState::Unknown]),
         mode in proptest::sample::select(vec![Mode::Enabled, Mode::Disabled, Mode::Drain]),
         prepared: bool, in_instances: bool, gone: bool, can_reload: bool, has_processes: bool, loaded: bool,
-        busy in proptest::sample::select(vec![None, Some(Busy::Unknown), Some(Busy::Files), Some(Busy::Job(Verb::Start)),
+        busy in proptest::sample::select(vec![None, Some(Busy::Unknown), Some(Busy::Files { leaves: false }),
+            Some(Busy::Files { leaves: true }), Some(Busy::Job(Verb::Start)),
             Some(Busy::Job(Verb::Restart)), Some(Busy::Job(Verb::Reload)), Some(Busy::Job(Verb::Stop))]),
         config in proptest::option::of(0_u64..3),
         (ready, alive, release, linked, upcoming, dead) in proptest::prelude::any::<(bool, bool, bool, bool, bool, bool)>(),

@@ -94,7 +94,10 @@ pub enum Busy {
     /// that a step could rest on.
     Unknown,
     /// Its generated files are being written.
-    Files,
+    Files {
+        /// What runs is restarted after that, and leaves `instances` meanwhile.
+        leaves: bool,
+    },
     /// A job of its unit runs. A start may take for ever, so a stop does not wait for it.
     Job(Verb),
 }

@@ -70,12 +70,12 @@ fn a_liveness_that_failed_is_final() {
 fn what_never_was_ready_is_asked_more_often() {
     let mut state = State::new(Kind::Readiness, &probe());
     let mut dues = Vec::new();
-    for _ in 0..11 {
+    for _ in 0..12 {
         let due = state.next().unwrap();
         state.record(due, due, failure());
         dues.push(state.next().unwrap().saturating_sub(due).as_millis());
     }
-    assert_eq!(dues, [50, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
+    assert_eq!(dues, [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10_000, 10_000]);
     record(&mut state, Ok(()));
     let ready = state.next().unwrap();
     record(&mut state, failure());

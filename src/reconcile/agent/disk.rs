@@ -51,7 +51,8 @@ impl<M: UnitManager + 'static> Agent<M> {
         }
         let mut ledger = self.ledger.clone();
         for change in &mut changes {
-            change.number = self.begin(&change.id, Busy::Files);
+            let leaves = change.prepare.as_ref().is_some_and(|prepare| prepare.leaves);
+            change.number = self.begin(&change.id, Busy::Files { leaves });
             change.record(&mut ledger);
         }
         self.disk_busy = true;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use futures_util::StreamExt as _;
 use jiff::Timestamp;
 
 use super::{Agent, publish};
@@ -30,15 +30,12 @@ impl<M: UnitManager + 'static> Agent<M> {
             return;
         }
         service_manager.stopping("the machine shuts down: leaving ZooKeeper");
-        if let Some(publication) = self.publication.take() {
-            self.finish_publication(publication).await;
-        }
-        if let Some(farewell) = self.farewell() {
-            self.finish_publication(farewell).await;
-        }
+        self.finish_publications().await;
+        self.farewell();
+        self.finish_publications().await;
         // The publisher holds a handle of the session: it must be gone before the session can close.
-        let Self { session, publisher, mirror, tasks, .. } = self;
-        drop((publisher, mirror, tasks));
+        let Self { session, publisher, publications, mirror, tasks, .. } = self;
+        drop((publisher, publications, mirror, tasks));
         if session.close(FAREWELL).await {
             tracing::info!("left ZooKeeper: the machine shuts down");
         } else {
@@ -46,16 +43,23 @@ impl<M: UnitManager + 'static> Agent<M> {
         }
     }
 
-    async fn finish_publication(&mut self, publication: BoxFuture<'static, publish::Published>) {
-        match tokio::time::timeout(FAREWELL, publication).await {
-            Ok(published) => self.published(published),
-            Err(_) => tracing::warn!("ZooKeeper did not answer in time for a farewell"),
+    async fn finish_publications(&mut self) {
+        let deadline = tokio::time::Instant::now() + FAREWELL;
+        loop {
+            match tokio::time::timeout_at(deadline, self.publications.next()).await {
+                Ok(Some(published)) => self.published(published),
+                Ok(None) => return,
+                Err(_) => {
+                    tracing::warn!("ZooKeeper did not answer in time for a farewell");
+                    return self.publications.clear();
+                }
+            }
         }
     }
 
     /// The last publication: nothing is listed any more, and every replica that runs is on its way down.
-    fn farewell(&mut self) -> Option<BoxFuture<'static, publish::Published>> {
-        let up = self.up().filter(|up| self.publisher.is_registered(up.epoch))?;
+    fn farewell(&mut self) {
+        let Some(up) = self.up().filter(|up| self.publisher.is_registered(up.epoch)) else { return };
         let stopped = |status: &ReplicaStatus| ReplicaStatus {
             state: ReplicaState::Stopped,
             pid: None,
@@ -70,7 +74,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             ..publish::Wanted::default()
         };
         self.publisher.relinked();
-        self.publisher.publish(&up, wanted, Instant::now()).map(|publication| Box::pin(publication) as _)
+        self.publications.extend(self.publisher.publish(&up, wanted, Instant::now()));
     }
 }
 

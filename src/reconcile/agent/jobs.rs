@@ -78,6 +78,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.count_start(id, order);
         Self::announce(id, order.as_str(), &assignment.unit, reason);
         let number = self.begin(id, Busy::Job(order.verb()));
+        self.units.job_began(&assignment.unit);
         let record = self.ledger.replicas.get(id).filter(|record| record.assignment.unit == assignment.unit);
         let job = Job {
             number,
@@ -123,6 +124,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.metrics.step(step, problem.is_none());
         self.goods.forget(&job.id);
         let Job { id, number, order, assignment, outcome, status, .. } = job;
+        self.units.job_ended(&assignment.unit);
         self.finish_step_read(&assignment.unit, status);
         if let Some(record) = self.ledger.replicas.get_mut(&id).filter(|_| applied) {
             record.applied_config = assignment.config_version;
@@ -245,14 +247,17 @@ fn shown(revision: Option<u64>) -> String {
 }
 
 async fn run<M: UnitManager>(manager: &M, order: Order, unit: &UnitName) -> Result<JobResult, UnitError> {
-    // What the operator asks for is no crash loop: it does not count towards the start limit.
-    if matches!(order, Order::ResetAndStart | Order::Verb(Verb::Restart)) {
-        manager.reset_failed(unit).await?;
-    }
     if let Order::Signal(number) = order {
         return manager.signal(unit, number).await.map(|()| JobResult::Done);
     }
-    let result = manager.run(order.verb(), unit).await?;
+    let result = if matches!(order, Order::ResetAndStart | Order::Verb(Verb::Restart)) {
+        // What the operator asks for is no crash loop: it does not count towards the start limit. systemd reads the
+        // calls of one connection in order, so the second need not wait for the answer to the first.
+        let (reset, result) = tokio::join!(manager.reset_failed(unit), manager.run(order.verb(), unit));
+        reset.and(result)?
+    } else {
+        manager.run(order.verb(), unit).await?
+    };
     if order == Order::Verb(Verb::Stop) {
         // Nor does the start that may follow; a unit that is gone has nothing to forget.
         let _ = manager.reset_failed(unit).await;

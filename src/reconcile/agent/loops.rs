@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Context as _;
-use futures_util::{StreamExt as _, future::OptionFuture};
+use futures_util::StreamExt as _;
 
 use super::{Agent, publish::Published, work::Effect};
 use crate::{
@@ -34,17 +34,16 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// Waits for something to happen and takes it in.
     async fn wait(&mut self, service_manager: &mut ServiceManager) -> anyhow::Result<Woken> {
         let deadline = self.wake_at;
-        let publication = OptionFuture::from(self.publication.as_mut());
         tokio::select! {
             call = service_manager.call() => match call {
                 Call::Stop => return Ok(Woken::Stop),
                 Call::Fed => return Ok(Woken::Fed),
             },
             batch = self.mirror.next() => self.absorb(&batch.context("the mirror of the tree ended")?),
-            units = self.manager.changed() => self.refresh(units),
+            units = self.manager.changed() => self.units_changed(units),
             Some(done) = self.tasks.next() => self.finish(done),
             () = self.health.probers.changed() => {}
-            Some(published) = publication => self.published(published),
+            Some(published) = self.publications.next() => self.published(published),
             link = self.link.changed() => { link.context("the session's supervisor ended")?; self.relinked(); }
             () = sleep_until(deadline) => {}
         }
@@ -129,7 +128,6 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     pub(super) fn published(&mut self, published: Published) {
-        self.publication = None;
         let outcome = self.publisher.published(self.up().as_ref(), published, Instant::now());
         tracing::debug!(?outcome, "published");
         (0..outcome.writes).for_each(|_| self.metrics.write());

@@ -1,19 +1,22 @@
 //! What the agent writes to the tree: its host's `alive`, its replicas' `instances` (all ephemeral, together in one
 //! transaction), and each replica's `status` when it changes.
 //!
-//! One publication is under way at a time. It runs beside the agent's loop, so that a slow or lost ZooKeeper holds
-//! up nothing else; what has changed meanwhile goes out with the next. What can't be written rests for a moment, by
-//! itself, and is tried again.
+//! The ephemerals are written one transaction at a time, and so is each status; neither waits for the other. A status
+//! that tells of a replica which comes into `instances` is part of that transaction. All of it runs beside the agent's
+//! loop, so that a slow or lost ZooKeeper holds up nothing else; what has changed meanwhile goes out with the next.
+//! What can't be written rests for a moment, by itself, and is tried again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
+use futures_util::future::BoxFuture;
+
 pub(super) use super::publication::Published;
-use super::publication::{Connection, Ephemerals, Publication};
+use super::publication::{Connection, Ephemerals, Registered, Registration, Statuses};
 use crate::{
-    model::{HostAlive, HostName, Instance, ReplicaId, ReplicaStatus, decode, encode},
+    model::{HostAlive, HostName, Instance, ReplicaId, ReplicaState, ReplicaStatus, decode, encode},
     store::{Barrier, Presence, Up, layout},
 };
 
@@ -30,6 +33,9 @@ pub(super) struct Wanted {
     pub(super) known: BTreeSet<ReplicaId>,
 }
 
+/// A status to write, and whether its node is known to be there.
+type Status = (ReplicaId, ReplicaStatus, bool);
+
 /// What a finished publication changed.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -41,26 +47,34 @@ pub(super) struct Outcome {
     pub(super) error: Option<String>,
     /// Transactions that were sent.
     pub(super) writes: u32,
-    /// What was written is in the mirror's batches by now.
+    /// `alive` was written, and is in the mirror's batches by now.
     pub(super) seen: bool,
 }
 
 /// How long something that could not be written rests. Everything else goes on.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long a status that tells of a passing state (see [`is_passing`]) may be behind. What is over by then is never
+/// written: a restart that takes 20 ms is one write, not five, and none of them stands in the way of the last.
+const SETTLE: Duration = Duration::from_millis(50);
+
 /// What is known to be in the tree.
 #[derive(Debug)]
 pub(super) struct Publisher {
     host: HostName,
     barrier: Barrier,
-    /// Away while a publication is under way.
+    /// Away while the ephemerals are being written.
     presence: Option<Presence>,
     applied: Option<(Connection, BTreeMap<String, Vec<u8>>)>,
     names: BTreeMap<ReplicaId, String>,
     statuses: BTreeMap<ReplicaId, ReplicaStatus>,
+    /// Statuses that are being written.
+    writing: BTreeSet<ReplicaId>,
+    /// Since when the tree has not said the present, passing, state of these.
+    unsettled: BTreeMap<ReplicaId, Instant>,
     /// Ephemerals were changed by another hand.
     doubtful: bool,
-    /// Statuses that were, since the last publication began.
+    /// Statuses that were, since their last write began.
     doubted: BTreeSet<ReplicaId>,
     /// What could not be written, and until when it rests; `None` = the ephemerals.
     resting: BTreeMap<Option<ReplicaId>, Instant>,
@@ -80,6 +94,8 @@ impl Publisher {
             applied: None,
             names: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            writing: BTreeSet::new(),
+            unsettled: BTreeMap::new(),
             doubtful: false,
             doubted: BTreeSet::new(),
             resting: BTreeMap::new(),
@@ -110,9 +126,15 @@ impl Publisher {
         self.taken_over
     }
 
-    /// When something that could not be written is due again.
-    pub(super) fn next_retry(&self) -> Option<Instant> {
-        self.resting.values().min().copied()
+    /// When something that is not written now is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let settled = self.unsettled.values().map(|since| *since + SETTLE);
+        self.resting.values().copied().chain(settled).min()
+    }
+
+    /// Whether nothing is being written, or about to be.
+    pub(super) fn is_idle(&self) -> bool {
+        self.presence.is_some() && self.writing.is_empty() && self.unsettled.is_empty()
     }
 
     /// There is another connection: nothing rests any more.
@@ -126,8 +148,8 @@ impl Publisher {
         std::mem::take(&mut self.names).into_keys().collect()
     }
 
-    /// Something of `id`, or of the host, was changed by another hand: look before believing. A publication under way
-    /// may have looked before that.
+    /// Something of `id`, or of the host, was changed by another hand: look before believing. A write under way may have
+    /// looked before that.
     pub(super) fn doubt(&mut self, id: Option<&ReplicaId>) {
         self.doubtful = true;
         if let Some(id) = id {
@@ -145,59 +167,100 @@ impl Publisher {
         }
     }
 
-    /// Starts writing what differs; `None` when nothing does, or a publication is under way.
-    pub(super) fn publish(
-        &mut self,
-        link: &Up,
-        wanted: Wanted,
-        now: Instant,
-    ) -> Option<impl Future<Output = Published> + use<>> {
+    /// Starts writing what differs and is not being written.
+    pub(super) fn publish(&mut self, link: &Up, wanted: Wanted, now: Instant) -> Vec<BoxFuture<'static, Published>> {
         self.resting.retain(|_, until| now < *until);
         self.statuses.retain(|id, _| wanted.known.contains(id));
-        let statuses = self.changed_statuses(&wanted);
+        let mut alone = self.due_statuses(&wanted, now);
+        let at = (link.epoch, link.joins);
+        let mut begun: Vec<BoxFuture<'static, Published>> = Vec::new();
         let ephemerals = wanted.alive.as_ref().map(|alive| self.ephemerals(alive, &wanted));
-        let ephemerals = ephemerals.filter(|(paths, _)| self.is_due(link, paths));
-        if ephemerals.is_none() && statuses.is_empty() {
-            return None;
+        if let Some(ephemerals) = ephemerals.filter(|(paths, _)| self.is_due(at, paths)) {
+            // Who is said to be ready is in `instances` by then.
+            let coming: Vec<Status> = alone.extract_if(.., |(id, ..)| self.comes(id, &ephemerals)).collect();
+            self.unsettled.retain(|id, _| coming.iter().all(|(coming, ..)| coming != id));
+            if let Some(presence) = self.presence.take() {
+                let registration = self.registration(at, presence, ephemerals, wanted.known, coming);
+                begun.push(Box::pin(registration.run()));
+            }
         }
-        let mut presence = self.presence.take()?;
+        if !alone.is_empty() {
+            for (id, ..) in &alone {
+                self.writes(id);
+            }
+            begun.push(Box::pin(Statuses { client: link.client.clone(), at, all: alone }.run()));
+        }
+        begun
+    }
+
+    /// A status is being written from now on.
+    fn writes(&mut self, id: &ReplicaId) {
+        self.writing.insert(id.clone());
+        self.unsettled.remove(id);
+        self.doubted.remove(id);
+    }
+
+    fn registration(
+        &mut self,
+        at: Connection,
+        mut presence: Presence,
+        ephemerals: Ephemerals,
+        known: BTreeSet<ReplicaId>,
+        coming: Vec<Status>,
+    ) -> Registration {
         if std::mem::take(&mut self.doubtful) {
             presence.invalidate();
         }
-        self.doubted.clear();
-        let stale = wanted.known.union(&self.forgotten).flat_map(|id| self.candidates(id)).collect();
-        let at = (link.epoch, link.joins);
-        let (client, barrier) = (link.client.clone(), self.barrier.clone());
-        let publication = Publication { client, at, presence, stale, known: wanted.known, barrier };
-        Some(publication.run(ephemerals, statuses))
+        // The others have to be looked at first, and follow.
+        let riders: Vec<_> =
+            coming.into_iter().filter(|(.., is_there)| *is_there).map(|(id, it, _)| (id, it)).collect();
+        for (id, _) in &riders {
+            self.writes(id);
+        }
+        let stale = known.union(&self.forgotten).flat_map(|id| self.candidates(id)).collect();
+        let (alive, barrier) = (layout::alive(&self.host), self.barrier.clone());
+        Registration { at, presence, ephemerals, riders, stale, known, alive, barrier }
+    }
+
+    /// Whether the replica is in these ephemerals, and not with the same words in those that are in place.
+    fn comes(&self, id: &ReplicaId, (paths, names): &Ephemerals) -> bool {
+        let Some(name) = names.get(id) else { return false };
+        let path = layout::instance(&id.service, name);
+        self.applied.as_ref().and_then(|(_, applied)| applied.get(&path)) != paths.get(&path)
     }
 
     /// Takes in what a publication came to.
     pub(super) fn published(&mut self, link: Option<&Up>, published: Published, now: Instant) -> Outcome {
-        self.presence = Some(published.presence);
-        let mut outcome = Outcome { writes: published.writes, seen: published.seen, ..Outcome::default() };
-        let mut errors = Vec::new();
+        let Published { at, ephemerals, statuses, writes } = published;
+        let mut outcome = Outcome { writes, ..Outcome::default() };
         // What failed over a connection that is gone is tried anew over the next one at once.
-        let current = link.filter(|up| (up.epoch, up.joins) == published.at);
-        for (id, result) in published.statuses {
+        let retry = link.filter(|up| (up.epoch, up.joins) == at).map(|_| now + RETRY);
+        let mut errors = Vec::new();
+        for (id, result) in statuses {
+            self.writing.remove(&id);
             let written = result.map_err(|error| errors.push(error)).ok().flatten();
-            if written.is_none() && current.is_some() {
-                self.resting.insert(Some(id.clone()), now + RETRY);
+            if written.is_none() {
+                self.resting.extend(retry.map(|at| (Some(id.clone()), at)));
             }
             match written.filter(|_| !self.doubted.contains(&id)) {
                 Some(status) => drop(self.statuses.insert(id, status)),
                 None => drop(self.statuses.remove(&id)),
             }
         }
-        match published.ephemerals {
-            Some(Ok(ephemerals)) if link.is_some_and(|up| up.epoch == published.at.0) => {
-                self.applied(published.at, ephemerals, &published.known, &mut outcome);
+        if let Some(Registered { presence, known, result, riders, seen }) = ephemerals {
+            self.presence = Some(presence);
+            self.writing.retain(|id| !riders.contains(id));
+            outcome.seen = seen;
+            match result {
+                Ok(ephemerals) if link.is_some_and(|up| up.epoch == at.0) => {
+                    self.applied(at, ephemerals, &known, &mut outcome);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    errors.push(error);
+                    self.resting.extend(retry.map(|at| (None, at)));
+                }
             }
-            Some(Err(error)) => {
-                errors.push(error);
-                self.resting.extend(current.map(|_| (None, now + RETRY)));
-            }
-            _ => {}
         }
         outcome.error = errors.into_iter().next();
         outcome
@@ -216,19 +279,27 @@ impl Publisher {
         self.forgotten.clear();
     }
 
-    fn is_due(&self, link: &Up, paths: &BTreeMap<String, Vec<u8>>) -> bool {
-        let at = (link.epoch, link.joins);
+    fn is_due(&self, at: Connection, paths: &BTreeMap<String, Vec<u8>>) -> bool {
         let holds = self.applied.as_ref().is_some_and(|(applied_at, applied)| *applied_at == at && applied == paths);
         (self.doubtful || !holds) && !self.resting.contains_key(&None)
     }
 
-    fn changed_statuses(&self, wanted: &Wanted) -> Vec<(ReplicaId, ReplicaStatus, bool)> {
-        let due = |(id, status): &(&ReplicaId, &ReplicaStatus)| {
-            let known = self.statuses.get(*id).is_some_and(|known| known.says_the_same(status));
-            !known && !self.resting.contains_key(&Some((*id).clone()))
-        };
-        let known = |id: &ReplicaId| self.statuses.contains_key(id);
-        wanted.statuses.iter().filter(due).map(|(id, status)| (id.clone(), status.clone(), known(id))).collect()
+    /// The statuses to write now, each with whether its node is known to be there.
+    fn due_statuses(&mut self, wanted: &Wanted, now: Instant) -> Vec<Status> {
+        let mut due = Vec::new();
+        self.unsettled.retain(|id, _| wanted.statuses.contains_key(id));
+        for (id, status) in &wanted.statuses {
+            let known = self.statuses.get(id);
+            if known.is_some_and(|known| known.says_the_same(status)) {
+                self.unsettled.remove(id);
+            } else if !self.writing.contains(id) && !self.resting.contains_key(&Some(id.clone())) {
+                let since = *self.unsettled.entry(id.clone()).or_insert(now);
+                if !is_passing(status) || now >= since + SETTLE {
+                    due.push((id.clone(), status.clone(), known.is_some()));
+                }
+            }
+        }
+        due
     }
 
     fn ephemerals(&self, alive: &HostAlive, wanted: &Wanted) -> Ephemerals {
@@ -258,4 +329,15 @@ impl Publisher {
         let numbered = format!("{}@{}", self.host, id.number);
         [layout::instance(&id.service, self.host.as_str()), layout::instance(&id.service, &numbered)]
     }
+}
+
+/// Whether the status tells of nothing but a step on the way to somewhere.
+fn is_passing(status: &ReplicaStatus) -> bool {
+    let told = status.message.is_some() || status.rejected;
+    let on_its_way = match status.state {
+        ReplicaState::Pending | ReplicaState::Starting | ReplicaState::Draining | ReplicaState::Stopping => true,
+        ReplicaState::Running => !status.ready,
+        ReplicaState::Stopped | ReplicaState::Failed | ReplicaState::Refused => false,
+    };
+    on_its_way && !told
 }

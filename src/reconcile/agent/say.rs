@@ -29,9 +29,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// The connection, while what this agent would write rests on all that is in the tree.
     pub(super) fn publishable(&self) -> Option<Up> {
-        self.up().filter(|up| {
-            self.synced == Some(up.epoch) && self.work.basis() == Basis::Tree && self.publication.is_none()
-        })
+        self.up().filter(|up| self.synced == Some(up.epoch) && self.work.basis() == Basis::Tree)
     }
 
     /// Whether the replica's unit was ever read: before that, nothing can be said of it.
@@ -58,9 +56,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             statuses: self.our_statuses().collect(),
             known: decisions.keys().cloned().collect(),
         };
-        if let Some(publication) = self.publisher.publish(&up, wanted, now) {
-            self.publication = Some(Box::pin(publication));
-        }
+        self.publications.extend(self.publisher.publish(&up, wanted, now));
     }
 
     /// What may be written: the statuses of replicas that the tree assigns to this host.
@@ -123,7 +119,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     pub(super) fn tell(&mut self, service_manager: &mut ServiceManager) {
         let settled = self.busy.is_empty() && self.confirming.is_empty();
         let registered = self.up().is_some_and(|up| self.publisher.is_registered(up.epoch));
-        let published = self.publication.is_none() && (registered || self.work.basis() == Basis::Ledger);
+        let published = self.publisher.is_idle() && (registered || self.work.basis() == Basis::Ledger);
         if (settled && published && self.work.basis() != Basis::Waiting) || self.started.elapsed() >= READY_LIMIT {
             self.is_ready = true;
             service_manager.ready();

@@ -17,11 +17,19 @@ use crate::{
 /// How long a unit that could not be read rests, unless a change of it is reported first.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long a unit's changes may go unread while a job of it runs. It changes several times then, and reading it is
+/// work for the very systemd that has the job to do; at the job's end it is read anyway.
+const JOB_PATIENCE: Duration = Duration::from_millis(50);
+
 /// The units of this host's replicas, as they were last read.
 #[derive(Debug, Default)]
 pub(super) struct Units {
     known: BTreeMap<UnitName, UnitStatus>,
     reading: BTreeMap<UnitName, Reading>,
+    /// How many jobs of them this agent waits for.
+    jobs: BTreeMap<UnitName, usize>,
+    /// Those that changed while a job runs, and when they are read at the latest.
+    put_off: BTreeMap<UnitName, Instant>,
     unreadable: BTreeMap<UnitName, (String, Instant)>,
 }
 
@@ -50,25 +58,51 @@ impl Units {
         self.unreadable.values().map(|(problem, _)| problem.clone()).next()
     }
 
-    /// When a unit that could not be read is tried again.
-    pub(super) fn next_retry(&self) -> Option<Instant> {
-        self.unreadable.iter().filter(|(name, _)| !self.reading.contains_key(*name)).map(|(_, (_, at))| *at).min()
+    /// When a unit is to be read though nothing reports a change.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let unreadable = self.unreadable.iter().filter(|(name, _)| !self.reading.contains_key(*name));
+        unreadable.map(|(_, (_, at))| *at).chain(self.put_off.values().copied()).min()
     }
 
     fn retain(&mut self, names: &BTreeSet<UnitName>) {
         self.known.retain(|name, _| names.contains(name));
         self.unreadable.retain(|name, _| names.contains(name));
+        self.put_off.retain(|name, _| names.contains(name));
     }
 
     /// Whether the unit is to be read though nothing reported a change.
     fn is_due(&self, name: &UnitName, now: Instant) -> bool {
         let unknown = !self.known.contains_key(name);
         let due = self.unreadable.get(name).map_or(unknown, |(_, at)| *at <= now);
-        due && !self.reading.contains_key(name)
+        let put_off = self.put_off.get(name).is_some_and(|at| *at <= now);
+        (due || put_off) && !self.reading.contains_key(name)
+    }
+
+    /// A job of the unit is waited for.
+    pub(super) fn job_began(&mut self, name: &UnitName) {
+        *self.jobs.entry(name.clone()).or_default() += 1;
+    }
+
+    /// It is over.
+    pub(super) fn job_ended(&mut self, name: &UnitName) {
+        if let Some(jobs) = self.jobs.get_mut(name) {
+            *jobs -= 1;
+        }
+        self.jobs.retain(|_, jobs| *jobs > 0);
+    }
+
+    /// Puts off the read of a unit that changed, if a job of it runs.
+    fn puts_off(&mut self, name: &UnitName, now: Instant) -> bool {
+        let runs = self.jobs.contains_key(name);
+        if runs {
+            self.put_off.entry(name.clone()).or_insert(now + JOB_PATIENCE);
+        }
+        runs
     }
 
     /// Whether a read has to be begun; one under way is repeated.
     fn begin(&mut self, name: &UnitName) -> bool {
+        self.put_off.remove(name);
         let begun = self.reading.get_mut(name).map(|reading| reading.again = true);
         begun.is_none() && self.reading.insert(name.clone(), Reading::default()).is_none()
     }
@@ -106,8 +140,15 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.note("systemd", self.units.problem());
     }
 
+    /// systemd says that units changed.
+    pub(super) fn units_changed(&mut self, mut names: BTreeSet<UnitName>) {
+        let now = Instant::now();
+        names.retain(|name| !self.units.puts_off(name, now));
+        self.refresh(names);
+    }
+
     /// Has units read again.
-    pub(super) fn refresh(&mut self, names: BTreeSet<UnitName>) {
+    fn refresh(&mut self, names: BTreeSet<UnitName>) {
         for name in names {
             if self.units.begin(&name) {
                 let manager = Arc::clone(&self.manager);
@@ -132,6 +173,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// A unit was read after a step of it: newer than whatever is on its way.
     pub(super) fn finish_step_read(&mut self, name: &UnitName, answer: Result<UnitStatus, UnitError>) {
+        self.units.put_off.remove(name);
         if let Some(reading) = self.units.reading.get_mut(name) {
             (reading.again, reading.overtaken) = (true, true);
         }

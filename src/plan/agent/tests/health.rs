@@ -31,7 +31,7 @@ fn what_is_not_ready_is_out_of_instances_and_runs_on() {
 
 #[test]
 fn what_is_not_ready_stays_out_while_a_step_is_under_way() {
-    for busy in [Busy::Files, Busy::Unknown, Busy::Job(Verb::Reload)] {
+    for busy in [Busy::Files { leaves: false }, Busy::Unknown, Busy::Job(Verb::Reload)] {
         let mut case = Case::running();
         case.busy = Some(busy);
         assert!(case.decide().listed, "{busy:?}");

@@ -79,7 +79,7 @@ fn what_still_runs_does_not_pass_for_what_is_wanted() {
     assert!(Case::running().decide().in_force);
     let mut case = Case::upgraded();
     assert!(!case.decide().in_force, "its files are not written yet");
-    case.busy = Some(Busy::Files);
+    case.busy = Some(Busy::Files { leaves: false });
     assert!(!case.decide().in_force, "they are being written");
     let mut case = Case::prepared();
     assert_eq!(case.view().running_version().as_deref(), Some("v1"));
