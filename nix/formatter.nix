@@ -1,0 +1,18 @@
+# `nix fmt [FILE…]`: all Nix files of the checkout, if none are named. `--check` only looks.
+{
+  lib,
+  writeShellScriptBin,
+  git,
+  nixfmt-rs,
+}:
+writeShellScriptBin "zkops-fmt" ''
+  options=() files=()
+  for word; do
+    case $word in
+    -*) options+=("$word") ;;
+    *) files+=("$word") ;;
+    esac
+  done
+  [[ ''${#files[@]} -gt 0 ]] || mapfile -t files < <(${lib.getExe git} ls-files '*.nix')
+  exec ${lib.getExe nixfmt-rs} "''${options[@]}" "''${files[@]}"
+''

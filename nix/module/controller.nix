@@ -1,0 +1,62 @@
+# A controller: two or three of them, one leads.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.services.zkops;
+  ours = import ./lib.nix { inherit config lib pkgs; };
+  file = ours.toml.generate "controller.toml" cfg.controller.settings;
+  metrics = "127.0.0.1:9641";
+in
+{
+  options.services.zkops.controller = {
+    enable = lib.mkEnableOption "a zkops controller; enable it on two or three hosts, one of them leads";
+
+    metrics = mkOption {
+      type = types.nullOr types.str;
+      default = metrics;
+      example = "[::]:9641";
+      description = "Where Prometheus reads the controller's metrics, as ADDRESS:PORT; null for nowhere.";
+    };
+
+    settings = mkOption {
+      type = ours.toml.type;
+      default = { };
+      example.failover_max_fraction = 0.3;
+      description = ''
+        Further keys of /etc/zkops/controller.toml, see docs/operations.md. `zookeeper` comes from
+        `services.zkops.zookeeper`.
+      '';
+    };
+  };
+
+  config = lib.mkIf (cfg.enable && cfg.controller.enable) {
+    assertions = [ (ours.needsServers "controller" cfg.controller.settings) ];
+
+    services.zkops.controller.settings = ours.connection { session = true; };
+
+    environment.etc."zkops/controller.toml".source = file;
+
+    systemd.packages = [ (ours.unitsOf [ "zkops-controller" ]) ];
+
+    systemd.services.zkops-controller = {
+      wantedBy = [ "multi-user.target" ];
+      restartTriggers = [ file ];
+      stopIfChanged = false;
+    };
+
+    systemd.sockets.zkops-controller-metrics = lib.mkIf (cfg.controller.metrics != null) {
+      wantedBy = [ "sockets.target" ];
+      socketConfig = lib.mkIf (cfg.controller.metrics != metrics) {
+        ListenStream = [
+          ""
+          cfg.controller.metrics
+        ];
+      };
+    };
+  };
+}
