@@ -107,6 +107,16 @@ class Fleet:
         said: dict[str, Any] = json.loads(self.zk.succeed(f"python3 -c {shlex.quote(get)} http://{host}:{port}/"))
         return said
 
+    def replace_zkops(self, machine: Any) -> None:
+        """Puts another build of zkops in place on a host, and its agent on it: in the host's own way, if it has one."""
+        if hasattr(machine, "replace_zkops"):
+            machine.replace_zkops()
+            return
+        machine.succeed(
+            "cp /usr/bin/zkops /usr/bin/zkops.new", "echo another build >> /usr/bin/zkops.new",
+            "mv /usr/bin/zkops.new /usr/bin/zkops", "systemctl restart zkops-agent.service",
+        )
+
     # --- the tree --------------------------------------------------------------
 
     def tree(self) -> Tree:

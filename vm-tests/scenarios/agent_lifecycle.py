@@ -70,14 +70,13 @@ def test() -> None:
 
     with subtest("replaced by a new build"):
         watcher = Watcher(fleet, hosts)
-        web1.succeed(
-            "cp /usr/bin/zkops /usr/bin/zkops.new", "echo another build >> /usr/bin/zkops.new",
-            "mv /usr/bin/zkops.new /usr/bin/zkops", "systemctl restart zkops-agent.service",
-        )
+        old = web1.succeed(f"sha256sum < /proc/{watcher.agent}/exe")
+        fleet.replace_zkops(web1)
         watcher.check()
         pid = web1.get_unit_property("zkops-agent.service", "MainPID")
-        assert web1.succeed(f"readlink /proc/{pid}/exe") == "/usr/bin/zkops\n"
-        web1.succeed(f"cmp /proc/{pid}/exe /usr/bin/zkops")
+        program = web1.succeed(f"readlink /proc/{pid}/exe").strip()
+        assert f"path={program} " in web1.get_unit_property("zkops-agent.service", "ExecStart"), program
+        assert web1.succeed(f"sha256sum < /proc/{pid}/exe") == web1.succeed(f"sha256sum < {program}") != old
 
     with subtest("ten times in a row"):
         watcher = Watcher(fleet, hosts)
