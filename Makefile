@@ -12,7 +12,8 @@ JOBS ?= 2
 DEB_PACKAGES = debhelper dpkg-dev apt-utils gnupg
 RELEASE_BIN = $(or $(ZKOPS_BIN),$(or $(CARGO_TARGET_DIR),target)/release/zkops)
 
-.PHONY: help setup build test unit-test vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo test-packages
+.PHONY: help setup build test unit-test vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo test-packages \
+	nix-setup nix-check
 
 help:
 	@echo "make demo                   boot hosts, run a service, crash a host, watch the failover (KEEP=1: leave it up)"
@@ -21,6 +22,7 @@ help:
 	@echo "make bench                  measure, and write target/bench.json"
 	@echo "make deb                    the Debian packages, in target/deb (DEB_VERSION=… for another version; deb-lint checks)"
 	@echo "make apt-repo               a signed repository of them, in target/apt (ZKOPS_APT_KEY=… signs with your key)"
+	@echo "make nix-check              what can be said of the Nix side without building it (ZKOPS_NIXPKGS=… says more)"
 	@echo "make build images clean     the binary · the hosts' Debian roots · remove kept hosts and build products"
 
 # Installs packages only if one is missing, so that it costs nothing the second time.
@@ -47,10 +49,10 @@ unit-test: setup
 		$(CARGO) nextest run --locked && $(CARGO) test --locked --doc; \
 	else $(CARGO) test --locked; fi
 
-vm-tests: build test-packages
+vm-tests: build test-packages nix-setup
 	$(PYTHON) vm-tests/run --jobs $(JOBS)
 
-vm-test: build $(if $(filter install,$(SCENARIO)),test-packages)
+vm-test: build $(if $(filter install,$(SCENARIO)),test-packages) $(if $(filter nix_units,$(SCENARIO)),nix-setup)
 	$(PYTHON) vm-tests/run --scenario $(SCENARIO) $(if $(RELEASE),--release $(RELEASE)) $(if $(KEEP),--keep)
 
 demo: build
@@ -80,6 +82,13 @@ apt-repo: deb
 # Two builds of the packages, from the binary under test, for the scenario `install`.
 test-packages: build deb-setup
 	packaging/test-packages $(or $(ZKOPS_BIN),$(or $(CARGO_TARGET_DIR),target)/debug/zkops)
+
+# Nix itself, to evaluate with: nothing is built, no daemon runs.
+nix-setup:
+	@$(MAKE) --no-print-directory setup PACKAGES="nix-bin python3-venv git"
+
+nix-check:
+	nix/check
 
 images: setup
 	$(PYTHON) vm-tests/run --images

@@ -124,7 +124,7 @@ class Fleet:
         found = json.loads(self.zk.succeed(f"zktool dump {self.chroot or '/'}"))
         return Tree({path[len(self.chroot):] or "/": node for path, node in found.items()})
 
-    def wait(self, good: Callable[[Tree], bool], what: str, timeout: float | None = None) -> Tree:
+    def wait(self, good: Callable[[Tree], object], what: str, timeout: float | None = None) -> Tree:
         """Waits until the tree is as wanted; `what` says it in words. Returns that tree."""
         deadline = time.monotonic() + (timeout or self.zk.timeout)
         while True:

@@ -65,8 +65,8 @@ class Tree:
         """The names below a service's `instances`: one per replica that is up and ready."""
         return self.children(f"/services/{service}/instances")
 
-    def hosts_of(self, service: str) -> dict[int, str | None]:
-        """Which host each replica is placed on."""
+    def hosts_of(self, service: str) -> dict[int, Any]:
+        """Which host each replica is placed on: its name, or None."""
         return {number: each.host for number, each in self.replicas(service).items()}
 
     def status(self, service: str) -> dict[str, Any]:

@@ -26,6 +26,14 @@ let
 in
 evaluated
 // {
+  # What was looked at.
+  counts = {
+    hosts = lib.length (lib.attrNames evaluated.hosts);
+    units = lib.length (
+      lib.concatMap (host: lib.attrNames host.units) (lib.attrValues evaluated.hosts)
+    );
+    mistakes = lib.length (lib.attrNames evaluated.cases);
+  };
   problems = import ../verdict.nix {
     inherit lib;
     inherit (evaluated) hosts cases;
