@@ -3,7 +3,9 @@
   lib,
   writeShellScriptBin,
   git,
-  nixfmt-rs,
+  nixfmt,
+  # The one in Rust, where nixpkgs has it.
+  nixfmt-rs ? nixfmt,
 }:
 writeShellScriptBin "zkops-fmt" ''
   options=() files=()

@@ -7,7 +7,9 @@
   clippy,
   deadnix,
   jdk_headless,
-  nixfmt-rs,
+  nixfmt,
+  # The one in Rust, where nixpkgs has it.
+  nixfmt-rs ? nixfmt,
   python3,
   ruff,
   rustc,

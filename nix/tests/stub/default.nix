@@ -26,6 +26,9 @@ let
 in
 evaluated
 // {
+  # What is said to one host's configuration.
+  complaints = host: (manifest host).problems ++ (manifest host).warnings;
+
   # What was looked at.
   counts = {
     hosts = lib.length (lib.attrNames evaluated.hosts);
