@@ -12,10 +12,16 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import scenario
 from .cluster import Cluster
+
+if TYPE_CHECKING:
+    # With ZKOPS_NIXPKGS nix/check finds them, and looks at what is asked of them here.
+    from test_driver.driver import Driver as NixosDriver  # type: ignore
+    from test_driver.logger import AbstractLogger  # type: ignore
+    from test_driver.machine import QemuMachine  # type: ignore
 
 #: Prints a host's two clocks, in seconds.
 _CLOCKS = "python3 -c 'import time; print(time.monotonic(), time.time())'"
@@ -40,7 +46,7 @@ class Clock:
 class Machine:
     """A VM; whatever is not here is the NixOS test driver's own."""
 
-    def __init__(self, vm: Any, timeout: float, copies: itertools.count[int]) -> None:
+    def __init__(self, vm: QemuMachine, timeout: float, copies: itertools.count[int]) -> None:
         self.vm = vm
         self.name: str = vm.name
         self.timeout = timeout
@@ -101,7 +107,7 @@ class Machine:
 class Logger:
     """The NixOS test driver's log with our names."""
 
-    def __init__(self, log: Any) -> None:
+    def __init__(self, log: AbstractLogger) -> None:
         self._log = log
 
     def line(self, text: str) -> None:
@@ -130,13 +136,13 @@ class Driver:
     #: The hosts are what their configuration says; there is nothing to install.
     installed = True
 
-    def __init__(self, nixos: Any, cluster: Cluster, subtest: Callable[[str], AbstractContextManager[None]]) -> None:
+    def __init__(self, nixos: NixosDriver, cluster: Cluster, subtest: Callable[[str], AbstractContextManager[None]]) -> None:
         self.nixos = nixos
         self.cluster = cluster
         self.subtest = subtest
         self.logger = Logger(nixos.logger)
         copies = itertools.count(1)
-        self.machines = [Machine(vm, cluster.timeout * self.pace, copies) for vm in nixos.machines]
+        self.machines = [Machine(vm, cluster.timeout * self.pace, copies) for vm in nixos.machines_qemu]
         names, wanted = {each.name for each in self.machines}, {host.name for host in cluster.hosts()}
         assert names == wanted, f"the scenario wants {sorted(wanted)}, the test has {sorted(names)}"
 
@@ -173,7 +179,7 @@ class Driver:
         }
 
 
-def run(name: str, nixos: Any, subtest: Callable[[str], AbstractContextManager[None]]) -> None:
+def run(name: str, nixos: NixosDriver, subtest: Callable[[str], AbstractContextManager[None]]) -> None:
     """Runs a scenario on the machines of the NixOS test driver `nixos`."""
     wanted = scenario.load(name)
     wanted.module.__dict__.update(Driver(nixos, wanted.cluster, subtest).globals())

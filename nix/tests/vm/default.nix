@@ -28,7 +28,7 @@ let
 
         sys.path.insert(0, "${scripts}")
 
-        from driver import nixos  # ty: ignore[unresolved-import]
+        from driver import nixos  # type: ignore
 
         nixos.run("${scenario}", driver, subtest)
       '';
