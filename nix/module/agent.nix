@@ -46,11 +46,9 @@ in
       '';
     };
 
-    metrics = mkOption {
-      type = types.nullOr types.str;
+    metrics = ours.metricsOption {
+      role = "agent";
       default = metrics;
-      example = "[::]:9640";
-      description = "Where Prometheus reads the agent's metrics, as ADDRESS:PORT; null for nowhere.";
     };
 
     settings = mkOption {
@@ -114,14 +112,6 @@ in
     systemd.services.zkops-shutdown.restartIfChanged = false;
 
     systemd.sockets.zkops-agent.wantedBy = [ "sockets.target" ];
-    systemd.sockets.zkops-agent-metrics = lib.mkIf (cfg.agent.metrics != null) {
-      wantedBy = [ "sockets.target" ];
-      socketConfig = lib.mkIf (cfg.agent.metrics != metrics) {
-        ListenStream = [
-          ""
-          cfg.agent.metrics
-        ];
-      };
-    };
+    systemd.sockets.zkops-agent-metrics = ours.metricsSocket metrics cfg.agent.metrics;
   };
 }

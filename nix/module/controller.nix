@@ -6,7 +6,7 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) mkOption;
   cfg = config.services.zkops;
   ours = import ./lib.nix { inherit config lib pkgs; };
   file = ours.toml.generate "controller.toml" cfg.controller.settings;
@@ -16,11 +16,9 @@ in
   options.services.zkops.controller = {
     enable = lib.mkEnableOption "a zkops controller; enable it on two or three hosts, one of them leads";
 
-    metrics = mkOption {
-      type = types.nullOr types.str;
+    metrics = ours.metricsOption {
+      role = "controller";
       default = metrics;
-      example = "[::]:9641";
-      description = "Where Prometheus reads the controller's metrics, as ADDRESS:PORT; null for nowhere.";
     };
 
     settings = mkOption {
@@ -49,14 +47,6 @@ in
       stopIfChanged = false;
     };
 
-    systemd.sockets.zkops-controller-metrics = lib.mkIf (cfg.controller.metrics != null) {
-      wantedBy = [ "sockets.target" ];
-      socketConfig = lib.mkIf (cfg.controller.metrics != metrics) {
-        ListenStream = [
-          ""
-          cfg.controller.metrics
-        ];
-      };
-    };
+    systemd.sockets.zkops-controller-metrics = ours.metricsSocket metrics cfg.controller.metrics;
   };
 }

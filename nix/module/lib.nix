@@ -64,4 +64,28 @@ rec {
         message = "services.zkops.zookeeper.chroot: \"${chroot}\" is no path of ZooKeeper: write it as in \"/prod\".";
       }
     ];
+
+  # --- metrics -----------------------------------------------------------------------------------------------------
+
+  metricsOption =
+    { role, default }:
+    lib.mkOption {
+      type = lib.types.nullOr lib.types.str;
+      inherit default;
+      example = "[::]:${lib.last (lib.splitString ":" default)}";
+      description = "Where Prometheus reads the ${role}'s metrics, as ADDRESS:PORT; null for nowhere.";
+    };
+
+  # Of the socket that has `default` in its unit.
+  metricsSocket =
+    default: address:
+    lib.mkIf (address != null) {
+      wantedBy = [ "sockets.target" ];
+      socketConfig = lib.mkIf (address != default) {
+        ListenStream = [
+          ""
+          address
+        ];
+      };
+    };
 }

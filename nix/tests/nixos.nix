@@ -16,14 +16,21 @@ let
         }
       ];
     }).config;
-  manifest =
+  # What the module says to a mistake takes no more of NixOS than that it can be said; all else is only written down.
+  evaluateAlone =
     host:
-    import ./manifest.nix {
-      inherit lib;
-      config = evaluate host;
-    };
+    (lib.evalModules {
+      modules = [
+        (pkgs.path + "/nixos/modules/misc/assertions.nix")
+        ../module.nix
+        host
+        { _module.freeformType = lib.types.lazyAttrsOf lib.types.anything; }
+      ];
+      specialArgs = { inherit pkgs; };
+    }).config;
+  manifest = config: import ./manifest.nix { inherit lib config; };
 in
 {
-  hosts = lib.mapAttrs (_: manifest) (import ./hosts.nix);
-  cases = lib.mapAttrs (_: case: manifest case.host) (import ./cases.nix);
+  hosts = lib.mapAttrs (_: host: manifest (evaluate host)) (import ./hosts.nix);
+  cases = lib.mapAttrs (_: case: manifest (evaluateAlone case.host)) (import ./cases.nix);
 }

@@ -1,38 +1,6 @@
 # As much of nixpkgs' lib as nix/ uses, with the same names and meanings: for evaluation where there is no nixpkgs.
+with builtins;
 let
-  inherit (builtins)
-    all
-    any
-    attrNames
-    attrValues
-    concatLists
-    concatMap
-    concatStringsSep
-    elem
-    elemAt
-    filter
-    foldl'
-    fromJSON
-    genList
-    head
-    isAttrs
-    isBool
-    isFunction
-    isInt
-    isList
-    isString
-    length
-    lessThan
-    listToAttrs
-    mapAttrs
-    match
-    replaceStrings
-    sort
-    split
-    stringLength
-    substring
-    tail
-    ;
   lib = rec {
     inherit
       all
@@ -59,6 +27,7 @@ let
 
     # --- lists, sets, strings ----------------------------------------------------------------------------------------
 
+    last = list: elemAt list (length list - 1);
     optional = condition: value: if condition then [ value ] else [ ];
     optionalAttrs = condition: set: if condition then set else { };
     unique = foldl' (found: each: if elem each found then found else found ++ [ each ]) [ ];
@@ -346,4 +315,4 @@ let
       config;
   };
 in
-lib // { inherit elemAt; }
+lib
