@@ -24,6 +24,6 @@ let
 in
 runCommand "${name}-debian-source" { meta.description = "Source of zkops's Debian packages"; } ''
   mkdir $out
-  tar --create --xz --file $out/${name}.tar.xz --transform 's,^\./,${name}/,' --sort=name --owner=0 --group=0 \
+  tar --create --xz --file $out/${name}.tar.xz --transform 's,^\./,${name}/,' --sort=name --owner=0 --group=0 --mode=u+w \
     --mtime=@1 --directory=${source} .
 ''
