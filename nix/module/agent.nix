@@ -12,8 +12,8 @@ let
   file = ours.toml.generate "agent.toml" cfg.agent.settings;
   metrics = "127.0.0.1:9640";
 
-  # Where it writes, beside what its unit allows already.
-  folders = lib.filter (folder: folder != null && !lib.hasPrefix "/var/lib/zkops" folder) [
+  # Where it writes, beside what its unit allows already. They must be there.
+  folders = lib.filter (folder: folder != null && !lib.hasPrefix "/var/lib/zkops/" "${folder}/") [
     (cfg.agent.settings.data_dir or null)
     (cfg.agent.settings.state_dir or null)
   ];

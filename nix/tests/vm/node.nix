@@ -27,7 +27,7 @@ let
     map
       (name: {
         name = "lib/systemd/system/${name}";
-        path = pkgs.writeText "tool" (builtins.readFile (guest + "/lib/systemd/system/${name}"));
+        path = pkgs.writeText "unit" (builtins.readFile (guest + "/lib/systemd/system/${name}"));
       })
       [
         "webapp.service"
