@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from test_driver.logger import AbstractLogger  # type: ignore
     from test_driver.machine import QemuMachine  # type: ignore
 
+#: What limits of waiting are multiplied by: VMs are slow to boot, and share a builder with others.
+_PATIENCE = 3.0
+
 #: Prints a host's two clocks, in seconds.
 _CLOCKS = "python3 -c 'import time; print(time.monotonic(), time.time())'"
 
@@ -61,7 +64,7 @@ class Machine:
 
     def limit(self, timeout: float | None) -> float:
         """How long to wait, in seconds: the cluster's limit unless another is given."""
-        return timeout or self.timeout
+        return timeout * _PATIENCE if timeout else self.timeout
 
     def succeed(self, *commands: str, timeout: float | None = None) -> str:
         """Runs commands that must succeed; returns their stdout, joined."""
@@ -129,8 +132,8 @@ class Driver:
     """The NixOS test driver, as scenarios know a driver. VMs have no `cut` and `heal`."""
 
     backend = Backend()
-    #: VMs are slow to start, and share a builder with others.
-    pace = 3.0
+    #: The services' own times are as the header says.
+    pace = 1.0
     #: A command's way into a VM and back, twice.
     clock_error = 0.5
     #: The hosts are what their configuration says; there is nothing to install.
@@ -142,7 +145,7 @@ class Driver:
         self.subtest = subtest
         self.logger = Logger(nixos.logger)
         copies = itertools.count(1)
-        self.machines = [Machine(vm, cluster.timeout * self.pace, copies) for vm in nixos.machines_qemu]
+        self.machines = [Machine(vm, cluster.timeout * _PATIENCE, copies) for vm in nixos.machines_qemu]
         names, wanted = {each.name for each in self.machines}, {host.name for host in cluster.hosts()}
         assert names == wanted, f"the scenario wants {sorted(wanted)}, the test has {sorted(names)}"
 
@@ -164,7 +167,7 @@ class Driver:
 
     def retry(self, fn: Callable[[bool], bool], timeout: float | None = None) -> None:
         """Calls `fn(last_try)` until it returns true."""
-        deadline = time.monotonic() + (timeout or self.cluster.timeout) * self.pace
+        deadline = time.monotonic() + (timeout or self.cluster.timeout) * _PATIENCE
         while not fn(False):
             if time.monotonic() > deadline:
                 assert fn(True), "still not so"
