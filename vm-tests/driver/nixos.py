@@ -7,6 +7,7 @@ there but how a scenario is read.
 from __future__ import annotations
 
 import itertools
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -94,6 +95,10 @@ class Machine:
         folder = Path(target_dir or "copies") / str(next(self._copies))
         self.vm.copy_from_machine(source, str(folder))
         return Path(self.vm.out_dir) / folder / Path(source).name
+
+    def dump_tree(self, path: str) -> str:
+        """All of ZooKeeper's tree below a path, as JSON, from the server on this host."""
+        return self.succeed(f"zktool dump {shlex.quote(path)}")
 
     def clock(self) -> Clock:
         """The VM's clocks, now."""
