@@ -20,6 +20,7 @@
 pub mod cli;
 pub mod config;
 pub mod configuration;
+mod connect;
 pub mod ledger;
 #[deny(clippy::disallowed_methods)]
 pub mod model;

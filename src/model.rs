@@ -4,6 +4,7 @@
 //! lists them. Readers tolerate unknown fields, so that mixed versions of zkops can share a tree; what a person
 //! hands to the CLI is checked more strictly there.
 
+mod address;
 mod amount;
 mod condition;
 mod configuration;
@@ -20,6 +21,7 @@ mod span;
 mod status;
 mod template;
 
+pub use address::{Address, InvalidAddress};
 pub use amount::{Amount, InvalidAmount};
 pub use condition::{Condition, ConditionKind};
 pub use configuration::{ConfigApply, ConfigFile, ConfigPolicy, ConfigRevision};

@@ -12,7 +12,6 @@
 //! is probed.
 
 mod check;
-mod connect;
 mod exec;
 mod http;
 pub mod state;

@@ -2,14 +2,11 @@
 
 use tokio::time::timeout;
 
-use super::{
-    Target,
-    connect::{self, Address},
-    exec::Exec,
-    http::Http,
-    zookeeper::FourLetters,
+use super::{Target, exec::Exec, http::Http, zookeeper::FourLetters};
+use crate::{
+    connect,
+    model::{Address, Probe, ProbeCheck, Span},
 };
-use crate::model::{Probe, ProbeCheck, Span};
 
 /// What is checked, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,13 +54,15 @@ impl Check {
             Self::Impossible(reason) => Err(reason.clone()),
             // Sees to its own time, because a process outlives a future that is dropped.
             Self::Exec(exec) => exec.run(limit).await,
-            Self::Tcp(address) => within(limit, async { connect::connect(address).await.map(drop) })
-                .await
-                .map_err(|error| format!("tcp {address}: {error}")),
+            Self::Tcp(address) => within(limit, tcp(address)).await.map_err(|error| format!("tcp {address}: {error}")),
             Self::Http(http) => within(limit, http.run()).await.map_err(|error| format!("GET {}: {error}", http.url())),
             Self::ZooKeeper(words) => within(limit, words.run()).await.map_err(|error| format!("{words}: {error}")),
         }
     }
+}
+
+async fn tcp(address: &Address) -> Result<(), String> {
+    connect::connect(address).await.map(drop).map_err(|error| connect::words(&error))
 }
 
 async fn within(limit: Span, check: impl Future<Output = Result<(), String>>) -> Result<(), String> {

@@ -10,8 +10,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{brief, connect};
-use crate::model::{ExecCheck, Span};
+use super::brief;
+use crate::{
+    connect,
+    model::{ExecCheck, Span},
+};
 
 /// Where programs are looked for by a command that the agent runs without a `PATH` of its own.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

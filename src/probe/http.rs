@@ -15,11 +15,11 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{
-    connect::{self, ANSWER, Address},
-    tls,
+use super::tls;
+use crate::{
+    connect::{self, ANSWER},
+    model::{Address, HttpCheck},
 };
-use crate::model::HttpCheck;
 
 /// What the server learns about who asks.
 const AGENT: &str = concat!("zkops-probe/", env!("CARGO_PKG_VERSION"));
@@ -57,7 +57,7 @@ impl Http {
     /// Asks, and judges the answer.
     pub(super) async fn run(&self) -> Result<(), String> {
         let request = self.request()?;
-        let stream = connect::connect(&self.address).await?;
+        let stream = connect::connect(&self.address).await.map_err(|error| connect::words(&error))?;
         if self.tls {
             let stream = tls::handshake(stream, self.server_name()?).await?;
             self.ask(request, stream).await

@@ -18,7 +18,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 /// The handshake, over a connection; `name` is what the server is told it is called.
 pub(super) async fn handshake(stream: TcpStream, name: ServerName<'static>) -> Result<TlsStream<TcpStream>, String> {
     let connector = TlsConnector::from(config()?);
-    connector.connect(name, stream).await.map_err(|error| format!("TLS: {}", super::connect::words(&error)))
+    connector.connect(name, stream).await.map_err(|error| format!("TLS: {}", crate::connect::words(&error)))
 }
 
 /// Made when the first check needs it, and once: an agent that probes nothing over TLS holds nothing of it.

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use tokio::io::AsyncWriteExt as _;
-
-use super::connect::{self, Address};
-use crate::model::ZooKeeperCheck;
+use crate::{
+    connect::{self, ANSWER},
+    model::{Address, ZooKeeperCheck},
+};
 
 /// A word, and the server that it is said to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +27,8 @@ impl FourLetters {
 
     /// Says the word, and reads the answer until the server closes.
     pub(super) async fn run(&self) -> Result<(), String> {
-        let mut stream = connect::connect(&self.address).await?;
-        stream.write_all(self.word.as_bytes()).await.map_err(|error| connect::words(&error))?;
-        let answer = connect::read(&mut stream).await?;
-        judge(&self.word, &String::from_utf8_lossy(&answer))
+        let answer = connect::say(&self.word, &self.address, ANSWER).await.map_err(|error| connect::words(&error))?;
+        judge(&self.word, &answer)
     }
 }
 
