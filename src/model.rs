@@ -8,6 +8,7 @@ mod address;
 mod amount;
 mod condition;
 mod configuration;
+pub mod ensemble;
 mod host;
 mod id;
 mod probe;

@@ -31,6 +31,12 @@ impl Span {
     }
 }
 
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        Self(duration)
+    }
+}
+
 /// Why a text is not a [`Span`].
 #[derive(Debug, thiserror::Error)]
 #[error("\"{text}\" is not a duration: write a number and its unit, as in \"500ms\", \"30s\" or \"1m 30s\"")]

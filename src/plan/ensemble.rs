@@ -1,0 +1,4 @@
+//! What to make of an ensemble's members, and in which order to restart them.
+
+pub mod health;
+pub mod restart;
