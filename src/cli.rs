@@ -18,6 +18,7 @@ mod delete;
 mod desired;
 mod diff;
 mod document;
+mod ensemble;
 mod events;
 mod explain;
 mod failure;
@@ -115,6 +116,8 @@ enum Command {
     Agent(DaemonArgs),
     /// Run a controller (zkops-controller.service does)
     Controller(DaemonArgs),
+    /// Set up, look at and restart the ZooKeeper ensemble itself
+    Ensemble(ensemble::Args),
     /// Print a shell's completion script
     #[command(after_help = completions::HELP)]
     Completions(completions::Args),
@@ -139,6 +142,7 @@ impl Cli {
         match self.command {
             Command::Agent(args) => reconcile::agent::run(self.global.daemon(args)?).await.map(done),
             Command::Controller(args) => reconcile::controller::run(self.global.daemon(args)?).await.map(done),
+            Command::Ensemble(args) => ensemble::run(&args, self.global.zookeeper).await,
             Command::Completions(args) => completions::run(&args).map(done),
             Command::Man(args) => man::run(&args).map(done),
             Command::Verb(verb) => {

@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod configuration;
 mod connect;
+pub mod ensemble;
 pub mod ledger;
 #[deny(clippy::disallowed_methods)]
 pub mod model;

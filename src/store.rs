@@ -34,4 +34,5 @@ pub use election::{Election, Leadership, Lock};
 pub use error::{CommitError, Conflict, StoreError};
 pub use mirror::{Barrier, Batch, Change, Mirror, Synced};
 pub use presence::{Applied, Presence, PresenceError};
+pub use servers::addresses;
 pub use session::{Link, Session, SessionConfig, Up, connect_once};

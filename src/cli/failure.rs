@@ -20,10 +20,11 @@ Exit codes:
   2  bad usage or input (diff, plan: any failure that has no code of its own)
   3  not found
   4  conflict: changed by someone else meanwhile, or not possible as things are
-  5  --wait timed out
-  6  ZooKeeper unreachable
+  5  --wait timed out; ensemble rolling-restart: a member did not come back in time
+  6  ZooKeeper unreachable; ensemble status: no quorum
   7  --wait: the rollout was rolled back, paused by a failure, or superseded
   8  --wait: the rollout waits for `zkops rollout promote`
+  9  ensemble status: degraded
 
 Colours are used on a terminal, unless the environment variable NO_COLOR is set.";
 

@@ -2,6 +2,8 @@
 
 use crate::model::{HostName, ReplicaId, ReplicaNumber, ServiceName};
 
+/// ZooKeeper's own: the members of the ensemble. In the root of all, never below a chroot.
+pub const ENSEMBLE: &str = "/zookeeper/config";
 /// Services, one child each.
 pub const SERVICES: &str = "/services";
 /// Hosts, one child each.

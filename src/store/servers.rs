@@ -10,6 +10,7 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{net::TcpStream, time};
 
 use super::StoreError;
+use crate::model::{Address, InvalidAddress};
 
 const DEFAULT_PORT: &str = "2181";
 
@@ -85,6 +86,16 @@ impl Servers {
         reasons.sort();
         Err(StoreError::Unreachable { servers: self.text.clone(), reason: reasons.join(", ") })
     }
+}
+
+/// Where the servers of a connection string are, in its order.
+///
+/// # Errors
+/// [`StoreError::BadServers`] when it is none.
+pub fn addresses(text: &str) -> Result<Vec<Address>, StoreError> {
+    let servers: Servers = text.parse()?;
+    let bad = |error: InvalidAddress| StoreError::BadServers { servers: text.to_owned(), reason: error.to_string() };
+    servers.addresses.iter().map(|address| address.parse().map_err(bad)).collect()
 }
 
 async fn accepts(address: &str, wait: Duration, limit: Duration) -> std::io::Result<()> {

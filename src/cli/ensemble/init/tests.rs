@@ -1,0 +1,95 @@
+#![allow(clippy::unwrap_used)]
+use clap::Parser as _;
+
+use super::*;
+use crate::cli::failure::code;
+
+#[derive(Debug, clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// The command on a file; the exit code, or 0.
+fn init(file: &Path, words: &[&str]) -> (u8, String) {
+    let first = ["init", "--file", file.to_str().unwrap()];
+    match run(&Line::try_parse_from(first.iter().chain(words)).unwrap().args) {
+        Ok(()) => (0, String::new()),
+        Err(error) => (code(&error), format!("{error:#}")),
+    }
+}
+
+const PACKAGED: &str = include_str!("../../../../packaging/etc/ensemble.conf");
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ensemble.conf");
+    fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn writes_a_packaged_file_once() {
+    let (folder, path) = file(PACKAGED);
+    let words = ["--members", "zk1,zk2,zk3", "--host", "zk2"];
+    assert_eq!(init(&path, &words).0, 0);
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text, format!("{PACKAGED}server.1 = zk1\nserver.2 = zk2\nserver.3 = zk3\nid = 2\n"));
+    let written = fs::metadata(&path).unwrap().modified().unwrap();
+    assert_eq!(init(&path, &words).0, 0);
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), written, "it was written again");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[test]
+fn a_new_file_can_be_read_by_the_member() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("not/there/ensemble.conf");
+    assert_eq!(init(&path, &["--members", "zk1,zk2,zk3", "--id", "1"]).0, 0);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+}
+
+#[test]
+fn other_members_are_replaced_only_when_forced() {
+    let (_folder, path) = file("tickTime = 1000\nserver.1 = zk1\nserver.2 = zk2\nserver.3 = zk3\n");
+    let words = ["--members", "zk1,zk2,zk3,zk4,zk5", "--id", "1"];
+    let (status, said) = init(&path, &words);
+    assert_eq!(status, 4);
+    assert!(said.contains("--force") && said.contains("+server.4 = zk4"), "{said}");
+    assert_eq!(init(&path, &[&words[..], &["--force"]].concat()).0, 0);
+    let text = fs::read_to_string(&path).unwrap();
+    let servers = "server.1 = zk1\nserver.2 = zk2\nserver.3 = zk3\nserver.4 = zk4\nserver.5 = zk5\nid = 1\n";
+    assert_eq!(text, format!("tickTime = 1000\n{servers}"));
+}
+
+#[test]
+fn lists_that_make_no_ensemble_are_refused() {
+    let (_folder, path) = file(PACKAGED);
+    for (words, why) in [
+        (&["--members", "zk1,zk2", "--id", "1"][..], "2 members: give 3, 5 or 7"),
+        (&["--members", "zk1,zk2,zk3,zk4", "--id", "1"], "4 members bear no more losses than 3"),
+        (&["--members", "zk1,zk2,zk3", "--id", "4"], "no member has the number 4"),
+        (&["--members", "zk1,zk2,zk3", "--host", "zk4"], "zk4 is not in --members"),
+        (&["--members", "a.invalid,b.invalid,c.invalid"], "is not in --members: --host NAME or --id N"),
+    ] {
+        let (status, said) = init(&path, words);
+        assert_eq!(status, 2, "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), PACKAGED);
+    assert_eq!(init(&path, &["--members", "zk1,zk2,zk3,zk4", "--id", "1", "--transitional"]).0, 0);
+}
+
+#[test]
+fn a_failed_write_keeps_the_old_file() {
+    let (_folder, path) = file("");
+    let (status, said) = init(&path.join("below"), &["--members", "zk1,zk2,zk3", "--id", "1"]);
+    assert_eq!(status, 1, "{said}");
+    assert!(said.contains("can't read") || said.contains("can't write"), "{said}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "");
+}
+
+#[test]
+fn own_addresses_are_known() {
+    assert!(is_own_address("127.0.0.1") && !is_own_address("192.0.2.1") && !is_own_address("zk1"));
+}
