@@ -93,25 +93,22 @@ pub fn is_all(reports: &[Report]) -> bool {
 /// # Errors
 /// When it can't be read.
 pub async fn discover(members: &[Member], serving: &Address, patience: Duration) -> Result<Vec<Member>, StoreError> {
-    let unknown = read_config(serving, patience).await?;
+    let config = read_config(serving, patience).await?;
     let port = members.first().map_or(serving.port, |member| member.address.port);
-    let mut known = Vec::new();
-    for member in members {
-        known.push((member.address.clone(), resolve(&member.address, patience).await));
-    }
-    let mut found = Vec::new();
-    for server in unknown.values() {
-        let address = server.client(port);
+    let resolved = async |address: Address| {
         let ips = resolve(&address, patience).await;
-        let same = |(other, others): &(Address, BTreeSet<IpAddr>)| {
-            let host = other.host.eq_ignore_ascii_case(&address.host) || !others.is_disjoint(&ips);
+        (address, ips)
+    };
+    let known = join_all(members.iter().map(|member| resolved(member.address.clone()))).await;
+    let named = join_all(config.values().map(|server| resolved(server.client(port)))).await;
+    let is_known = |server: &Server, (address, ips): &(Address, BTreeSet<IpAddr>)| {
+        known.iter().any(|(other, others)| {
+            let host = other.host.eq_ignore_ascii_case(&address.host) || !others.is_disjoint(ips);
             host && (other.port == address.port || !server.tells_client_port())
-        };
-        if !known.iter().any(same) {
-            found.push(Member { address, listed: false });
-        }
-    }
-    Ok(found)
+        })
+    };
+    let new = config.values().zip(named).filter(|(server, named)| !is_known(server, named));
+    Ok(new.map(|(_, (address, _))| Member { address, listed: false }).collect())
 }
 
 async fn resolve(address: &Address, patience: Duration) -> BTreeSet<IpAddr> {
