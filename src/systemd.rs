@@ -85,7 +85,19 @@ pub enum UnitError {
         /// What systemd says of it.
         message: String,
     },
-    /// systemd, or the bus's policy, refused.
+    /// This process may not ask for it: it is not root, and no polkit rule allows it, or the bus's policy forbids it.
+    #[error(
+        "this agent may not do that to {}: add the unit to the polkit rule (/etc/polkit-1/rules.d/50-zkops-agent.rules) \
+         if it is to: {message}",
+        unit.as_ref().map_or("systemd", |unit| unit.as_str())
+    )]
+    NotPermitted {
+        /// The unit, if it is about one.
+        unit: Option<UnitName>,
+        /// What systemd or the bus says.
+        message: String,
+    },
+    /// systemd refused.
     #[error("systemd refused: {message} ({name})")]
     Refused {
         /// The D-Bus error's name, such as `org.freedesktop.DBus.Error.AccessDenied`.

@@ -16,6 +16,7 @@ use crate::model::HostName;
 
 /// The agent's configuration, complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file")]
 pub struct AgentSettings {
     /// Where ZooKeeper is.
     pub zookeeper: ZooKeeperSettings,
@@ -34,6 +35,9 @@ pub struct AgentSettings {
     pub accept_commands: bool,
     /// Whether the tree may have packages installed (`apt` and `nix` sources). Off by default.
     pub accept_packages: bool,
+    /// Whether the agent makes do with what its own user may ask of systemd: it drives units that are installed, writes
+    /// none of systemd's files and never has them read again. Off by default: the agent is root.
+    pub limited: bool,
     /// Where the last accepted work is kept; `/var/lib/zkops/agent` by default.
     pub state_dir: PathBuf,
     /// Where releases and configurations are kept, below `releases` and `config`; `/var/lib/zkops` by default.
@@ -55,7 +59,13 @@ impl AgentSettings {
     }
 
     fn settle(fragment: AgentFragment) -> Result<Self, ConfigError> {
+        let limited = fragment.limited.unwrap_or_default();
+        if let Some(key) = fragment.needs_root().filter(|_| limited) {
+            let message = format!("limited and {key} exclude each other: {key} takes root. Take one of them back");
+            return Err(ConfigError::Conflict { message });
+        }
         Ok(Self {
+            limited,
             zookeeper: fragment.zookeeper.settle(),
             host: host_or_system(fragment.host, "host")?,
             address: fragment.address.map(|address| address.0),
@@ -82,8 +92,21 @@ struct AgentFragment {
     accept_unit_files: Option<bool>,
     accept_commands: Option<bool>,
     accept_packages: Option<bool>,
+    limited: Option<bool>,
     data_dir: Option<AbsolutePath>,
     state_dir: Option<AbsolutePath>,
+}
+
+impl AgentFragment {
+    /// A key that is set and takes an agent that is root.
+    fn needs_root(&self) -> Option<&'static str> {
+        let keys = [
+            ("accept_unit_files", self.accept_unit_files),
+            ("accept_commands", self.accept_commands),
+            ("accept_packages", self.accept_packages),
+        ];
+        keys.into_iter().find(|(_, value)| *value == Some(true)).map(|(key, _)| key)
+    }
 }
 
 impl Fragment for AgentFragment {
@@ -99,6 +122,7 @@ impl Fragment for AgentFragment {
         lay(&mut self.accept_unit_files, over.accept_unit_files);
         lay(&mut self.accept_commands, over.accept_commands);
         lay(&mut self.accept_packages, over.accept_packages);
+        lay(&mut self.limited, over.limited);
         lay(&mut self.data_dir, over.data_dir);
         lay(&mut self.state_dir, over.state_dir);
         match over.allowed_units {

@@ -31,6 +31,12 @@ pub enum ConfigError {
         /// What is missing, and which key sets it.
         message: String,
     },
+    /// Keys that can't be set together, be it in different files.
+    #[error("{message}")]
+    Conflict {
+        /// Which, why, and what to do.
+        message: String,
+    },
 }
 
 fn at(line: Option<usize>) -> String {

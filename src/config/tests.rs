@@ -56,9 +56,28 @@ fn every_key_of_the_agent_is_read() {
 }
 
 #[test]
+fn a_limited_agent_accepts_nothing_that_takes_root() {
+    assert!(agent(&[("etc/zkops/agent.toml", "host = 'web1'\nlimited = true")]).unwrap().limited);
+    for key in ["accept_unit_files", "accept_commands", "accept_packages"] {
+        let (package, ours) = ("limited = true".to_owned(), format!("{key} = true"));
+        let files = [("usr/lib/zkops/agent.toml.d/50-limited.toml", &*package), ("etc/zkops/agent.toml", &*ours)];
+        let error = agent(&files).unwrap_err().to_string();
+        assert!(error.contains(&format!("limited and {key} exclude each other")), "{error}");
+        // Taken back, it is in nobody's way.
+        let back = format!("{key} = false");
+        assert!(agent(&[files[0], files[1], ("etc/zkops/agent.toml.d/back.toml", &*back)]).unwrap().limited);
+    }
+}
+
+#[test]
 fn without_a_file_the_defaults_hold() {
     let settings = agent(&[("etc/zkops/agent.toml", "host = 'web1'")]).unwrap();
-    assert!(settings.allowed_units.is_empty() && !settings.accept_unit_files && settings.labels.is_empty());
+    assert!(
+        settings.allowed_units.is_empty()
+            && !settings.accept_unit_files
+            && settings.labels.is_empty()
+            && !settings.limited
+    );
     assert_eq!((settings.address, settings.state_dir), (None, PathBuf::from("/var/lib/zkops/agent")));
     assert_eq!(settings.zookeeper.servers, "127.0.0.1:2181");
     assert_eq!(settings.zookeeper.session_timeout, Duration::from_secs(15));

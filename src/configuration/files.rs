@@ -17,7 +17,13 @@ pub(super) fn write(dir: &Path, files: &[Rendered]) -> Result<(), ConfigurationE
         let user = file.owner.as_deref().map(owner::user).transpose().map_err(look_up)?;
         let group = file.group.as_deref().map(owner::group).transpose().map_err(look_up)?;
         let written = write_one(dir, file, user, group);
-        written.map_err(|error| ConfigurationError::io(format_args!("cannot write {}", file.path), &error))?;
+        written.map_err(|error| match error.kind() {
+            // Only root may; a full disk passes, this does not.
+            io::ErrorKind::PermissionDenied if user.is_some() || group.is_some() => ConfigurationError::rejected(
+                format_args!("{}: this host's agent is not root and can't give it its owner or group", file.path),
+            ),
+            _ => ConfigurationError::io(format_args!("cannot write {}", file.path), &error),
+        })?;
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::{
-    config::AgentSettings,
+    config::{AgentSettings, ConfigError},
     ledger::{Ledger, LedgerFile},
     model::{HostAlive, ReplicaId, ReplicaStatus, UnitName},
     plan::agent::{Busy, Files, Memory},
@@ -71,6 +71,7 @@ pub async fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
     log::init();
     let settings = AgentSettings::load(Path::new("/"), config.as_deref())?;
     let mut service_manager = ServiceManager::new().context("can't install signal handlers")?;
+    rights(&settings)?;
     service_manager.status("connecting to systemd");
     let _only_one = facts::lock(&settings.state_dir)?;
     let manager = DBusManager::connect();
@@ -85,9 +86,20 @@ pub async fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
     metrics.register(&mut registry);
     let (shown, status) = watch::channel(serde_json::Value::Null);
     http::serve(registry, &status).context("can't serve on the sockets that systemd passed")?;
-    let unit_files = UnitFiles::new(UnitFiles::SYSTEM);
+    let limited = settings.limited;
+    let unit_files =
+        if limited { UnitFiles::variables_only(UnitFiles::LIMITED) } else { UnitFiles::new(UnitFiles::SYSTEM) };
     let agent = Agent::new(Parts { settings, manager: Arc::new(manager), unit_files, session, alive, metrics, shown });
     agent.run(service_manager).await
+}
+
+/// An agent that is neither root nor knows that it is not would fail at each replica.
+fn rights(settings: &AgentSettings) -> Result<(), ConfigError> {
+    if settings.limited || rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let message = "the agent is not root: set `limited = true` in agent.toml, if that is meant (see installation.md)";
+    Err(ConfigError::Conflict { message: message.to_owned() })
 }
 
 /// Runs an agent's loop on a service manager, a folder of unit files and a session that are given: for tests.

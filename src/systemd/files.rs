@@ -65,6 +65,8 @@ impl FileError {
 #[derive(Clone, Debug)]
 pub struct UnitFiles {
     root: PathBuf,
+    /// Whether systemd looks there for unit files and drop-ins.
+    loaded: bool,
 }
 
 impl UnitFiles {
@@ -73,7 +75,16 @@ impl UnitFiles {
 
     /// The files below `root`, usually [`Self::SYSTEM`].
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), loaded: true }
+    }
+
+    /// Where an agent that is not root keeps the variables of its units' replicas: systemd loads nothing from there, the
+    /// units themselves name the files.
+    pub const LIMITED: &str = "/run/zkops-agent";
+
+    /// The variables below `root` alone, usually [`Self::LIMITED`].
+    pub fn variables_only(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), loaded: false }
     }
 
     /// The unit's drop-in as it is on disk; `None` when there is none.
@@ -129,7 +140,10 @@ impl UnitFiles {
             return Ok(false);
         }
         let path = self.variables_path(unit);
-        fs::remove_file(&path).map(|()| true).map_err(FileError::io("remove", &path))
+        fs::remove_file(&path).map_err(FileError::io("remove", &path))?;
+        // Fails as long as there is a drop-in beside it, which is right.
+        let _ = fs::remove_dir(self.dir(unit));
+        Ok(true)
     }
 
     /// Whether systemd must read its unit files again for the unit's drop-in, as it is on disk, to be in force.
@@ -137,6 +151,9 @@ impl UnitFiles {
     /// [`UnitStatus::need_daemon_reload`] alone does not tell: systemd compares what it knows, and does not see a
     /// drop-in folder that is new.
     pub fn needs_reload(&self, unit: &UnitName, status: &UnitStatus) -> bool {
+        if !self.loaded {
+            return false;
+        }
         let path = self.drop_in_path(unit);
         let known = status.drop_in_paths.iter().any(|known| Path::new(known) == path);
         status.need_daemon_reload || known != path.symlink_metadata().is_ok()
@@ -167,11 +184,12 @@ impl UnitFiles {
         fs::remove_file(&path).map(|()| true).map_err(FileError::io("remove", &path))
     }
 
-    /// The units that have a drop-in of ours, each with the replica that it was made for; sorted.
+    /// The units that have a drop-in of ours (or variables, where there are no drop-ins), each with the replica that it was made for; sorted.
     pub fn managed(&self) -> Result<Vec<(UnitName, ReplicaId)>, FileError> {
         let units = self.names()?.into_iter().filter_map(|name| name.strip_suffix(".d")?.parse::<UnitName>().ok());
         let owner = |unit: UnitName| {
-            let text = self.read_drop_in(&unit).ok().flatten()?;
+            let text = if self.loaded { self.read_drop_in(&unit) } else { self.read_variables(&unit) };
+            let text = text.ok().flatten()?;
             Some((unit, drop_in_owner(&text)?))
         };
         Ok(units.filter_map(owner).collect())

@@ -27,6 +27,8 @@ pub struct Host {
     pub systemd: Arc<FakeSystemd>,
     /// Whether its `agent.toml` allows commands, and packages.
     pub accepts: (bool, bool),
+    /// Whether it is limited.
+    pub limited: bool,
     dir: TempDir,
     agent: Option<JoinHandle<anyhow::Result<()>>>,
     registry: Registry,
@@ -47,7 +49,15 @@ impl Host {
             systemd.install(&name(unit), Behaviour::default());
         }
         let accepts = (true, false);
-        Self { tree: Tree::new().await, systemd, accepts, dir, agent: None, registry: Registry::default() }
+        Self {
+            tree: Tree::new().await,
+            systemd,
+            accepts,
+            limited: false,
+            dir,
+            agent: None,
+            registry: Registry::default(),
+        }
     }
 
     pub fn units(&self) -> PathBuf {
@@ -90,9 +100,10 @@ impl Host {
             address: None,
             labels: BTreeMap::new(),
             allowed_units: AllowedUnits::new(allowed.to_vec()),
-            accept_unit_files: true,
+            accept_unit_files: !self.limited,
             accept_commands: self.accepts.0,
             accept_packages: self.accepts.1,
+            limited: self.limited,
             data_dir: self.data(),
             state_dir: self.state(),
         }
@@ -108,7 +119,7 @@ impl Host {
         let metrics = AgentMetrics::default();
         self.registry = Registry::default();
         metrics.register(&mut self.registry);
-        let files = UnitFiles::new(self.units());
+        let files = if self.limited { UnitFiles::variables_only(self.units()) } else { UnitFiles::new(self.units()) };
         self.agent = Some(tokio::spawn(agent::run_with(self.settings(), manager, files, session, metrics)));
     }
 

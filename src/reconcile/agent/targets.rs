@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     ledger::{Record, content_key},
-    model::{Assignment, Mode, Probe, ReplicaId, UnitName},
+    model::{Assignment, Mode, Probe, ReplicaId, RestartPolicy, UnitName},
     plan::agent::{Files, Links, Staging, Upcoming, Wanted, meanwhile},
     systemd::{ActiveState, Folders, UnitManager, drop_in, restart_key, variables},
 };
@@ -167,9 +167,12 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     fn files_for(&self, id: &ReplicaId, assignment: &Assignment, folders: &Folders) -> Files {
+        let variables = variables(assignment, id, &self.settings.host, folders);
+        if self.settings.limited {
+            return Files { variables: Some(variables), ..Files::default() };
+        }
         let path = self.unit_files.variables_path(&assignment.unit);
         let text = drop_in(assignment, id, &path, self.alive.systemd.unwrap_or(0));
-        let variables = variables(assignment, id, &self.settings.host, folders);
         // As it reads back: a file's last line ends, too.
         let whole = |text: &String| if text.ends_with('\n') { text.clone() } else { format!("{text}\n") };
         Files { drop_in: Some(text), variables: Some(variables), unit_file: assignment.unit_file.as_ref().map(whole) }
@@ -211,8 +214,14 @@ impl<M: UnitManager + 'static> Agent<M> {
             "accept_commands" => self.settings.accept_commands,
             _ => self.settings.accept_packages,
         };
-        let (_, what, setting) = what.into_iter().find(|(there, _, setting)| *there && !allowed(setting))?;
-        Some(format!("the service has {what}, and {setting} is not set in {}'s agent.toml", self.settings.host))
+        let host = &self.settings.host;
+        if let Some((_, what, setting)) = what.into_iter().find(|(there, _, setting)| *there && !allowed(setting)) {
+            return Some(format!("the service has {what}, and {setting} is not set in {host}'s agent.toml"));
+        }
+        let what = takes_root(assignment).filter(|_| self.settings.limited)?;
+        Some(format!(
+            "the service has {what}, which {host}'s agent, being limited, can't give its unit: write it there"
+        ))
     }
 
     /// The unit's generated files as they are; read once, then as this agent left them.
@@ -226,6 +235,16 @@ impl<M: UnitManager + 'static> Agent<M> {
         }
         &self.on_disk[unit]
     }
+}
+
+/// Which part of the work takes a drop-in, or files that belong to others, if any.
+fn takes_root(assignment: &Assignment) -> Option<&'static str> {
+    let what = [
+        (!assignment.environment.is_empty(), "an environment"),
+        (!assignment.credentials.is_empty(), "credentials"),
+        (assignment.restart != RestartPolicy::default(), "a restart policy"),
+    ];
+    what.into_iter().find(|(there, _)| *there).map(|(_, what)| what)
 }
 
 impl Target {

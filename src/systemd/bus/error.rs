@@ -48,6 +48,9 @@ fn from_reply(name: &str, message: String, unit: Option<&UnitName>) -> UnitError
         (Some("ServiceUnknown" | "NameHasNoOwner" | "NoReply" | "Disconnected" | "NoServer" | "Timeout"), ..) => {
             UnitError::Unreachable { reason: message }
         }
+        (Some("AccessDenied" | "InteractiveAuthorizationRequired"), _, unit) => {
+            UnitError::NotPermitted { unit, message }
+        }
         (_, Some("NoSuchUnit"), Some(unit)) => UnitError::NoSuchUnit { unit },
         (_, Some("UnitMasked" | "BadUnitSetting" | "LoadFailed"), Some(unit)) => UnitError::Unusable { unit, message },
         _ => UnitError::Refused { name: name.to_owned(), message },
@@ -74,7 +77,11 @@ mod tests {
             sorted("org.freedesktop.systemd1.UnitMasked"),
             UnitError::Unusable { unit: unit.clone(), message: "why".into() }
         );
-        let name = "org.freedesktop.DBus.Error.AccessDenied";
+        for name in ["AccessDenied", "InteractiveAuthorizationRequired"] {
+            let denied = sorted(&format!("org.freedesktop.DBus.Error.{name}"));
+            assert_eq!(denied, UnitError::NotPermitted { unit: Some(unit.clone()), message: "why".into() });
+        }
+        let name = "org.freedesktop.DBus.Error.InvalidArgs";
         assert_eq!(sorted(name), UnitError::Refused { name: name.into(), message: "why".into() });
     }
 }
