@@ -52,7 +52,7 @@ unit-test: setup
 vm-tests: build test-packages nix-setup
 	$(PYTHON) vm-tests/run --jobs $(JOBS)
 
-vm-test: build $(if $(filter install ensemble,$(SCENARIO)),test-packages) $(if $(filter nix_units,$(SCENARIO)),nix-setup)
+vm-test: build $(if $(filter install ensemble limited_agent,$(SCENARIO)),test-packages) $(if $(filter nix_units,$(SCENARIO)),nix-setup)
 	$(PYTHON) vm-tests/run --scenario $(SCENARIO) $(if $(RELEASE),--release $(RELEASE)) $(if $(KEEP),--keep)
 
 demo: build
@@ -79,7 +79,7 @@ deb-lint:
 apt-repo: deb
 	packaging/apt-repo target/apt target/deb/*.deb
 
-# Two builds of the packages, from the binary under test, for the scenarios `install` and `ensemble`.
+# Two builds of the packages, from the binary under test, for the scenarios that install them.
 test-packages: build deb-setup
 	packaging/test-packages $(or $(ZKOPS_BIN),$(or $(CARGO_TARGET_DIR),target)/debug/zkops)
 

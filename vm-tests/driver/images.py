@@ -17,10 +17,10 @@ from pathlib import Path
 from . import paths
 from .shell import run
 
-#: Apache's jars with what they need to log, and kazoo as a client that is not zkops's.
+#: Apache's jars with what they need to log, kazoo as a client that is not zkops's, polkit for agents that are not root.
 PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "iproute2", "procps", "netcat-openbsd", "python3", "python3-kazoo",
-    "libzookeeper-java", "libslf4j-java", "default-jre-headless",
+    "libzookeeper-java", "libslf4j-java", "default-jre-headless", "polkitd",
 )
 
 RELEASES = ("bookworm", "trixie")

@@ -1,0 +1,154 @@
+"""An agent that runs as its own user drives the units that polkit lets it drive, and has no way to root."""
+
+from lib.apt import Apt, apt, everywhere
+from lib.fleet import Fleet
+from lib.service import webapp
+from lib.ways import PROOF, attempt, refuses, ways
+
+CLUSTER = cluster(releases=("bookworm", "trixie"), agents=2, packaged=True, zkops=False, deadline=240)
+
+SERVERS = '[zookeeper]\nservers = "zk1:2181"\nsession_timeout = "4s"\n'
+AGENT = f'allowed_units = ["webapp@*.service", "other@*.service"]\n\n{SERVERS}'
+USER = "zkops-agent"
+RULES = "/etc/polkit-1/rules.d/50-zkops-agent.rules"
+POLICY = "/usr/share/dbus-1/system.d/zkops-agent.conf"
+UNIT, ABSENT, FOREIGN = "webapp@0000000001.service", "absent@0000000001.service", "debug-shell.service"
+#: Open where polkit is asked about a transient unit as about any other, under an allowed name that no unit file has.
+HOLE = (f"StartTransientUnit {ABSENT}", "StartTransientUnit by systemd's own address", "systemd-run")
+#: What the unit says itself, as nobody generates a drop-in for it.
+DROP_IN = """[Unit]
+Before=zkops-shutdown.service
+[Service]
+User=daemon
+Restart=on-failure
+PrivateTmp=yes
+EnvironmentFile=-/run/zkops-agent/%n.d/50-zkops.env
+"""
+
+
+def test() -> None:
+    fleet = Fleet(driver)
+    start_all()
+    everywhere(machines, Apt(zk1).add_to)
+    install(fleet)
+    with subtest("an agent of a fleet that runs becomes limited: its services go on"):
+        limit(fleet)
+    with subtest("it starts, updates, stops and fails over units that are installed"):
+        drives(fleet)
+    with subtest("what takes root is refused, and the replica says why"):
+        refused(fleet)
+    with subtest("with polkit's rule alone, its user is root on systemd 257, and not on 252"):
+        web2.succeed(f"mv {POLICY} /root/policy.conf", "systemctl reload dbus")
+        through = tries(web2)
+        web2.succeed(f"mv /root/policy.conf {POLICY}", "systemctl reload dbus")
+        version = int(web2.succeed("systemctl --version").split()[1])
+        assert through == (dict.fromkeys(HOLE, "root") if version >= 257 else {}), through
+    with subtest("with the bus's policy, it has no way to root"):
+        assert tries(web2) == {}
+    with subtest("without the package it is root again: its services go on"):
+        unlimit(fleet)
+
+
+def install(fleet: Fleet) -> None:
+    """A ZooKeeper with a controller, and two agents that are root; the sample service runs."""
+    everywhere([zk1, *fleet.agents], lambda host: apt(host, f"install zkops-{'agent' if host in fleet.agents else 'zookeeper zkops-controller'}"))
+    fleet.write(zk1, "/etc/zkops/ensemble.conf", "server.1 = zk1\n")
+    for role in ("controller", "cli"):
+        fleet.write(zk1, f"/etc/zkops/{role}.toml", SERVERS)
+    zk1.succeed("systemctl start zkops-zookeeper zkops-controller", "zkops init")
+    for host in fleet.agents:
+        host.succeed("mkdir -p /etc/systemd/system/webapp@.service.d")
+        fleet.write(host, "/etc/systemd/system/webapp@.service.d/zkops.conf", DROP_IN)
+        host.succeed("systemctl daemon-reload")
+        fleet.write(host, "/etc/zkops/agent.toml", AGENT)
+        host.succeed("systemctl start zkops-agent")
+    fleet.apply(webapp(2), "--wait")
+    fleet.wait_running("webapp", 2)
+
+
+def limit(fleet: Fleet) -> None:
+    """As docs/installation.md says."""
+    before = fleet.pids()
+    for host in fleet.agents:
+        host.succeed("test -e /run/systemd/system/webapp@*.service.d/50-zkops.conf")
+        said = apt(host, "install zkops-agent-limited")
+        assert RULES in said, said
+        host.succeed(f"sed -i 's|^    // /\\^webapp|    /^webapp|; s|^];|    /^absent@[0-9]{{10}}\\\\.service$/,\\n];|' {RULES}")
+        host.fail("ls -d /run/systemd/system/webapp@*")
+        pid = host.get_unit_property("zkops-agent", "MainPID")
+        assert host.succeed(f"stat -c %U /proc/{pid}").strip() == USER
+        host.succeed(f"test $(stat -c %U /var/lib/zkops/agent/ledger.json) = {USER}")
+        host.succeed("systemd-analyze security --threshold=15 zkops-agent.service")
+    fleet.wait_running("webapp", 2)
+    assert fleet.pids() == before, (before, fleet.pids())
+
+
+def drives(fleet: Fleet) -> None:
+    """Nothing but the bus, polkit and what is installed."""
+    fleet.apply(webapp(2, version="v1.2.4"), "--wait")
+    assert fleet.ask("web1")["ZKOPS_VERSION"] == "v1.2.4"
+    fleet.zkops("disable webapp --wait")
+    assert not any(fleet.active(host) for host in fleet.agents)
+    fleet.zkops("enable webapp --wait")
+    fleet.zkops("scale webapp 1 --wait")
+    tree = fleet.wait_running("webapp", 1)
+    home = fleet.agent(next(iter(tree.hosts_of("webapp").values())))
+    home.crash()
+    tree = fleet.wait(lambda tree: tree.running("webapp", 1) and all(
+        each.host != home.name for each in tree.replicas("webapp").values()), "it runs on the other host")
+    home.start()
+    home.wait_for_unit("zkops-agent.service")
+    fleet.zkops("scale webapp 2 --wait")
+    fleet.wait_running("webapp", 2)
+
+
+def refused(fleet: Fleet) -> None:
+    """Whatever would need a drop-in; and a unit that polkit's rule does not name."""
+    fleet.apply(webapp(1, name="other", unit="other@.service", environment={"GREETING": "hello"}))
+    fleet.wait(lambda tree: "has an environment" in str(tree.condition("other", "Refused")), "an environment is refused")
+    owned = {"files": {"other.conf": {"text": "greeting = 1", "owner": "daemon"}}}
+    fleet.put("/services/other/config/1", owned)
+    fleet.apply(webapp(1, name="other", unit="other@.service", environment={}, port=8081, config={}, desired="config_version = 1"))
+    fleet.wait(lambda tree: any("can't give it its owner" in (each.status.get("message") or "")
+                                for each in tree.replicas("other").values()), "a file of another's is rejected")
+    for host in fleet.agents:
+        host.succeed("cp /usr/lib/systemd/system/webapp@.service /etc/systemd/system/other@.service", "systemctl daemon-reload")
+    fleet.apply(webapp(1, name="other", unit="other@.service", environment={}, port=8081))
+    fleet.wait(lambda tree: any(RULES in (each.status.get("message") or "") for each in tree.replicas("other").values()),
+               "the replica says that polkit's rule does not name its unit")
+    fleet.zkops("delete other --yes --wait")
+
+
+def tries(host) -> dict[str, str]:
+    """Every way that went through, and what became of it."""
+    host.succeed("mkdir -p /run/systemd/transient; printf '[Service]\\nExecStart=/bin/touch %s\\n' > /tmp/evil.service; chmod 644 /tmp/evil.service" % PROOF)
+    running = next(iter(Fleet(driver).active(host)))
+    before = host.succeed("systemctl show --property=Environment,DefaultTarget,LogLevel; systemctl list-unit-files --no-legend")
+    through, unclear = {}, {}
+    for way in ways(running, ABSENT, FOREIGN):
+        said = attempt(host, USER, way)
+        if said is None:
+            host.wait_until_succeeds(f"test -e {PROOF}", timeout=10)
+            through[way.name] = host.succeed(f"stat -c %U {PROOF}").strip()
+        elif not refuses(said):
+            unclear[way.name] = said
+        host.fail(f"test -e {PROOF}") if way.name not in through else host.succeed(f"rm {PROOF}")
+    assert not unclear, f"are these tries at all? {unclear}"
+    after = host.succeed("systemctl show --property=Environment,DefaultTarget,LogLevel; systemctl list-unit-files --no-legend")
+    assert after == before, (before, after)
+    host.require_unit_state(FOREIGN, "inactive")
+    return through
+
+
+def unlimit(fleet: Fleet) -> None:
+    """Removed, the agent generates its drop-ins again."""
+    before = fleet.pids()
+    for host in fleet.agents:
+        apt(host, "remove zkops-agent-limited")
+        pid = host.get_unit_property("zkops-agent", "MainPID")
+        assert host.succeed(f"stat -c %U /proc/{pid}").strip() == "root"
+        host.wait_until_succeeds("test -e /run/systemd/system/webapp@*.service.d/50-zkops.conf")
+        host.fail("test -e /run/zkops-agent")
+        host.succeed("test $(stat -c %U /var/lib/zkops/agent/ledger.json) = root")
+    fleet.wait_running("webapp", 2)
+    assert fleet.pids() == before, (before, fleet.pids())
