@@ -12,8 +12,8 @@ JOBS ?= 2
 DEB_PACKAGES = debhelper dpkg-dev apt-utils gnupg
 RELEASE_BIN = $(or $(ZKOPS_BIN),$(or $(CARGO_TARGET_DIR),target)/release/zkops)
 
-.PHONY: help setup build test unit-test vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo test-packages \
-	nix-setup nix-check
+.PHONY: help setup build next-build test unit-test vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo \
+	test-packages nix-setup nix-check
 
 help:
 	@echo "make demo                   boot hosts, run a service, crash a host, watch the failover (KEEP=1: leave it up)"
@@ -49,11 +49,18 @@ unit-test: setup
 		$(CARGO) nextest run --locked && $(CARGO) test --locked --doc; \
 	else $(CARGO) test --locked; fi
 
-vm-tests: build test-packages nix-setup
+vm-tests: build next-build test-packages nix-setup
 	$(PYTHON) vm-tests/run --jobs $(JOBS)
 
-vm-test: build $(if $(filter install ensemble limited_agent,$(SCENARIO)),test-packages) $(if $(filter nix_units,$(SCENARIO)),nix-setup)
+# What a scenario needs beyond the build.
+NEEDS_PACKAGES = install ensemble limited_agent
+vm-test: build $(if $(filter $(NEEDS_PACKAGES),$(SCENARIO)),test-packages) \
+		$(if $(filter mixed_versions,$(SCENARIO)),next-build) $(if $(filter nix_units,$(SCENARIO)),nix-setup)
 	$(PYTHON) vm-tests/run --scenario $(SCENARIO) $(if $(RELEASE),--release $(RELEASE)) $(if $(KEEP),--keep)
+
+# A second build, which the scenario `mixed_versions` takes for the next release. It shares all that is compiled but zkops.
+next-build: setup
+	$(CARGO) build --locked --features next-release --example zkops-next
 
 demo: build
 	@$(PYTHON) vm-tests/demo $(if $(KEEP),--keep)

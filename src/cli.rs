@@ -46,13 +46,22 @@ use clap::{Args, Parser, Subcommand};
 use self::{context::Context, failure::Failure};
 use crate::{model::Mode, reconcile};
 
-pub use failure::report;
+/// The `zkops` command: parse, dispatch, and tell the shell how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    run(cli).unwrap_or_else(|error| failure::report(&error))
+}
+
+/// One thread is plenty for each of the roles, and keeps the agent small.
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(cli.run())
+}
 
 /// Turn ZooKeeper into the control plane of your systemd services.
 ///
 /// Write what should run (`zkops apply -f webapp.toml`), see what does (`zkops status`), and why (`zkops explain`).
 #[derive(Debug, Parser)]
-#[command(name = "zkops", version, max_term_width = 110, after_help = failure::EPILOGUE)]
+#[command(name = "zkops", version = crate::VERSION, max_term_width = 110, after_help = failure::EPILOGUE)]
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::model::{Assignment, ReplicaId};
+use crate::model::{Assignment, ReplicaId, as_released};
 
 /// What the agent remembers of its replicas.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,7 +181,7 @@ impl LedgerFile {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(dir)?;
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(&serde_json::to_vec_pretty(ledger)?)?;
+        file.write_all(&as_released(serde_json::to_vec_pretty(ledger)?))?;
         file.as_file().sync_all()?;
         file.persist(&self.path)?;
         File::open(dir)?.sync_all()

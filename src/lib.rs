@@ -33,3 +33,10 @@ pub mod report;
 pub mod source;
 pub mod store;
 pub mod systemd;
+
+/// The version that this build goes by.
+pub const VERSION: &str = if cfg!(feature = "next-release") {
+    concat!(env!("CARGO_PKG_VERSION"), "+next")
+} else {
+    env!("CARGO_PKG_VERSION")
+};

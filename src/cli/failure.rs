@@ -91,7 +91,7 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
 /// Prints the whole chain of `error` as one `zkops: …` message on standard error, and returns its exit code.
 ///
 /// A reader of our output that went away (`zkops get | head`) is no failure, and is not talked about.
-pub fn report(error: &anyhow::Error) -> ExitCode {
+pub(super) fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }

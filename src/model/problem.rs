@@ -64,16 +64,47 @@ pub fn decode<T: DeserializeOwned>(data: &[u8]) -> Result<T, DocumentError> {
 /// # Panics
 /// Never for the documents of this crate: their maps have string keys.
 pub fn encode<T: Serialize>(document: &T) -> Vec<u8> {
-    serde_json::to_vec(document).expect("documents have string keys and infallible serialisers")
+    let data = serde_json::to_vec(document).expect("documents have string keys and infallible serialisers");
+    as_released(data)
+}
+
+/// A document as this build writes it.
+pub(crate) fn as_released(data: Vec<u8>) -> Vec<u8> {
+    if cfg!(feature = "next-release") { with_another_field(data) } else { data }
+}
+
+/// A document as a release may write it that has one field more.
+fn with_another_field(mut data: Vec<u8>) -> Vec<u8> {
+    const FIELD: &[u8] = br#""next_release":{"since":1}"#;
+    // An empty document stays one: it means that nobody has said anything. The command line keeps what is there.
+    let is_there = data.windows(FIELD.len()).any(|part| part == FIELD);
+    if data.len() > 2 && !is_there && data.pop_if(|last| *last == b'}').is_some() {
+        data.push(b',');
+        data.extend_from_slice(FIELD);
+        data.push(b'}');
+    }
+    data
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::model::Desired;
 
     fn problem(data: &[u8]) -> String {
         decode::<Desired>(data).map_or_else(|error| error.to_string(), |ok| format!("{ok:?}"))
+    }
+
+    #[test]
+    fn a_field_of_a_later_release_is_no_problem() {
+        let desired = Desired { replicas: 3, ..Desired::default() };
+        let later = with_another_field(serde_json::to_vec(&desired).unwrap());
+        assert!(serde_json::from_slice::<serde_json::Value>(&later).unwrap()["next_release"]["since"] == 1);
+        assert_eq!(with_another_field(later.clone()), later);
+        assert_eq!(decode::<Desired>(&later), Ok(desired));
+        assert_eq!(with_another_field(b"{}".to_vec()), b"{}");
     }
 
     #[test]

@@ -78,6 +78,7 @@ def limit(fleet: Fleet) -> None:
         pid = host.get_unit_property("zkops-agent", "MainPID")
         assert host.succeed(f"stat -c %U /proc/{pid}").strip() == USER
         host.succeed(f"test $(stat -c %U /var/lib/zkops/agent/ledger.json) = {USER}")
+        host.log(host.succeed("systemd-analyze security --no-pager zkops-agent.service | tail -1"))
         host.succeed("systemd-analyze security --threshold=15 zkops-agent.service")
     fleet.wait_running("webapp", 2)
     assert fleet.pids() == before, (before, fleet.pids())

@@ -36,7 +36,7 @@ pub(super) fn alive(settings: &AgentSettings, systemd: Option<u32>) -> anyhow::R
     Ok(HostAlive {
         address: settings.address.clone(),
         labels: settings.labels.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: crate::VERSION.to_owned(),
         systemd,
         machine_id: read("/etc/machine-id")?,
         boot_id: read("/proc/sys/kernel/random/boot_id")?,
