@@ -82,8 +82,11 @@ def refused(fleet: Fleet) -> None:
     zk3.fail("systemctl restart zkops-zookeeper")
     zk3.succeed("journalctl --unit=zkops-zookeeper --output=cat | grep \"is member 2, but .* is member 3's\"")
     assert zk3.get_unit_property("zkops-zookeeper", "ActiveState") == "failed"
-    fleet.write(zk3, "/etc/zkops/ensemble.conf", f"tickTime = 1000\n{ENSEMBLE}")
-    zk3.succeed("systemctl restart zkops-zookeeper", "grep tickTime=1000 /run/zkops-zookeeper/zoo.cfg")
+    fleet.write(zk3, "/etc/zkops/ensemble.conf", f"tickTime = 1000\n4lw.commands.whitelist = srvr,ruok\n{ENSEMBLE}")
+    zk3.succeed(
+        "systemctl restart zkops-zookeeper", "grep tickTime=1000 /run/zkops-zookeeper/zoo.cfg",
+        "grep -x 4lw.commands.whitelist=srvr,ruok /run/zkops-zookeeper/zoo.cfg",
+    )
     fleet.write(zk3, "/etc/zkops/ensemble.conf", ENSEMBLE)
 
 
