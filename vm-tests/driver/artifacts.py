@@ -8,6 +8,7 @@ from pathlib import Path
 from lib import history
 
 from .driver import Driver
+from .host import NotRunning
 from .machine import Machine
 from .shell import run
 
@@ -22,7 +23,7 @@ def keep(driver: Driver, folder: Path) -> None:
     for each in driver.machines:
         _host(each, folder / each.name)
     for each in driver.having("zookeeper"):
-        _tree(each, folder)
+        _tree(each, driver.backend.zookeeper_log, folder)
     if (driver.folder / "scenario.log").exists():
         shutil.copy(driver.folder / "scenario.log", folder)
 
@@ -30,31 +31,40 @@ def keep(driver: Driver, folder: Path) -> None:
 def _host(machine: Machine, folder: Path) -> None:
     """One host, on or off: its journal is read off its disk."""
     folder.mkdir()
-    journal = ["journalctl", f"--directory={machine.disk.path('/var/log/journal')}", "--no-pager", "--quiet",
-               "--output=short-precise", "--no-hostname"]
-    _run_into(folder / "journal.txt", *journal)
-    for daemon in _DAEMONS:
-        _run_into(folder / f"{daemon}.log", *journal, f"--unit={daemon}.service")
-    _run_into(folder / "units.txt", *machine.inside(
-        "sh", "-c", "systemctl --no-pager list-units --all; systemctl --no-pager list-jobs; systemctl --no-pager "
+    with machine.host.offline() as root:
+        journal = ["journalctl", f"--directory={root}/var/log/journal", "--no-pager", "--quiet",
+                   "--output=short-precise", "--no-hostname"]
+        _run_into(folder / "journal.txt", *journal)
+        for daemon in _DAEMONS:
+            _run_into(folder / f"{daemon}.log", *journal, f"--unit={daemon}.service")
+    _ask_into(folder / "units.txt", machine, "systemctl --no-pager list-units --all; systemctl --no-pager list-jobs; systemctl --no-pager "
         "--lines=0 status 'zkops*' 'webapp*' zookeeper.service; ps -eo pid,ppid,stat,lstart,cmd",
-    ))
-    _run_into(folder / "runtime-units.txt", *machine.inside(
-        "sh", "-c", "find /run/systemd/system -type f | while read -r file; do echo \"# $file\"; cat \"$file\"; done",
-    ))
-    if machine.console.exists():
-        shutil.copy(machine.console, folder / "console.log")
+    )
+    _ask_into(folder / "runtime-units.txt", machine, "find /run/systemd/system -type f | while read -r file; do echo \"# $file\"; cat \"$file\"; done")
+    if machine.host.console.exists():
+        shutil.copy(machine.host.console, folder / "console.log")
 
 
 def _run_into(path: Path, *command: str) -> None:
     """A command's output as a file; no file if there was none."""
-    text = run("timeout", "20", *command, check=False) if command else ""
+    text = run("timeout", "20", *command, check=False)
     if text.strip():
         path.write_text(text)
 
 
-def _tree(machine: Machine, folder: Path) -> None:
+def _ask_into(path: Path, machine: Machine, command: str) -> None:
+    """A command's output in a host that takes commands."""
+    try:
+        text = machine.host.run("timeout", "20", "sh", "-c", command).stdout if machine.host.boot() else ""
+    except NotRunning:
+        return
+    if text.strip():
+        path.write_text(text)
+
+
+def _tree(machine: Machine, log: str, folder: Path) -> None:
     """The tree and every change of it, from the server's log on disk (the server may be down)."""
-    past = history.read(machine.disk.path("/var/lib/zookeeper/version-2"))
+    with machine.host.offline() as root:
+        past = history.read(root / log.lstrip("/"))
     (folder / f"tree.{machine.name}.txt").write_text(history.picture(past))
     (folder / f"history.{machine.name}.txt").write_text(history.describe(past))

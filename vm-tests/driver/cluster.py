@@ -65,6 +65,8 @@ class Cluster:
     deadline: float = 300
     #: Run while no other scenario does (it measures times).
     alone: bool = False
+    #: The drivers (`backends.BACKENDS`) that it is known to run on.
+    drivers: tuple[str, ...] = ("nspawn",)
 
     def hosts(self) -> list[Host]:
         """The cluster's hosts, ZooKeepers first."""
@@ -83,9 +85,21 @@ class Cluster:
         names = [host.name for host in self.hosts() if "zookeeper" in host.roles]
         return ",".join(f"{name}:2181" for name in names) + self.chroot
 
+    def at(self, pace: float) -> Cluster:
+        """The same cluster on hosts that are so many times slower: its sessions last so much longer."""
+        longer = {key: f"{seconds(value) * pace:g}s" for key in ("session_timeout", "controller_session_timeout")
+                  if (value := getattr(self, key))}
+        return replace(self, **longer) if pace != 1 else self
+
     def on(self, release: str | None) -> Cluster:
         """The same cluster on another release."""
         return replace(self, release=release or self.releases[0])
+
+
+def seconds(duration: str) -> float:
+    """A duration as headers have it ("4s", "500ms")."""
+    number = duration.rstrip("ms")
+    return float(number) / {"s": 1, "ms": 1000}[duration[len(number):]]
 
 
 def cluster(**wanted: Any) -> Cluster:

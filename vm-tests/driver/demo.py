@@ -8,8 +8,9 @@ import time
 
 from lib.fleet import Fleet
 
-from . import leftovers, paths, payload
+from . import leftovers, paths
 from .cluster import cluster
+from .host import NotBuilt
 from .machine import Machine
 from .scenario import Interrupted, running
 
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> int:
         with running("demo", CLUSTER, keep=keep) as driver:
             tell(Fleet(driver))
             print(PLAY if keep else AGAIN, flush=True)
-    except payload.NoBinary as error:
+    except NotBuilt as error:
         sys.exit(f"make demo: {error}")
     except Interrupted:
         print("\ninterrupted; everything was switched off and removed")

@@ -14,12 +14,30 @@ from pathlib import Path
 from .shell import CommandFailed, run
 
 
-class Disk:
+class Files:
+    """A host's files as they lie below a folder of the machine."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, inside: str) -> Path:
+        """Where a file of the host is, seen from the machine."""
+        return self.root / inside.lstrip("/")
+
+    def write(self, inside: str, text: str, mode: int = 0o644) -> None:
+        """Writes a file into the host, making the folders on the way."""
+        target = self.path(inside)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(mode)
+
+
+class Disk(Files):
     """One host's disk, mounted at `root` while the run lasts."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "root")
         self.folder = folder
-        self.root = folder / "root"
 
     def mount(self, layers: list[Path]) -> bool:
         """Mounts the disk over `layers`, topmost first; False if it was mounted already."""
@@ -34,17 +52,6 @@ class Disk:
             self.root,
         )
         return True
-
-    def path(self, inside: str) -> Path:
-        """Where a file of the host is, seen from the machine."""
-        return self.root / inside.lstrip("/")
-
-    def write(self, inside: str, text: str, mode: int = 0o644) -> None:
-        """Writes a file into the host, making the folders on the way."""
-        target = self.path(inside)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-        target.chmod(mode)
 
 
 def prepare(folder: Path) -> None:

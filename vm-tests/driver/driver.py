@@ -8,37 +8,46 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from . import images, machine, paths
+from . import backends, machine, paths
 from .cluster import Cluster
 from .leftovers import Run
 from .log import Log
 from .machine import Machine
 from .network import Network
-from .provision import provision
 
 
 class Driver:
     """What a scenario's globals are taken from."""
 
     def __init__(self, run: Run, cluster: Cluster, log: Log) -> None:
+        #: What makes the hosts.
+        self.backend = backends.BACKENDS[run.driver]
         self.run = run
-        self.cluster = cluster
+        self.cluster = cluster = cluster.at(self.backend.pace)
         self.logger = log
         self.folder = Path(run.folder)
         self.network = Network(run.id)
-        layers = [Path(run.payload), images.image(cluster.release)]
         self.machines = [
-            Machine(host.name, host.index, self.folder / host.name, run.id, self.network, log, layers, cluster.timeout)
-            for host in cluster.hosts()
+            Machine(spec.name, self.backend.host(spec, cluster, run, self.network), self.network, log, self.folder,
+                    cluster.timeout, self.backend.pace)
+            for spec in cluster.hosts()
         ]
-        self._layers = layers
+
+    @property
+    def pace(self) -> float:
+        """What a limit of time is multiplied by on these hosts: 1 where they are as fast as the machine."""
+        return self.backend.pace
+
+    @property
+    def clock_error(self) -> float:
+        """How far apart two hosts' times of one moment may seem, in seconds: 0 where all share one clock."""
+        return self.backend.clock_error
 
     def create(self) -> None:
         """Makes the network and everybody's disk; no host is switched on yet."""
         self.network.create()
-        for host, each in zip(self.cluster.hosts(), self.machines):
-            each.disk.mount(self._layers)
-            provision(each.disk, host, self.cluster, self.run.id)
+        for each in self.machines:
+            each.host.create()
 
     def machine(self, name: str) -> Machine:
         """A machine by its name."""
@@ -81,7 +90,7 @@ class Driver:
 
     def retry(self, fn: Callable[[bool], bool], timeout: float | None = None) -> None:
         """Calls `fn(last_try)` until it returns true; the default limit is the cluster's."""
-        machine.retry(fn, timeout or self.cluster.timeout)
+        machine.retry(fn, (timeout or self.cluster.timeout) * self.pace)
 
     def globals(self) -> dict[str, object]:
         """The names a scenario finds in its module."""

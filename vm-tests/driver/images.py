@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from . import paths
@@ -43,31 +44,37 @@ def image(release: str) -> Path:
     """The root of a release, built first if this machine has none yet (about 40 s)."""
     if release not in RELEASES:
         raise ValueError(f"unknown release {release!r}, known: {', '.join(RELEASES)}")
-    root = paths.IMAGES / f"{release}-{_key(release)}"
-    if root.exists():
-        return root
-    paths.IMAGES.mkdir(parents=True, exist_ok=True)
-    with open(paths.IMAGES / f"{release}.lock", "w") as lock:
+    return once(paths.IMAGES / f"{release}-{_key(release)}", f"{release} image", lambda root: _build(release, root))
+
+
+def once(target: Path, what: str, build: Callable[[Path], None]) -> Path:
+    """What `build` makes at a path, made only if it isn't there yet, and by one process at a time.
+
+    It is made beside its final name and renamed, so that a build that is killed leaves nothing half.
+    """
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target.with_name(f"{target.name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not root.exists():
-            _build(release, root)
-    return root
+        if not target.exists():
+            started = time.monotonic()
+            print(f"building the {what} …", flush=True)
+            partial = target.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            build(partial)
+            partial.rename(target)
+            print(f"built the {what} in {time.monotonic() - started:.0f} s", flush=True)
+    return target
 
 
 def _build(release: str, root: Path) -> None:
-    """Builds beside the final name and renames, so a killed build leaves no half root."""
-    started = time.monotonic()
-    print(f"building the {release} image …", flush=True)
-    partial = root.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     run(
         "mmdebstrap", "--variant=minbase", "--format=directory", f"--include={','.join(PACKAGES)}",
         "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
-        release, partial, mirror(),
+        release, root, mirror(),
     )
-    _finish(partial)
-    partial.rename(root)
-    print(f"built the {release} image in {time.monotonic() - started:.0f} s", flush=True)
+    _finish(root)
 
 
 def _finish(root: Path) -> None:

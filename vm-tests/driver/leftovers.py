@@ -27,7 +27,9 @@ class Run:
     folder: str
     scenario: str
     release: str
-    payload: str = ""
+    #: What makes its hosts, and the images that their disks lie on.
+    driver: str = "nspawn"
+    images: tuple[str, ...] = ()
     #: Its hosts outlive their runner, for a person to play with.
     kept: bool = False
 
@@ -47,13 +49,14 @@ class Run:
         self.entry.write_text(json.dumps(asdict(self)))
 
 
-def begin(scenario: str, release: str, payload: Path | None) -> Run:
+def begin(scenario: str, release: str, driver: str, images: tuple[Path, ...]) -> Run:
     """Registers a new run of this process and makes its folder."""
     run_id = f"zv{secrets.token_hex(3)}"
     owner = os.getpid()
     run = Run(
         id=run_id, owner=owner, owner_started=start_time(owner) or 0, folder=str(paths.RUNS / run_id),
-        scenario=scenario, release=release, payload=str(payload or ""),
+        scenario=scenario, release=release, driver=driver,
+        images=tuple(map(str, images)),
     )
     run.save()
     disk.prepare(Path(run.folder))
@@ -67,6 +70,8 @@ def end(run: Run) -> None:
     network.destroy(run.id)
     for folder in Path("/run/systemd/nspawn/propagate").glob(f"{run.id}-*"):
         folder.rmdir()
+    for socket in paths.REGISTRY.glob(f"{run.id}-*.sock"):
+        socket.unlink()
     run.entry.unlink(missing_ok=True)
 
 
@@ -79,6 +84,11 @@ def registered() -> list[Run]:
         except (ValueError, TypeError, FileNotFoundError):
             continue
     return found
+
+
+def images_in_use() -> set[str]:
+    """The images that disks of some run lie on."""
+    return {image for run in registered() for image in run.images}
 
 
 def sweep(*, kept: bool = False) -> list[Run]:

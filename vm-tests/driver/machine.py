@@ -8,19 +8,15 @@ unexpected exit status raises, and that fails the scenario.
 from __future__ import annotations
 
 import shlex
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import cgroups
-from .disk import Disk
+from .host import Clock, Host, NotRunning
 from .log import Log
 from .network import Network
-from .nspawn import POWEROFF, REBOOT, Container, NotRunning
-from .shell import run
-from .systemd import Systemd
+from .systemd import Systemd, pause
 
 #: Seconds between two tries of anything that waits.
 POLL = 0.1
@@ -44,65 +40,62 @@ def retry(fn: Callable[[bool], bool], timeout: float = 900) -> None:
 class Machine(Systemd):
     """One host of the cluster."""
 
-    def __init__(
-        self, name: str, index: int, folder: Path, run_id: str, network: Network, log: Log,
-        layers: list[Path], timeout: float = 900,
-    ) -> None:
+    def __init__(self, name: str, host: Host, network: Network, log: Log, folder: Path, timeout: float, pace: float) -> None:
         self.name = name
-        self.index = index
-        self.folder = folder
-        #: The default for every wait, in seconds.
+        #: What a back end does in its own way.
+        self.host = host
+        #: The default for every wait, in seconds. Each is multiplied by the pace of the back end.
         self.timeout = timeout
-        self.disk = Disk(folder)
-        self._container = Container(name, run_id, folder, self.disk.root)
-        self._run_id = run_id
+        self._pace = pace
         self._network = network
         self._log = log
-        self._layers = layers
-        self._booted_init: int | None = None
+        self._out = folder / "out"
+
+    def limit(self, timeout: float | None) -> float:
+        """How long to wait: what was asked for, or the default, as this back end needs it."""
+        return (timeout or self.timeout) * self._pace
 
     # --- power -----------------------------------------------------------------
 
     def start(self) -> None:
         """Switches the host on and returns; its disk is as it was left. No effect if it is on."""
-        if self._container.is_on():
+        if self.is_up():
             return
         self.log("start")
-        self._network.plug(self.name, self.index)
-        self.disk.mount(self._layers)
-        self._container.power_on(cgroups.create(self._run_id, self.name), self._network.namespace(self.name))
+        self.host.power_on()
 
     def shutdown(self) -> None:
         """Shuts the host down in order (as `systemctl poweroff`) and waits until it is off."""
         self.log("shutdown")
-        if self._container.is_on():
+        if self.is_up():
             self.connect()
-            self._container.signal(POWEROFF)
+            self.host.power_off()
             self.wait_for_shutdown()
 
     def crash(self) -> None:
         """Takes the power away: nothing is flushed, no connection says goodbye. Unplugged until `start`."""
         self.log("crash")
         self._network.set_link(self.name, up=False)
-        self._container.kill()
+        self.host.kill()
         self._network.unplug(self.name)
 
     def reboot(self) -> None:
         """Reboots the host in order; the next command waits until it is back."""
         self.log("reboot")
         self.connect()
-        before = self._container.init()
-        self._container.signal(REBOOT)
-        self.retry(lambda: self._container.init() not in (before, None), "reboots")
+        limit = self.limit(None)
+        if not self.host.reset(limit):
+            raise TestFailed(f"{self.name}: did not reboot within {limit:.0f} s")
 
     def wait_for_shutdown(self) -> None:
         """Waits until the host has switched itself off."""
-        if not self._container.wait_off(self.timeout):
-            raise TestFailed(f"{self.name}: still on after {self.timeout:.0f} s")
+        limit = self.limit(None)
+        if not self.host.wait_off(limit):
+            raise TestFailed(f"{self.name}: still on after {limit:.0f} s")
 
     def is_up(self) -> bool:
         """Is the power on? (It may still be booting.)"""
-        return self._container.is_on()
+        return self.host.is_on()
 
     def block(self) -> None:
         """Cuts the host's network cable: silently, nobody is told."""
@@ -116,39 +109,17 @@ class Machine(Systemd):
 
     def connect(self) -> None:
         """Waits until the host has booted far enough to take commands (basic.target)."""
-        deadline = time.monotonic() + min(self.timeout, 120)
-        while True:
-            init = self._container.init()
-            if init is not None and init == self._booted_init:
-                return
-            if init is not None and self._probe():
-                self._booted_init = init
-                return
-            if not self._container.is_on():
+        deadline = time.monotonic() + self.limit(min(self.timeout, 120))
+        while self.host.boot() is None:
+            if not self.is_up():
                 raise NotRunning(f"{self.name} is off")
             if time.monotonic() > deadline:
                 raise TestFailed(f"{self.name}: did not boot")
             time.sleep(0.02)
 
-    def _probe(self) -> bool:
-        try:
-            argv = self._container.entry("systemctl", "is-active", "--quiet", "basic.target", "dbus.socket")
-        except NotRunning:
-            return False
-        quiet = subprocess.DEVNULL
-        return subprocess.run(argv, stdin=quiet, stdout=quiet, stderr=quiet).returncode == 0
-
-    def inside(self, *command: str) -> list[str]:
-        """The machine's command line that runs a command in the host as it is now; empty if it is off."""
-        try:
-            return self._container.entry(*command)
-        except NotRunning:
-            return []
-
-    @property
-    def console(self) -> Path:
-        """What the host printed on its console."""
-        return self._container.console
+    def clock(self) -> Clock:
+        """The host's clocks, as seen from this process's."""
+        return self.host.clock()
 
     # --- commands --------------------------------------------------------------
 
@@ -163,19 +134,18 @@ class Machine(Systemd):
         if not check_return:
             command = f"( {command} ) </dev/null >/dev/null 2>&1 &"
         limit = ["timeout", "--kill-after=5", str(timeout)] if timeout is not None else []
-        argv = self._container.entry(*limit, "bash", "-c", f"set -euo pipefail; {command}")
         started = time.monotonic()
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+        done = self.host.run(*limit, "bash", "-c", f"set -euo pipefail; {command}")
         took = time.monotonic() - started
-        self.log(f"$ {command}\n          → {done.returncode} ({took:.3f} s) {_brief(done.stdout, done.stderr)}")
+        self.log(f"$ {command}\n          → {done.status} ({took:.3f} s) {_brief(done.stdout, done.stderr)}")
         self._stderr = done.stderr
-        return done.returncode, done.stdout if check_output else ""
+        return done.status, done.stdout if check_output else ""
 
     def succeed(self, *commands: str, timeout: float | None = None) -> str:
         """Runs commands that must succeed; returns their stdout, joined."""
         output = ""
         for command in commands:
-            status, out = self.execute(command, timeout=timeout or self.timeout)
+            status, out = self.execute(command, timeout=self.limit(timeout))
             if status != 0:
                 raise TestFailed(f"{self.name}: `{command}` failed (exit {status})\n{out}{self._stderr}")
             output += out
@@ -185,7 +155,7 @@ class Machine(Systemd):
         """Runs commands that must fail; returns their stdout, joined."""
         output = ""
         for command in commands:
-            status, out = self.execute(command, timeout=timeout or self.timeout)
+            status, out = self.execute(command, timeout=self.limit(timeout))
             if status == 0:
                 raise TestFailed(f"{self.name}: `{command}` unexpectedly succeeded\n{out}")
             output += out
@@ -200,9 +170,10 @@ class Machine(Systemd):
         return self._repeat(command, lambda status: status != 0, "fail", timeout)
 
     def _repeat(self, command: str, good: Callable[[int], bool], verb: str, timeout: float | None) -> str:
-        limit = timeout or self.timeout
+        limit = self.limit(timeout)
         deadline = time.monotonic() + limit
         while True:
+            began = time.monotonic()
             status, output = self.execute(command, timeout=limit)
             if good(status):
                 return output
@@ -210,18 +181,22 @@ class Machine(Systemd):
                 raise TestFailed(
                     f"{self.name}: `{command}` did not {verb} within {limit:.0f} s\n{output}{self._stderr}"
                 )
-            time.sleep(POLL)
+            pause(began)
 
     def retry(self, good: Callable[[], bool], what: str, timeout: float | None = None) -> None:
         """Waits until `good()`; `what` completes the sentence "web1: …" of the failure."""
         try:
-            retry(lambda last: good(), timeout or self.timeout)
+            retry(lambda last: good(), self.limit(timeout))
         except TestFailed as error:
             raise TestFailed(f"{self.name}: {what}: {error}") from None
 
     def sleep(self, secs: float) -> None:
         """Lets time pass in the host."""
         self.succeed(f"sleep {secs}")
+
+    def dump_tree(self, path: str) -> str:
+        """All of ZooKeeper's tree below a path, as JSON, from the server on this host."""
+        return self.host.dump_tree(path) or self.succeed(f"zktool dump {shlex.quote(path)}")
 
     # --- files and ports -------------------------------------------------------
 
@@ -248,26 +223,18 @@ class Machine(Systemd):
         Works on a host that is off, too, unless `target` is on one of its file systems in memory.
         """
         self.log(f"copy_from_host {source} → {target}")
-        inside = f"/var/tmp/copy.{time.monotonic_ns()}"
-        self.disk.path(inside).parent.mkdir(parents=True, exist_ok=True)
-        run("cp", "-a", "--", source, self.disk.path(inside))
         if self.is_up():
-            self.succeed(f"mkdir -p {shlex.quote(str(Path(target).parent))}; mv -T {inside} {shlex.quote(target)}")
-        else:
-            self.disk.path(target).parent.mkdir(parents=True, exist_ok=True)
-            run("mv", "-T", self.disk.path(inside), self.disk.path(target))
+            self.connect()
+        self.host.put(Path(source), target)
 
     def copy_from_machine(self, source: str, target_dir: str = "") -> Path:
         """Copies a file or folder of the host into the run's `out` folder; returns where it is."""
-        folder = self.folder.parent / "out" / target_dir
+        folder = self._out / target_dir
         folder.mkdir(parents=True, exist_ok=True)
-        target, inside = folder / Path(source).name, source
+        target = folder / Path(source).name
         if self.is_up():
-            inside = f"/var/tmp/copy.{time.monotonic_ns()}"
-            self.succeed(f"cp -a -- {shlex.quote(source)} {inside}")
-        run("cp", "-aT", "--", self.disk.path(inside), target)
-        if inside != source:
-            run("rm", "-rf", "--", self.disk.path(inside))
+            self.connect()
+        self.host.get(source, target)
         return target
 
     # --- log -------------------------------------------------------------------

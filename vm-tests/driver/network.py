@@ -22,6 +22,11 @@ def address(index: int) -> str:
     return f"{SUBNET}.{index}"
 
 
+def mac(index: int) -> str:
+    """The hardware address of the cluster's `index`-th host."""
+    return f"02:00:00:00:00:{index:02x}"
+
+
 class Network:
     """The bridge and cables of one run."""
 
@@ -34,17 +39,22 @@ class Network:
         return f"{self.run_id}-{host}"
 
     def create(self) -> None:
-        """Makes the switch: a bridge that forwards at once, and the table cuts go into."""
+        """Makes the switch: a bridge that forwards at once, with an address for `beside`, and the table cuts go into."""
         run("ip", "netns", "add", self.switch)
         run("ip", "-n", self.switch, "-batch", "-", stdin=(
             "link set lo up\n"
             "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n"
             "link set br0 up\n"
+            f"address add {SUBNET}.254/24 dev br0\n"
         ))
         self._nft(
             "add table bridge cuts; "
             "add chain bridge cuts forward { type filter hook forward priority 0; policy accept; }"
         )
+
+    def beside(self, *command: str) -> list[str]:
+        """The command line that runs a command in the switch: next to the hosts, and as far from the world."""
+        return ["ip", "netns", "exec", self.switch, *command]
 
     def plug(self, host: str, index: int) -> None:
         """Gives a host a fresh namespace and cable, with the same addresses as before.
@@ -56,7 +66,7 @@ class Network:
         inside = self.namespace(host)
         run("ip", "netns", "add", inside)
         run("ip", "-n", self.switch, "-batch", "-", stdin=(
-            f"link add {host} type veth peer name eth0 address 02:00:00:00:00:{index:02x} netns {inside}\n"
+            f"link add {host} type veth peer name eth0 address {mac(index)} netns {inside}\n"
             f"link set {host} master br0\n"
             f"link set {host} up\n"
         ))
@@ -68,6 +78,15 @@ class Network:
         # While a cable is out, addresses are forgotten; the kernel then asks for one again each second, counted from
         # the last failure. That wait is the network's, not zkops's, and would drown what is measured after a heal.
         run("ip", "-n", inside, "ntable", "change", "name", "arp_cache", "dev", "eth0", "retrans", "100")
+
+    def plug_tap(self, host: str) -> None:
+        """Gives a virtual machine its cable: QEMU, in the switch's namespace, has the other end."""
+        self.unplug(host)
+        run("ip", "-n", self.switch, "-batch", "-", stdin=(
+            f"tuntap add dev {host} mode tap\n"
+            f"link set {host} master br0\n"
+            f"link set {host} up\n"
+        ))
 
     def unplug(self, host: str) -> None:
         """Removes a host's cable and namespace; the cable first, so that nothing says goodbye."""
@@ -89,14 +108,14 @@ class Network:
     def heal(self, one: str, other: str) -> None:
         """Takes back `cut(one, other)` (in either order)."""
         wanted = (f'comment "{one}|{other}"', f'comment "{other}|{one}"')
-        listing = run("ip", "netns", "exec", self.switch, "nft", "-a", "list", "chain", "bridge", "cuts", "forward")
+        listing = run(*self.beside("nft", "-a", "list", "chain", "bridge", "cuts", "forward"))
         for line in listing.splitlines():
             if any(comment in line for comment in wanted):
                 handle = line.rpartition("handle ")[2]
                 self._nft(f"delete rule bridge cuts forward handle {handle}")
 
     def _nft(self, command: str) -> None:
-        run("ip", "netns", "exec", self.switch, "nft", command)
+        run(*self.beside("nft", command))
 
 
 def destroy(run_id: str) -> None:

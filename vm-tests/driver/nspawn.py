@@ -12,8 +12,17 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from . import cgroups, host, images, payload, shell
+from .cluster import Cluster
+from .disk import Disk
+from .host import Backend, Clock, Done, Host, NotRunning, PidFile, Spec
+from .leftovers import Run
+from .network import Network
+from .provision import provision
 from .shell import children, start_time
 
 _SUPERVISOR = """
@@ -29,19 +38,15 @@ REBOOT = signal.SIGRTMIN + 5
 _DROPPED = "-sys_time,-sys_module,-sys_rawio,-wake_alarm"
 
 
-class NotRunning(Exception):
-    """The host is off, so nothing can be asked of it."""
-
-
 class Container:
-    """One host under systemd-nspawn."""
+    """The process above one host's systemd."""
 
     def __init__(self, name: str, run_id: str, folder: Path, root: Path) -> None:
         self.name = name
         self.run_id = run_id
         self.root = root
         self.console = folder / "console.log"
-        self._pidfile = folder / "supervisor.pid"
+        self._pidfile = PidFile(folder / "supervisor.pid")
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._init: tuple[int, int | None] = (0, None)
 
@@ -61,18 +66,13 @@ class Container:
                     "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_NSPAWN_LOCK": "0",
                 },
             )
-        pid = self._supervisor.pid
-        self._pidfile.write_text(f"{pid} {start_time(pid)}")
+        self._pidfile.write(self._supervisor.pid)
 
     def supervisor(self) -> int | None:
         """The pid of the shell above nspawn while the host is on (or rebooting), else None."""
         if self._supervisor is not None:
             self._supervisor.poll()
-        try:
-            pid, started = self._pidfile.read_text().split()
-        except (FileNotFoundError, ValueError):
-            return None
-        return int(pid) if str(start_time(int(pid))) == started else None
+        return self._pidfile.pid()
 
     def is_on(self) -> bool:
         """Is the power on?"""
@@ -102,25 +102,15 @@ class Container:
         doomed = [supervisor, *([init] if init else []), *children(supervisor)]
         started = {pid: start_time(pid) for pid in doomed}
         for pid in doomed:
-            _kill(pid, signal.SIGKILL)
-        _wait_gone(started)
-        self.wait_off(10)
+            host.kill(pid, signal.SIGKILL)
+        host.wait_gone(started)
 
     def signal(self, number: int) -> None:
         """Sends PID 1 one of systemd's signals."""
         init = self.init()
         if init is None:
             raise NotRunning(f"{self.name} is off")
-        _kill(init, number)
-
-    def wait_off(self, timeout: float) -> bool:
-        """Waits until the power is off; False if it still is on."""
-        deadline = time.monotonic() + timeout
-        while self.is_on():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        return True
+        host.kill(init, number)
 
     def entry(self, *command: str) -> list[str]:
         """The machine's command line that runs `command` inside the host."""
@@ -145,17 +135,114 @@ def _is_init(pid: int) -> bool:
     return fields["Name"].strip() == "systemd" and fields.get("NSpid", "").split()[-1:] == ["1"]
 
 
-def _wait_gone(started: dict[int, int | None]) -> None:
-    """Waits until killed processes have really left (their namespaces with them)."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if all(since is None or start_time(pid) != since for pid, since in started.items()):
+class NspawnHost(Host):
+    """One host under systemd-nspawn: its disk is an overlay, its cable a veth into a namespace of its own."""
+
+    def __init__(self, spec: Spec, cluster: Cluster, run: Run, network: Network, layers: list[Path]) -> None:
+        self.name = spec.name
+        self._spec, self._cluster, self._run_id, self._network, self._layers = spec, cluster, run.id, network, layers
+        folder = Path(run.folder) / spec.name
+        self._disk = Disk(folder)
+        self._container = Container(spec.name, run.id, folder, self._disk.root)
+        self.console = self._container.console
+        self._booted: int | None = None
+
+    def create(self) -> None:
+        self._disk.mount(self._layers)
+        provision(self._disk, self._spec, self._cluster, self._run_id)
+
+    def power_on(self) -> None:
+        self._network.plug(self.name, self._spec.index)
+        self._disk.mount(self._layers)
+        self._container.power_on(cgroups.create(self._run_id, self.name), self._network.namespace(self.name))
+
+    def kill(self) -> None:
+        self._container.kill()
+        self.wait_off(10)
+
+    def power_off(self) -> None:
+        self._container.signal(POWEROFF)
+
+    def reset(self, timeout: float) -> bool:
+        before = self._container.init()
+        self._container.signal(REBOOT)
+        deadline = time.monotonic() + timeout
+        while self._container.init() in (before, None):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def is_on(self) -> bool:
+        return self._container.is_on()
+
+    def boot(self) -> str | None:
+        init = self._container.init()
+        if init is not None and init != self._booted and self._takes_commands():
+            self._booted = init
+        return str(init) if init is not None and init == self._booted else None
+
+    def _takes_commands(self) -> bool:
+        try:
+            argv = self._container.entry("systemctl", "is-active", "--quiet", "basic.target", "dbus.socket")
+        except NotRunning:
+            return False
+        quiet = subprocess.DEVNULL
+        return subprocess.run(argv, stdin=quiet, stdout=quiet, stderr=quiet).returncode == 0
+
+    def run(self, *argv: str) -> Done:
+        entry = self._container.entry(*argv)
+        done = subprocess.run(entry, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def put(self, source: Path, target: str) -> None:
+        inside = f"/var/tmp/copy.{time.monotonic_ns()}"
+        self._disk.path(inside).parent.mkdir(parents=True, exist_ok=True)
+        shell.run("cp", "-a", "--", source, self._disk.path(inside))
+        if self.is_on():
+            self.must("mkdir", "-p", str(Path(target).parent))
+            self.must("mv", "-T", inside, target)
+        else:
+            self._disk.path(target).parent.mkdir(parents=True, exist_ok=True)
+            shell.run("mv", "-T", self._disk.path(inside), self._disk.path(target))
+
+    def get(self, source: str, target: Path) -> None:
+        if not self.is_on():
+            shell.run("cp", "-aT", "--", self._disk.path(source), target)
             return
-        time.sleep(0.005)
+        inside = f"/var/tmp/copy.{time.monotonic_ns()}"
+        self.must("cp", "-a", "--", source, inside)
+        shell.run("cp", "-aT", "--", self._disk.path(inside), target)
+        shell.run("rm", "-rf", "--", self._disk.path(inside))
+
+    @contextmanager
+    def offline(self) -> Iterator[Path]:
+        yield self._disk.root
+
+    def clock(self) -> Clock:
+        """All hosts share the machine's clocks."""
+        return Clock(0.0, time.monotonic() - time.time())
+
+    def shell(self, command: str) -> int:
+        return subprocess.run(self._container.entry("bash", "-c", command or "cd; exec bash --login")).returncode
 
 
-def _kill(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
+class Nspawn(Backend):
+    """Containers: as fast as the machine, and with its kernel, page cache and clocks."""
+
+    name = "nspawn"
+    clock_error = 0.0
+    zookeeper_log = "/var/lib/zookeeper/version-2"
+
+    @property
+    def pace(self) -> float:
+        return 1.0
+
+    def prepare(self, cluster: Cluster) -> tuple[Path, ...]:
+        return payload.payload(cluster.zkops), images.image(cluster.release)
+
+    def tidy(self) -> None:
+        payload.prune()
+
+    def host(self, spec: Spec, cluster: Cluster, run: Run, network: Network) -> NspawnHost:
+        return NspawnHost(spec, cluster, run, network, [Path(layer) for layer in run.images])

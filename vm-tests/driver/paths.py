@@ -10,12 +10,14 @@ REPOSITORY = TESTS.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")).resolve()
 STATE = TARGET / "vm-tests"
 IMAGES = STATE / "images"
+VM_IMAGES = IMAGES / "vm"
 PAYLOADS = STATE / "payloads"
 PACKAGES = STATE / "packages"
 RUNS = STATE / "runs"
 FAILURES = STATE / "failures"
 SCENARIOS = TESTS / "scenarios"
 GUEST = TESTS / "guest"
+VM_GUEST = TESTS / "guest-vm"
 UNITS = REPOSITORY / "systemd-units"
 
 #: One file per live run, for the whole machine: leftovers are found even when their checkout is gone.

@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 from . import leftovers, paths
+from .host import NotBuilt
 
 #: Where each kind of file in systemd-units/ is installed.
 _PLACES = {
@@ -23,22 +24,23 @@ _PLACES = {
 }
 
 
-class NoBinary(Exception):
-    """A scenario needs zkops and it has not been built."""
+def files_in(folder: Path) -> list[Path]:
+    """Every file below a folder, in order."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def _sources(with_zkops: bool) -> list[Path]:
-    files = [path for path in sorted(paths.GUEST.rglob("*")) if path.is_file()]
+    files = files_in(paths.GUEST)
     if with_zkops:
         binary = paths.zkops_binary()
         if not binary.is_file():
-            raise NoBinary(f"{binary} does not exist: build it (`cargo build`) or name it by ZKOPS_BIN")
-        files += [binary, *(path for path in sorted(paths.UNITS.rglob("*")) if path.is_file())]
+            raise NotBuilt(f"{binary} does not exist: build it (`cargo build`) or name it by ZKOPS_BIN")
+        files += [binary, *files_in(paths.UNITS)]
     return files
 
 
-def _key(files: list[Path]) -> str:
-    """Small files by content, the binary by size and time."""
+def key(files: list[Path]) -> str:
+    """Names a state of some files: small files by content, the binary by size and time."""
     digest = hashlib.sha256()
     for path in files:
         stat = path.stat()
@@ -49,7 +51,7 @@ def _key(files: list[Path]) -> str:
 
 def payload(with_zkops: bool) -> Path:
     """The layer for the current sources, made if need be; unused older ones are removed."""
-    layer = paths.PAYLOADS / _key(_sources(with_zkops))
+    layer = paths.PAYLOADS / key(_sources(with_zkops))
     if not layer.exists():
         paths.PAYLOADS.mkdir(parents=True, exist_ok=True)
         partial = layer.with_name(f"{layer.name}.{os.getpid()}")
@@ -87,7 +89,7 @@ def _install_unit(source: Path, layer: Path) -> None:
 
 def prune(keep: int = 3) -> None:
     """Removes all but the newest layers, and never one a run still uses."""
-    used = {run.payload for run in leftovers.registered()}
+    used = leftovers.images_in_use()
     layers = sorted(paths.PAYLOADS.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for layer in layers[keep:]:
         if str(layer) not in used:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from . import leftovers
@@ -45,6 +44,4 @@ def main(argv: list[str]) -> int:
     if not machine.is_up():
         sys.exit(f"{machine.name} is off: vm-tests/shell --start {machine.name}")
     machine.connect()
-    command = ["bash", "-c", " ".join(argv[1:])] if argv[1:] else ["bash", "-c", "cd; exec bash --login"]
-    inside = machine.inside(*command)
-    os.execvp(inside[0], inside)
+    return machine.host.shell(" ".join(argv[1:]))

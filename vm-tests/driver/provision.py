@@ -7,9 +7,16 @@ from typing import Any
 
 from . import toml
 from .cluster import Cluster, Host
-from .disk import Disk
+from .disk import Disk, Files
 from .network import address
 from .shell import run
+
+
+#: Ticks fast enough for sessions of one second.
+_ZOO_CFG = (
+    "tickTime=500", "minSessionTimeout=1000", "initLimit=20", "syncLimit=4",
+    "preAllocSize=1024", "autopurge.purgeInterval=0",
+)
 
 
 def provision(disk: Disk, host: Host, cluster: Cluster, run_id: str) -> None:
@@ -22,22 +29,50 @@ def provision(disk: Disk, host: Host, cluster: Cluster, run_id: str) -> None:
         _zookeeper(disk, host, cluster)
         enabled.append("zookeeper.service")
     if cluster.zkops:
-        disk.write("/etc/zkops/cli.toml", toml.dumps({"zookeeper": {"servers": cluster.servers()}}))
-    if "controller" in host.roles and cluster.zkops:
-        disk.write("/etc/zkops/controller.toml", toml.dumps(_controller(cluster)))
-        enabled += _installed(disk, "zkops-controller")
-    if "agent" in host.roles and cluster.zkops:
-        disk.write("/etc/zkops/agent.toml", toml.dumps(_agent(host, cluster)))
-        enabled += _installed(disk, "zkops-agent")
+        _settings(disk, host, cluster)
+        for role in host.roles & {"controller", "agent"}:
+            enabled += _installed(disk, f"zkops-{role}")
     if enabled:
         run("systemctl", f"--root={disk.root}", "--quiet", "enable", *enabled)
 
 
-def _identity(disk: Disk, host: Host, cluster: Cluster, run_id: str) -> None:
+def seed(files: Files, host: Host, cluster: Cluster, run_id: str) -> None:
+    """The same for a host that has zkops's packages: only the files that an operator edits."""
+    _identity(files, host, cluster, run_id)
+    files.write("/etc/vm-address", f"ADDRESS={address(host.index)}/24\n")
+    if cluster.packaged:
+        return
+    if "zookeeper" in host.roles:
+        members = [each for each in cluster.hosts() if "zookeeper" in each.roles]
+        lines = [*_ZOO_CFG, "maxSessionTimeout=600000", *(f"server.{each.index} = {each.name}" for each in members)]
+        files.write("/etc/zkops/ensemble.conf", "\n".join(lines) + "\n")
+        files.write("/etc/default/zkops-zookeeper", (
+            f'ZOOKEEPER_HEAP=128m\nZOOKEEPER_GC="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"\nZOOKEEPER_LOG=warn\n'
+            f'ZOOKEEPER_JAVA_OPTIONS="{cluster.zookeeper_options}"\n'
+        ))
+    if cluster.zkops:
+        _settings(files, host, cluster)
+
+
+def _settings(files: Files, host: Host, cluster: Cluster) -> None:
+    """The configuration of what runs on a host, and of the command line."""
+    files.write("/etc/zkops/cli.toml", toml.dumps({"zookeeper": {"servers": cluster.servers()}}))
+    if "controller" in host.roles:
+        files.write("/etc/zkops/controller.toml", toml.dumps(_controller(cluster)))
+    if "agent" in host.roles:
+        files.write("/etc/zkops/agent.toml", toml.dumps(_agent(host, cluster)))
+
+
+def machine_id(run_id: str, name: str) -> str:
+    """A host's machine-id (machine-id(5))."""
+    return hashlib.sha256(f"{run_id}/{name}".encode()).hexdigest()[:32]
+
+
+def _identity(disk: Files, host: Host, cluster: Cluster, run_id: str) -> None:
     names = "".join(f"{address(each.index)} {each.name}\n" for each in cluster.hosts())
     disk.write("/etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n{names}")
     disk.write("/etc/hostname", f"{host.name}\n")
-    disk.write("/etc/machine-id", hashlib.sha256(f"{run_id}/{host.name}".encode()).hexdigest()[:32] + "\n", 0o444)
+    disk.write("/etc/machine-id", machine_id(run_id, host.name) + "\n", 0o444)
 
 
 def _installed(disk: Disk, prefix: str) -> list[str]:
@@ -47,14 +82,10 @@ def _installed(disk: Disk, prefix: str) -> list[str]:
 
 
 def _zookeeper(disk: Disk, host: Host, cluster: Cluster) -> None:
-    """Apache ZooKeeper, ticking fast enough for sessions of one second."""
+    """Apache ZooKeeper, from Debian's jars."""
     members = [each for each in cluster.hosts() if "zookeeper" in each.roles]
-    lines = [
-        "dataDir=/var/lib/zookeeper", "clientPort=2181",
-        "tickTime=500", "minSessionTimeout=1000", "maxSessionTimeout=60000", "initLimit=20", "syncLimit=4",
-        "admin.enableServer=false", "4lw.commands.whitelist=*", "preAllocSize=1024",
-        "autopurge.purgeInterval=0",
-    ]
+    lines = ["dataDir=/var/lib/zookeeper", "clientPort=2181", "admin.enableServer=false", "4lw.commands.whitelist=*",
+             "maxSessionTimeout=60000", *_ZOO_CFG]
     if len(members) > 1:
         lines += [f"server.{each.index}={each.name}:2888:3888" for each in members]
         disk.write("/var/lib/zookeeper/myid", f"{host.index}\n")

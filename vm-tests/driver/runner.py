@@ -13,7 +13,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from . import images, leftovers, names as known_names, paths, payload, scenario
+from . import backends, images, leftovers, names as known_names, paths, scenario
+from .host import NotBuilt
 
 #: Seconds a scenario's process gets beyond its deadline to keep its artifacts and tidy up.
 GRACE = 90
@@ -21,26 +22,33 @@ GRACE = 90
 
 @dataclass
 class Job:
-    """A scenario to run, on a release."""
+    """A scenario to run, on a release, on a driver's hosts."""
 
     name: str
     release: str
+    driver: str
     deadline: float
     process: subprocess.Popen[bytes] | None = None
     began: float = field(default_factory=time.monotonic)
 
     def start(self, options: list[str]) -> None:
         """Starts the scenario's process; it prints for itself."""
-        argv = [sys.executable, str(paths.TESTS / "run"), "--one", self.name, "--release", self.release, *options]
+        argv = [sys.executable, str(paths.TESTS / "run"), "--one", self.name, "--release", self.release,
+                "--driver", self.driver, *options]
         self.began = time.monotonic()
         self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    @property
+    def title(self) -> str:
+        """Its name in output."""
+        return scenario.title(self.name, self.release, self.driver)
 
     def finished(self) -> bool | None:
         """None while it runs; then whether it passed."""
         assert self.process is not None
         status = self.process.poll()
         if status is None and time.monotonic() - self.began > self.deadline + GRACE:
-            print(f"FAIL  {self.name}: did not even end at its deadline; killed", flush=True)
+            print(f"FAIL  {self.title}: did not even end at its deadline; killed", flush=True)
             self.process.kill()
             status = self.process.wait()
         return None if status is None else status == 0
@@ -71,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vm-tests/run", description="Runs scenarios on real Debian hosts.")
     parser.add_argument("--scenario", "-s", nargs="+", metavar="NAME", help="run only these (or a file of one's own: PATH.py)")
     parser.add_argument("--release", choices=[*images.RELEASES, "all"], help="Debian release of the hosts (default: what each scenario names)")
+    parser.add_argument("--driver", choices=[*backends.BACKENDS], default="nspawn", help="containers (default) or full virtual machines")
     parser.add_argument("--jobs", "-j", type=int, default=2, metavar="N", help="how many at once (default 2)")
     parser.add_argument("--keep", action="store_true", help="leave the hosts up (see vm-tests/shell)")
     parser.add_argument("--verbose", "-v", action="store_true", help="print every command, too")
@@ -85,7 +94,7 @@ def _one(options: argparse.Namespace) -> int:
     """The process of one scenario."""
     try:
         chosen = scenario.load(options.one, options.release)
-        return 0 if scenario.run(chosen, keep=options.keep, verbose=options.verbose) else 1
+        return 0 if scenario.run(chosen, options.driver, keep=options.keep, verbose=options.verbose) else 1
     except scenario.Interrupted as why:
         print(f"FAIL  {options.one}: interrupted ({why})", flush=True)
         return 130
@@ -96,22 +105,33 @@ def _jobs(options: argparse.Namespace) -> list[tuple[Job, bool]]:
     wrong = known_names.check()
     if wrong:
         sys.exit("\n".join(wrong))
-    forced = images.RELEASES if options.release == "all" else [options.release] if options.release else None
-    jobs, needed = [], set()
-    for name in options.scenario or scenario.names():
+    for name in options.scenario or ():
         if not scenario.path(name).is_file():
             sys.exit(f"vm-tests: no scenario {name!r}; there are: {', '.join(scenario.names())}")
+    backend = backends.BACKENDS[options.driver]
+    forced = images.RELEASES if options.release == "all" else [options.release] if options.release else None
+    jobs: list[tuple[Job, bool]] = []
+    for name in _fitting(options.scenario or scenario.names(), options):
         for release in forced or scenario.load(name).cluster.releases:
             cluster = scenario.load(name, release).cluster
-            needed.add((cluster.release, cluster.zkops))
-            jobs.append((Job(name, release, cluster.deadline), cluster.alone))
-    for release, with_zkops in sorted(needed):
-        images.image(release)
-        try:
-            payload.payload(with_zkops)
-        except payload.NoBinary as error:
-            sys.exit(f"vm-tests: {error}")
+            try:
+                backend.prepare(cluster)
+            except NotBuilt as error:
+                sys.exit(f"vm-tests: {error}")
+            jobs.append((Job(name, release, backend.name, cluster.deadline * backend.pace), cluster.alone))
     return jobs
+
+
+def _fitting(names: list[str], options: argparse.Namespace) -> list[str]:
+    """Those that the driver's hosts can run; says which it leaves out, and refuses if one was asked for."""
+    known = {name: scenario.load(name).cluster.drivers for name in names}
+    others = [f"{name}: not on {options.driver} hosts, only on {', '.join(drivers)} (`drivers` in its header)"
+              for name, drivers in known.items() if options.driver not in drivers]
+    if others and options.scenario:
+        sys.exit("\n".join(f"vm-tests: {other}" for other in others))
+    for other in others:
+        print(f"skip  {other}", flush=True)
+    return [name for name, drivers in known.items() if options.driver in drivers]
 
 
 def _terminate(number: int, frame: object) -> None:
@@ -151,7 +171,7 @@ def _collect(live: list[Job], results: list[bool]) -> None:
         live.remove(job)
         results.append(passed)
         verdict = "PASS" if passed else "FAIL"
-        print(f"{verdict}  {scenario.title(job.name, job.release)} ({time.monotonic() - job.began:.1f} s)", flush=True)
+        print(f"{verdict}  {job.title} ({time.monotonic() - job.began:.1f} s)", flush=True)
 
 
 def _interrupt(live: list[Job]) -> None:

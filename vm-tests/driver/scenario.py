@@ -21,11 +21,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import artifacts, leftovers, paths
+from . import artifacts, backends, leftovers, paths
 from .cluster import Cluster, cluster
 from .driver import Driver
 from .log import Log
-from .payload import payload, prune
 
 
 class Interrupted(BaseException):
@@ -69,40 +68,44 @@ def load(name: str, release: str | None = None) -> Scenario:
     return Scenario(source.stem, module, module.CLUSTER.on(release))
 
 
-def title(name: str, release: str) -> str:
-    """A scenario's name in output: with its release if that isn't the usual one."""
-    name = path(name).stem
-    return name if release == "bookworm" else f"{name}@{release}"
+def title(name: str, release: str, driver: str) -> str:
+    """A scenario's name in output: with its release and driver where those aren't the usual ones."""
+    unusual = [each for each in (release, driver) if each not in ("bookworm", "nspawn")]
+    return "@".join((path(name).stem, *unusual))
 
 
 @contextmanager
-def running(name: str, wanted: Cluster, *, keep: bool = False, verbose: bool = False) -> Iterator[Driver]:
+def running(
+    name: str, wanted: Cluster, driver: str = "nspawn", *, keep: bool = False, verbose: bool = False,
+) -> Iterator[Driver]:
     """A cluster's driver for as long as the block takes; with `keep`, its hosts outlive this process."""
-    layer = payload(wanted.zkops)
+    backend = backends.BACKENDS[driver]
+    images = backend.prepare(wanted)
     _catch_signals()
-    registered = leftovers.begin(name, wanted.release, layer)
+    registered = leftovers.begin(name, wanted.release, driver, images)
     kept = False
     try:
-        driver = Driver(registered, wanted, Log(name, Path(registered.folder) / "scenario.log", verbose))
-        driver.create()
-        yield driver
+        made = Driver(registered, wanted, Log(name, Path(registered.folder) / "scenario.log", verbose))
+        made.create()
+        yield made
         if keep:
-            driver.keep()
+            made.keep()
             kept = True
     finally:
         _ignore_signals()
         if not kept:
             leftovers.end(registered)
-        prune()
+        backend.tidy()
 
 
-def run(scenario: Scenario, *, keep: bool = False, verbose: bool = False) -> bool:
+def run(scenario: Scenario, driver_name: str, *, keep: bool = False, verbose: bool = False) -> bool:
     """Runs a scenario; True if it passed. Failures leave their artifacts and say where."""
     wanted = scenario.cluster
-    with running(title(scenario.name, wanted.release), wanted, keep=keep, verbose=verbose) as driver:
+    name = title(scenario.name, wanted.release, driver_name)
+    with running(name, wanted, driver_name, keep=keep, verbose=verbose) as driver:
         scenario.module.__dict__.update(driver.globals())
         try:
-            signal.alarm(int(wanted.deadline))
+            signal.alarm(int(wanted.deadline * driver.pace))
             scenario.test()
             signal.alarm(0)
         except Exception as error:

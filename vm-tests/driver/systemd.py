@@ -7,6 +7,14 @@ import time
 from abc import ABC, abstractmethod
 
 
+def pause(began: float) -> None:
+    """Between two tries of anything that waits: a tenth of a second, or as long as a try that `began` then has taken.
+
+    Asking must not keep a slow host from what is waited for.
+    """
+    time.sleep(max(0.1, time.monotonic() - began))
+
+
 class UnitFailed(AssertionError):
     """A unit is not in the state it should be in."""
 
@@ -15,7 +23,10 @@ class Systemd(ABC):
     """systemctl as methods, for anything that can run commands."""
 
     name: str
-    timeout: float
+
+    @abstractmethod
+    def limit(self, timeout: float | None) -> float:
+        """How long a wait may take, in seconds; the default's for none."""
 
     @abstractmethod
     def execute(
@@ -50,8 +61,9 @@ class Systemd(ABC):
 
     def wait_for_unit(self, unit: str, user: str | None = None, timeout: float | None = None) -> None:
         """Waits until a unit is active; fails at once if it failed, or is inactive with no job pending."""
-        limit = timeout or self.timeout
+        limit = self.limit(timeout)
         deadline = time.monotonic() + limit
+        began = time.monotonic()
         while (state := self.get_unit_property(unit, "ActiveState", user)) != "active":
             if state == "failed":
                 _, status = self.execute(f"systemctl --no-pager --lines=20 status {shlex.quote(unit)} || true")
@@ -60,7 +72,8 @@ class Systemd(ABC):
                 raise UnitFailed(f"{self.name}: {unit} is inactive and there are no pending jobs")
             if time.monotonic() > deadline:
                 raise UnitFailed(f"{self.name}: {unit} still {state} after {limit:.0f} s")
-            time.sleep(0.1)
+            pause(began)
+            began = time.monotonic()
 
     def _gave_up(self, unit: str, user: str | None) -> bool:
         """Inactive and nothing left that could start it? The unit may have come up in between: asked twice."""

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from driver.systemd import pause
+
 from . import history
 from .tree import Tree
 
@@ -19,7 +21,7 @@ _UNIT_STOPPED = "9d1aaa27d60140bd96365438aad20286"
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit as its host's systemd has it now; `active_since` is on the monotonic clock all hosts share."""
+    """A unit as its host's systemd has it now; `active_since` is on the monotonic clock of this process."""
 
     name: str
     state: str
@@ -42,6 +44,11 @@ class Fleet:
 
     def up(self) -> None:
         """Boots everything, makes the tree's roots and waits until every agent is known and some controller leads."""
+        if self.driver.pace > 1:
+            # Emulated hosts would fight for the machine's cores, and agents only wait for ZooKeeper anyway.
+            for each in self.zookeepers:
+                each.start()
+            self.wait_for_zookeeper()
         self.driver.start_all()
         self.wait_for_zookeeper()
         self.zkops("init")
@@ -59,7 +66,7 @@ class Fleet:
 
     def wait_for_leader(self, among: list[Any]) -> Any:
         """Waits until one of these servers leads the ensemble, and returns it."""
-        deadline = time.monotonic() + self.zk.timeout
+        deadline = time.monotonic() + self.zk.limit(None)
         while time.monotonic() < deadline:
             for each in among:
                 status, text = each.execute("printf srvr | nc -w 2 localhost 2181")
@@ -121,18 +128,19 @@ class Fleet:
 
     def tree(self) -> Tree:
         """The tree as it is now."""
-        found = json.loads(self.zk.succeed(f"zktool dump {self.chroot or '/'}"))
+        found = json.loads(self.zk.dump_tree(self.chroot or "/"))
         return Tree({path[len(self.chroot):] or "/": node for path, node in found.items()})
 
     def wait(self, good: Callable[[Tree], object], what: str, timeout: float | None = None) -> Tree:
         """Waits until the tree is as wanted; `what` says it in words. Returns that tree."""
-        deadline = time.monotonic() + (timeout or self.zk.timeout)
+        deadline = time.monotonic() + self.zk.limit(timeout)
         while True:
+            began = time.monotonic()
             tree = self.tree()
             if good(tree):
                 return tree
             assert time.monotonic() < deadline, f"timed out waiting until {what}; the tree:\n{_print(tree)}"
-            time.sleep(0.1)
+            pause(began)
 
     def wait_running(self, service: str, count: int, timeout: float | None = None) -> Tree:
         """Waits until exactly `count` replicas run where they belong and are in `instances`."""
@@ -140,11 +148,11 @@ class Fleet:
 
     def history(self) -> history.History:
         """Everything ZooKeeper committed so far (paths include the chroot)."""
-        return history.read(self.zk.copy_from_machine("/var/lib/zookeeper/version-2"))
+        return history.read(self.zk.copy_from_machine(self.driver.backend.zookeeper_log))
 
     def monotonic(self, wall: float) -> float:
         """A wall-clock time of the tree or the history on the monotonic clock that units are timed by."""
-        return wall - time.time() + time.monotonic()
+        return float(self.zk.clock().wall(wall))
 
     # --- units and processes ---------------------------------------------------
 
@@ -152,13 +160,14 @@ class Fleet:
         """The loaded units of a host that match a pattern, those not running included."""
         names = "Id,ActiveState,MainPID,ActiveEnterTimestampMonotonic"
         text = machine.succeed(f"systemctl show {shlex.quote(pattern)} --property={names}")
+        clock = machine.clock()
         found: dict[str, Unit] = {}
         for block in text.strip().split("\n\n"):
             values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
             if "Id" in values:
                 found[values["Id"]] = Unit(
                     values["Id"], values["ActiveState"], int(values["MainPID"]),
-                    int(values["ActiveEnterTimestampMonotonic"]) / 1e6,
+                    clock.monotonic(int(values["ActiveEnterTimestampMonotonic"]) / 1e6),
                 )
         return found
 
@@ -174,14 +183,15 @@ class Fleet:
         }
 
     def stopped(self, machine: Any, prefix: str = "webapp") -> dict[str, float]:
-        """When each unit was last stopped in this boot, on the monotonic clock.
+        """When each unit was last stopped in this boot, on this process's monotonic clock.
 
         From the journal: systemd forgets a unit, and its times, once nothing refers to it.
         """
         text = machine.succeed(f"journalctl --boot --no-pager --quiet --output=json MESSAGE_ID={_UNIT_STOPPED}")
         entries = (json.loads(line) for line in text.splitlines())
+        clock = machine.clock()
         return {
-            entry["UNIT"]: int(entry["__MONOTONIC_TIMESTAMP"]) / 1e6
+            entry["UNIT"]: clock.monotonic(int(entry["__MONOTONIC_TIMESTAMP"]) / 1e6)
             for entry in entries if entry.get("UNIT", "").startswith(prefix)
         }
 
