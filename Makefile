@@ -8,17 +8,20 @@ CARGO ?= cargo
 PYTHON ?= python3
 JOBS ?= 2
 
+# What virtual machines need beyond that.
+QEMU_PACKAGES = qemu-system-x86 qemu-utils e2fsprogs
+
 # What building packages needs beyond that.
 DEB_PACKAGES = debhelper dpkg-dev apt-utils gnupg
 RELEASE_BIN = $(or $(ZKOPS_BIN),$(or $(CARGO_TARGET_DIR),target)/release/zkops)
 
 .PHONY: help setup build next-build test unit-test vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo \
-	test-packages nix-setup nix-check
+	test-packages nix-setup nix-check qemu-setup
 
 help:
 	@echo "make demo                   boot hosts, run a service, crash a host, watch the failover (KEEP=1: leave it up)"
 	@echo "make test                   unit and integration tests, then the scenarios on real hosts"
-	@echo "make vm-test SCENARIO=NAME  one scenario (vm-tests/run --list); RELEASE=trixie on Debian 13"
+	@echo "make vm-test SCENARIO=NAME  one scenario (vm-tests/run --list); RELEASE=trixie on Debian 13, DRIVER=qemu in full VMs"
 	@echo "make bench                  measure, and write target/bench.json"
 	@echo "make deb                    the Debian packages, in target/deb (DEB_VERSION=… for another version; deb-lint checks)"
 	@echo "make apt-repo               a signed repository of them, in target/apt (ZKOPS_APT_KEY=… signs with your key)"
@@ -54,9 +57,9 @@ vm-tests: build next-build test-packages nix-setup
 
 # What a scenario needs beyond the build.
 NEEDS_PACKAGES = install ensemble limited_agent
-vm-test: build $(if $(filter $(NEEDS_PACKAGES),$(SCENARIO)),test-packages) \
+vm-test: build $(if $(filter $(NEEDS_PACKAGES),$(SCENARIO)),test-packages) $(if $(filter qemu,$(DRIVER)),qemu-setup test-packages) \
 		$(if $(filter mixed_versions,$(SCENARIO)),next-build) $(if $(filter nix_units,$(SCENARIO)),nix-setup)
-	$(PYTHON) vm-tests/run --scenario $(SCENARIO) $(if $(RELEASE),--release $(RELEASE)) $(if $(KEEP),--keep)
+	$(PYTHON) vm-tests/run --scenario $(SCENARIO) $(if $(DRIVER),--driver $(DRIVER)) $(if $(RELEASE),--release $(RELEASE)) $(if $(KEEP),--keep)
 
 # A second build, which the scenario `mixed_versions` takes for the next release. It shares all that is compiled but zkops.
 next-build: setup
@@ -70,6 +73,9 @@ bench: setup
 	$(CARGO) bench --locked --bench plan
 	$(CARGO) build --locked --release --bins --example floor
 	ZKOPS_BIN=target/release/zkops $(PYTHON) vm-tests/run --scenario vm-tests/bench/bench.py vm-tests/bench/rolling.py
+
+qemu-setup:
+	@$(MAKE) --no-print-directory setup PACKAGES="$(PACKAGES) $(QEMU_PACKAGES)"
 
 deb-setup:
 	@$(MAKE) --no-print-directory setup PACKAGES="$(PACKAGES) $(DEB_PACKAGES)"

@@ -8,17 +8,18 @@ The way from a header to running hosts::
 
     cluster.py     the header: how many ZooKeepers, controllers, agents
     images.py      a Debian root per release, built once by mmdebstrap
-    payload.py     zkops, its units and the test tools, one layer for all hosts
-    disk.py        a host's disk: an overlay over those two, survives crashes
-    network.py     a bridge in a namespace, a namespace and a cable per host
+    network.py     a bridge in a namespace, a cable per host
     cgroups.py     a control group per host
-    nspawn.py      a host's power switch: boot, kill, signal
     provision.py   what makes a disk a ZooKeeper, a controller, an agent
+    host.py        what a back end does in its own way: power, disk, commands, clocks
+      nspawn.py      containers, on an overlay (disk.py) over a layer with zkops and the test tools (payload.py)
+      qemu.py        virtual machines, on a disk with zkops's packages (vmimage.py), by KVM or emulated (accel.py),
+                     with commands through a virtio port (channel.py)
     machine.py     the API scenarios use (start, crash, succeed, wait_for_unit …)
     scenario.py    runs one scenario: boots, calls test(), keeps what failed
     runner.py      runs many, some at once, and counts
 
 Everything a run makes (processes, mounts, namespaces, control groups) carries
-the run's id, and ``teardown.py`` removes it by that id, for this run or for one
+the run's id, and ``leftovers.py`` removes it by that id, for this run or for one
 that was killed before it could.
 """

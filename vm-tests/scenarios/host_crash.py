@@ -5,9 +5,13 @@ import time
 from lib.fleet import Fleet
 from lib.service import webapp
 
-CLUSTER = cluster(releases=("bookworm", "trixie"), agents=4, session_timeout="4s", alone=True)
+CLUSTER = cluster(
+    releases=("bookworm", "trixie"), drivers=("nspawn", "qemu"), agents=4, session_timeout="4s", alone=True,
+)
 
 SESSION, LOST_AFTER = 4.0, 2.0
+#: How much later than it must a replica may run elsewhere, in seconds. Slower hosts get more, and longer sessions.
+LATE = 1.0
 
 
 def lose(fleet: Fleet, victim, how) -> float:
@@ -25,7 +29,7 @@ def lose(fleet: Fleet, victim, how) -> float:
     assert {n: h for n, h in after.items() if n != number} == {n: h for n, h in before.items() if n != number}
     survivors = [host for host in before.values() if host != victim.name]
     assert all(fleet.pids()[host] == pids[host] for host in survivors), "the other replica was touched"
-    return unit.active_since - lost - SESSION - LOST_AFTER
+    return unit.active_since - lost - SESSION * driver.pace - LOST_AFTER
 
 
 def stopped_before_it_registered(fleet: Fleet, host):
@@ -37,7 +41,7 @@ def stopped_before_it_registered(fleet: Fleet, host):
     registered = fleet.monotonic(node["ctime"])
     assert fleet.processes(host) == [], f"{host.name} registered while its old replica still ran"
     for unit, stopped in fleet.stopped(host).items():
-        assert stopped <= registered + 0.005, f"{unit} stopped after {host.name} registered"
+        assert stopped <= registered + 0.005 + driver.clock_error, f"{unit} stopped after {host.name} registered"
 
 
 def test() -> None:
@@ -50,12 +54,12 @@ def test() -> None:
     with subtest("a host's init is killed: its replica runs elsewhere, less than a second later than it must"):
         excess = lose(fleet, dead, dead.crash)
         driver.logger.tell(f"      {excess * 1000:+.0f} ms to session timeout + lost_after")
-        assert excess < 1, f"{excess:.3f} s too late"
+        assert excess < LATE * driver.pace, f"{excess:.3f} s too late"
 
     with subtest("a host is cut off, silently: the same"):
         excess = lose(fleet, cut, cut.block)
         driver.logger.tell(f"      {excess * 1000:+.0f} ms to session timeout + lost_after")
-        assert excess < 1, f"{excess:.3f} s too late"
+        assert excess < LATE * driver.pace, f"{excess:.3f} s too late"
         assert len(fleet.processes(cut)) == 1, "an isolated host runs on: the service is not exclusive"
 
     placed = fleet.tree().hosts_of("webapp")

@@ -6,7 +6,7 @@ from lib.rollouts import Budget, Rollouts, check, steps
 from lib.service import QUICK, READY, webapp
 
 # A host more than replicas, for the surge: one replica per host.
-CLUSTER = cluster(agents=5, session_timeout="10s")
+CLUSTER = cluster(drivers=("nspawn", "qemu"), agents=5, session_timeout="10s")
 
 
 def shop(version: str, max_unavailable: str, max_surge: str) -> str:
