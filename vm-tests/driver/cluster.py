@@ -86,8 +86,8 @@ class Cluster:
         return ",".join(f"{name}:2181" for name in names) + self.chroot
 
     def at(self, pace: float) -> Cluster:
-        """The same cluster on hosts that are so many times slower: its sessions last so much longer."""
-        longer = {key: f"{seconds(value) * pace:g}s" for key in ("session_timeout", "controller_session_timeout")
+        """The same cluster on hosts that are so many times slower: its sessions last so much longer (zkops allows a minute)."""
+        longer = {key: f"{min(seconds(value) * pace, 60):g}s" for key in ("session_timeout", "controller_session_timeout")
                   if (value := getattr(self, key))}
         return replace(self, **longer) if pace != 1 else self
 

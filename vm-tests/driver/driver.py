@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from . import backends, machine, paths
-from .cluster import Cluster
+from .cluster import Cluster, seconds
 from .leftovers import Run
 from .log import Log
 from .machine import Machine
@@ -23,6 +23,7 @@ class Driver:
         #: What makes the hosts.
         self.backend = backends.BACKENDS[run.driver]
         self.run = run
+        self._wanted = cluster
         self.cluster = cluster = cluster.at(self.backend.pace)
         self.logger = log
         self.folder = Path(run.folder)
@@ -37,6 +38,11 @@ class Driver:
     def pace(self) -> float:
         """What a limit of time is multiplied by on these hosts: 1 where they are as fast as the machine."""
         return self.backend.pace
+
+    @property
+    def session_timeout(self) -> float:
+        """The session timeout of agents here, in seconds."""
+        return seconds(self.cluster.session_timeout)
 
     @property
     def clock_error(self) -> float:
@@ -101,7 +107,7 @@ class Driver:
 
     def keep(self) -> None:
         """Lets the hosts outlive this process; `attach` finds them again."""
-        (self.folder / "cluster.json").write_text(json.dumps(asdict(self.cluster)))
+        (self.folder / "cluster.json").write_text(json.dumps(asdict(self._wanted)))
         self.run = replace(self.run, kept=True)
         self.run.save()
 

@@ -49,9 +49,11 @@ class Fleet:
             for each in self.zookeepers:
                 each.start()
             self.wait_for_zookeeper()
+            self.zk.wait_until_succeeds("zkops init")
         self.driver.start_all()
         self.wait_for_zookeeper()
-        self.zkops("init")
+        if self.driver.pace == 1:
+            self.zkops("init")
         for each in self.controllers:
             each.wait_for_unit("zkops-controller.service")
         for each in self.agents:

@@ -16,11 +16,20 @@ ExecReload={program} reload
 TimeoutStopSec=5s
 """
 
-#: Ready as soon as it answers /healthz with 200, and not ready as soon as it does not.
-READY = {"readiness": {"http": {"path": "/healthz"}, "period": "200ms", "failure_threshold": 1}}
 
-#: A rollout policy for tests: quick, and each deadline far above what a busy machine needs.
-QUICK = {"min_healthy_time": "300ms", "healthy_deadline": "10s", "progress_deadline": "20s"}
+def ready(pace: float = 1) -> dict[str, Any]:
+    """Ready as soon as it answers /healthz with 200, and not ready as soon as it does not."""
+    return {"readiness": {
+        "http": {"path": "/healthz"}, "period": f"{200 * pace:g}ms", "timeout": f"{pace:g}s", "failure_threshold": 1,
+    }}
+
+
+def quick(pace: float = 1) -> dict[str, str]:
+    """A rollout policy for tests: quick, and each deadline far above what a busy machine needs."""
+    return {"min_healthy_time": "300ms", "healthy_deadline": f"{10 * pace:g}s", "progress_deadline": f"{20 * pace:g}s"}
+
+
+READY, QUICK = ready(), quick()
 
 
 def webapp(

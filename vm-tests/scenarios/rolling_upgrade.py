@@ -3,7 +3,7 @@
 from lib.fleet import Fleet
 from lib.load import Load
 from lib.rollouts import Budget, Rollouts, check, steps
-from lib.service import QUICK, READY, webapp
+from lib.service import quick, ready, webapp
 
 # A host more than replicas, for the surge: one replica per host.
 CLUSTER = cluster(drivers=("nspawn", "qemu"), agents=5, session_timeout="10s")
@@ -12,8 +12,8 @@ CLUSTER = cluster(drivers=("nspawn", "qemu"), agents=5, session_timeout="10s")
 def shop(version: str, max_unavailable: str, max_surge: str) -> str:
     """Four replicas; a replica out of `instances` goes on serving for the drain time."""
     return webapp(
-        4, version=version, extra=f'drain_time = "500ms"\nmax_unavailable = {max_unavailable}', probes=READY,
-        rollout={**QUICK, "max_surge": int(max_surge) if max_surge.isdigit() else max_surge.strip('"')},
+        4, version=version, extra=f'drain_time = "{500 * driver.pace:g}ms"\nmax_unavailable = {max_unavailable}', probes=ready(driver.pace),
+        rollout={**quick(driver.pace), "max_surge": int(max_surge) if max_surge.isdigit() else max_surge.strip('"')},
     )
 
 
