@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import scenario
-from .cluster import Cluster
+from .cluster import Cluster, seconds
 
 if TYPE_CHECKING:
     # With ZKOPS_NIXPKGS nix/check finds them, and looks at what is asked of them here.
@@ -153,6 +153,11 @@ class Driver:
         self.machines = [Machine(vm, cluster.timeout * _PATIENCE, copies) for vm in nixos.machines_qemu]
         names, wanted = {each.name for each in self.machines}, {host.name for host in cluster.hosts()}
         assert names == wanted, f"the scenario wants {sorted(wanted)}, the test has {sorted(names)}"
+
+    @property
+    def session_timeout(self) -> float:
+        """The session timeout of agents here, in seconds."""
+        return seconds(self.cluster.session_timeout)
 
     def machine(self, name: str) -> Machine:
         """A machine by its name."""
