@@ -71,6 +71,24 @@ async fn one_replica_whose_files_cannot_be_written_stops_no_other() {
     assert!(host.plans() - plans < 10, "{} plans in a second", host.plans() - plans);
 }
 
+/// Version and configuration stay the same, so that nothing but the answered assignment tells old from new.
+#[tokio::test]
+async fn a_replica_whose_files_cannot_be_written_has_not_answered_and_serves() {
+    let mut host = Host::new().await;
+    host.assign(WEB, &assignment(WEB_UNIT)).await;
+    host.start();
+    host.wait_for_state(WEB, "running").await;
+    let before = host.status(WEB).await;
+    fs::create_dir_all(host.units().join(format!("{WEB_UNIT}.d/.zkops.tmp/in-the-way"))).unwrap();
+    let mut wanted = assignment(WEB_UNIT);
+    wanted["environment"] = json!({ "GREETING": "hello" });
+    host.assign(WEB, &wanted).await;
+    host.wait_for_message(WEB, "webapp@0000000001.service.d").await;
+    let status = host.status(WEB).await;
+    assert_eq!((&status["state"], &status["assignment"]), (&json!("running"), &before["assignment"]), "{status}");
+    host.wait_until_listed(WEB).await;
+}
+
 #[tokio::test]
 async fn a_ledger_that_cannot_be_written_rests() {
     let mut host = Host::new().await;

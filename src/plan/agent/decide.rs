@@ -24,7 +24,7 @@ fn unless_busy(view: &View<'_>, owner: Option<Owner<'_>>, now: Instant) -> Decis
     match view.busy {
         Some(Busy::Job(verb)) if verb != Verb::Stop => overtake(decision()).unwrap_or_else(|| waiting(view)),
         Some(_) => waiting(view),
-        None => retry_at.map_or_else(decision, |at| resting(view).wake_at(at)),
+        None => retry_at.map_or_else(decision, |at| waiting(view).wake_at(at)),
     }
 }
 
@@ -37,7 +37,7 @@ fn overtake(decision: Decision) -> Option<Decision> {
 
 /// A step is under way, or one failed and its back-off is not over: say how things stand.
 fn waiting(view: &View<'_>) -> Decision {
-    let listed = view.is_enabled() && view.in_instances && view.serves();
+    let listed = view.is_enabled() && (view.in_instances || view.is_back()) && view.serves();
     let (state, listed) = match view.busy {
         // What runs of it yet is on its way out.
         Some(Busy::Job(Verb::Restart)) if view.is_stale() => (ReplicaState::Stopping, listed),
@@ -45,13 +45,6 @@ fn waiting(view: &View<'_>) -> Decision {
         _ => (seen(view), listed),
     };
     Decision { message: view.memory.problem.clone(), ..Decision::steady(state, listed) }
-}
-
-/// A step failed, and its back-off is not over. What had left `instances` for it serves meanwhile.
-fn resting(view: &View<'_>) -> Decision {
-    let left = view.is_enabled() && view.memory.unlisted_at.is_some();
-    let decision = waiting(view);
-    Decision { listed: decision.listed || (left && view.serves()), ..decision }
 }
 
 /// Nothing of it is on the host yet. A unit of its name that runs all the same is left alone.
@@ -158,11 +151,12 @@ fn prepare(view: &View<'_>, files: &Files, key: &str) -> Decision {
     };
     // What is to be restarted leaves `instances` while the files are written, unless they could not be: then it serves
     // until they are.
-    let leaves = stale.is_some() && view.unit.active.is_up() && view.memory.failures == 0;
+    let restarts = stale.as_ref().is_some_and(|stale| stale.invocation == view.unit.invocation);
+    let leaves = restarts && view.unit.active.is_up() && !view.disk_busy && view.memory.failures == 0;
     let seen_now = view.unit.invocation.clone();
     let prepare = Prepare { files: files.clone(), key: key.to_owned(), stale, seen: seen_now, leaves };
     let state = if leaves { ReplicaState::Draining } else { seen(view) };
-    let listed = view.in_instances && view.serves() && !leaves;
+    let listed = (view.in_instances || view.is_back()) && view.serves() && !leaves;
     Decision::step(state, Step::Prepare(prepare), "its generated files are out of date").listed(listed)
 }
 

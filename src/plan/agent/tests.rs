@@ -28,6 +28,7 @@ struct Case {
     loaded: bool,
     in_instances: bool,
     busy: Option<Busy>,
+    disk_busy: bool,
     gone: bool,
     links: Links,
     probed: Probed<'static>,
@@ -64,6 +65,7 @@ impl Case {
             loaded: true,
             in_instances: true,
             busy: None,
+            disk_busy: false,
             gone: false,
             links: Links::RIGHT,
             probed: Probed::FINE,
@@ -115,6 +117,7 @@ impl Case {
             memory: &self.memory,
             in_instances: self.in_instances,
             busy: self.busy,
+            disk_busy: self.disk_busy,
             upcoming: self.upcoming.as_ref().map(|(assignment, staging)| Upcoming { assignment, staging: *staging }),
             links: self.links,
             probed: self.probed,
@@ -212,6 +215,33 @@ fn a_new_version_that_could_not_be_prepared_leaves_the_old_one_in_instances() {
     case.now += Duration::from_secs(5);
     let decision = case.decide();
     assert!(matches!(decision.step, Some(Step::Prepare(_))) && decision.listed, "it serves until that has succeeded");
+}
+
+#[test]
+fn what_restarts_nothing_takes_nobody_out_of_instances() {
+    let mut case = Case::running();
+    let earlier = Stale { invocation: "zero".into(), version: Some("v0".into()), key: Some("v0".into()) };
+    case.record.as_mut().unwrap().stale = Some(earlier);
+    case.wanted_files.drop_in = Some("v1, other RestartSec".into());
+    let decision = case.decide();
+    let Some(Step::Prepare(prepare)) = decision.step else { panic!() };
+    assert_eq!((prepare.leaves, decision.listed, decision.state), (false, true, ReplicaState::Running));
+}
+
+#[test]
+fn nobody_leaves_instances_to_wait_for_the_disk() {
+    let decision = Case { disk_busy: true, ..Case::upgraded() }.decide();
+    assert_eq!((decision.listed, decision.state), (true, ReplicaState::Running));
+}
+
+#[test]
+fn what_left_for_a_step_that_failed_serves_while_its_unit_cannot_be_read() {
+    let mut case = Case::upgraded();
+    (case.in_instances, case.busy) = (false, Some(Busy::Unknown));
+    (case.memory.failures, case.memory.unlisted_at) = (1, Some(case.now));
+    assert!(case.decide().listed);
+    case.busy = Some(Busy::Job(Verb::Restart));
+    assert!(!case.decide().listed);
 }
 
 #[test]

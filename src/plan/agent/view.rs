@@ -29,6 +29,8 @@ pub struct View<'a> {
     pub in_instances: bool,
     /// What is under way for it.
     pub busy: Option<Busy>,
+    /// Files of another replica, or the ledger, are being written: this one's have to wait.
+    pub disk_busy: bool,
     /// Newer work that is not on the host yet; until it is, `wanted` is what was in force before.
     pub upcoming: Option<Upcoming<'a>>,
     /// What the links on the host lead to.
@@ -239,6 +241,12 @@ impl<'a> View<'a> {
             Wanted::Refused(..) | Wanted::Leaving { .. } => false,
         };
         unsure || !stays
+    }
+
+    /// Whether it left `instances` for a step that then failed: it serves until that can be done.
+    pub fn is_back(&self) -> bool {
+        let left = self.memory.unlisted_at.is_some() && self.memory.failures > 0;
+        left && !matches!(self.busy, Some(Busy::Job(_)))
     }
 
     /// Whether it is up, ready and alive. Reading its configuration anew takes nobody out of `instances`.

@@ -51,7 +51,8 @@ impl<M: UnitManager + 'static> Agent<M> {
                 Ok(None) => return,
                 Err(_) => {
                     tracing::warn!("ZooKeeper did not answer in time for a farewell");
-                    return self.publications.clear();
+                    self.publications.clear();
+                    return self.publisher.abandon();
                 }
             }
         }

@@ -250,13 +250,18 @@ async fn run<M: UnitManager>(manager: &M, order: Order, unit: &UnitName) -> Resu
     if let Order::Signal(number) = order {
         return manager.signal(unit, number).await.map(|()| JobResult::Done);
     }
-    let result = if matches!(order, Order::ResetAndStart | Order::Verb(Verb::Restart)) {
-        // What the operator asks for is no crash loop: it does not count towards the start limit. systemd reads the
-        // calls of one connection in order, so the second need not wait for the answer to the first.
-        let (reset, result) = tokio::join!(manager.reset_failed(unit), manager.run(order.verb(), unit));
-        reset.and(result)?
-    } else {
-        manager.run(order.verb(), unit).await?
+    // What the operator asks for is no crash loop: it does not count towards the start limit.
+    let result = match order {
+        Order::ResetAndStart => {
+            manager.reset_failed(unit).await?;
+            manager.run(Verb::Start, unit).await?
+        }
+        // Within its limit a restart need not wait for the answer: systemd reads the calls in this order.
+        Order::Verb(Verb::Restart) => {
+            let (reset, result) = tokio::join!(manager.reset_failed(unit), manager.run(Verb::Restart, unit));
+            reset.and(result)?
+        }
+        _ => manager.run(order.verb(), unit).await?,
     };
     if order == Order::Verb(Verb::Stop) {
         // Nor does the start that may follow; a unit that is gone has nothing to forget.

@@ -74,7 +74,7 @@ pub(super) struct Publisher {
     unsettled: BTreeMap<ReplicaId, Instant>,
     /// Ephemerals were changed by another hand.
     doubtful: bool,
-    /// Statuses that were, since their last write began.
+    /// Statuses that were while they are being written.
     doubted: BTreeSet<ReplicaId>,
     /// What could not be written, and until when it rests; `None` = the ephemerals.
     resting: BTreeMap<Option<ReplicaId>, Instant>,
@@ -153,15 +153,23 @@ impl Publisher {
     pub(super) fn doubt(&mut self, id: Option<&ReplicaId>) {
         self.doubtful = true;
         if let Some(id) = id {
-            self.statuses.remove(id);
-            self.doubted.insert(id.clone());
+            self.doubt_status(id);
         }
+    }
+
+    fn doubt_status(&mut self, id: &ReplicaId) {
+        self.statuses.remove(id);
+        self.doubted.extend(self.writing.get(id).cloned());
+    }
+
+    /// Nobody waits any more for what is being written.
+    pub(super) fn abandon(&mut self) {
+        self.writing.clear();
     }
 
     /// Forgets what was written of a replica that is no longer this host's.
     pub(super) fn forget(&mut self, id: &ReplicaId) {
-        self.statuses.remove(id);
-        self.doubted.insert(id.clone());
+        self.doubt_status(id);
         if !self.taken_over {
             self.forgotten.insert(id.clone());
         }
@@ -249,7 +257,10 @@ impl Publisher {
         }
         if let Some(Registered { presence, known, result, riders, seen }) = ephemerals {
             self.presence = Some(presence);
-            self.writing.retain(|id| !riders.contains(id));
+            for id in riders.iter().filter(|id| self.writing.remove(*id)) {
+                // It did not ride, or nobody knows whether it did.
+                self.statuses.remove(id);
+            }
             outcome.seen = seen;
             match result {
                 Ok(ephemerals) if link.is_some_and(|up| up.epoch == at.0) => {

@@ -93,7 +93,9 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// answered yet: else it would pass for ready, and the next be taken down.
     fn answered(&self, id: &ReplicaId, target: &Target, decision: &Decision) -> Option<i32> {
         let newer = matches!(target, Target::Ours { newer: Some(_), .. });
-        let behind = (decision.state == ReplicaState::Running || newer) && !decision.in_force && !decision.rejected;
+        // On its way out it still is what was wanted before.
+        let old = matches!(decision.state, ReplicaState::Running | ReplicaState::Draining | ReplicaState::Stopping);
+        let behind = (old || newer) && !decision.in_force && !decision.rejected;
         let elsewhere = matches!(target, Target::Leaving { .. });
         if behind || elsewhere {
             return self.statuses.get(id).and_then(|before| before.assignment).or(Some(BEFORE_ANY));

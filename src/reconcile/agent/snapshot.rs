@@ -52,6 +52,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             memory: self.memory.get(id).unwrap_or(&FORGETFUL),
             in_instances: self.publisher.lists(id) || (undecided && !target.is_gone()),
             busy: self.busy(id, target),
+            disk_busy: self.disk_busy,
             upcoming: target.upcoming(),
             links: target.links(),
             probed: self.health.of(id, target),

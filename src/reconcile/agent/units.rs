@@ -60,8 +60,10 @@ impl Units {
 
     /// When a unit is to be read though nothing reports a change.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let unreadable = self.unreadable.iter().filter(|(name, _)| !self.reading.contains_key(*name));
-        unreadable.map(|(_, (_, at))| *at).chain(self.put_off.values().copied()).min()
+        let unreadable = self.unreadable.iter().map(|(name, (_, at))| (name, *at));
+        let all = unreadable.chain(self.put_off.iter().map(|(name, at)| (name, *at)));
+        // What is being read wakes the loop by itself.
+        all.filter(|(name, _)| !self.reading.contains_key(*name)).map(|(_, at)| at).min()
     }
 
     fn retain(&mut self, names: &BTreeSet<UnitName>) {
@@ -173,7 +175,6 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// A unit was read after a step of it: newer than whatever is on its way.
     pub(super) fn finish_step_read(&mut self, name: &UnitName, answer: Result<UnitStatus, UnitError>) {
-        self.units.put_off.remove(name);
         if let Some(reading) = self.units.reading.get_mut(name) {
             (reading.again, reading.overtaken) = (true, true);
         }
@@ -205,5 +206,34 @@ impl<M: UnitManager + 'static> Agent<M> {
                 memory.attempts = 0;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_change_during_a_job_is_read_after_it_however_the_job_ended() {
+        let (mut units, name, now) = (Units::default(), "webapp.service".parse().unwrap(), Instant::now());
+        assert!(!units.puts_off(&name, now), "no job: at once");
+        units.set(&name, UnitStatus::not_found());
+        units.job_began(&name);
+        assert!(units.puts_off(&name, now) && units.puts_off(&name, now + JOB_PATIENCE));
+        units.job_ended(&name);
+        units.set(&name, UnitStatus::not_found());
+        assert_eq!(units.next_due(), Some(now + JOB_PATIENCE), "counted from the first change");
+        assert!(!units.is_due(&name, now) && units.is_due(&name, now + JOB_PATIENCE));
+    }
+
+    #[test]
+    fn what_is_being_read_wakes_nobody_by_time() {
+        let (mut units, name, now) = (Units::default(), "webapp.service".parse().unwrap(), Instant::now());
+        units.job_began(&name);
+        assert!(units.begin(&name));
+        assert!(units.puts_off(&name, now));
+        assert_eq!(units.next_due(), None);
     }
 }

@@ -158,7 +158,7 @@ fn a_configuration_that_was_read_is_not_read_again() {
 fn what_left_for_a_step_that_failed_serves_until_it_is_tried_again() {
     let mut case = Case::prepared();
     (case.in_instances, case.memory.unlisted_at) = (false, Some(case.now));
-    case.memory.problem = Some("dpkg is locked".into());
+    (case.memory.problem, case.memory.failures) = (Some("dpkg is locked".into()), 1);
     case.memory.retry_at = Some(case.now + Duration::from_secs(5));
     assert!(case.decide().listed);
     case.probed.ready = false;
