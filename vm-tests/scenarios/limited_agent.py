@@ -11,10 +11,13 @@ SERVERS = '[zookeeper]\nservers = "zk1:2181"\nsession_timeout = "4s"\n'
 AGENT = f'allowed_units = ["webapp@*.service", "other@*.service"]\n\n{SERVERS}'
 USER = "zkops-agent"
 RULES = "/etc/polkit-1/rules.d/50-zkops-agent.rules"
-POLICY = "/usr/share/dbus-1/system.d/zkops-agent.conf"
+POLICY = "/etc/dbus-1/system.d/zkops-agent.conf"
 UNIT, ABSENT, FOREIGN = "webapp@0000000001.service", "absent@0000000001.service", "debug-shell.service"
 #: Open where polkit is asked about a transient unit as about any other, under an allowed name that no unit file has.
 HOLE = (f"StartTransientUnit {ABSENT}", "StartTransientUnit by systemd's own address", "systemd-run")
+#: The agent keeps systemd from forgetting how its units ended.
+REF = (f"setpriv --reuid={USER} --regid={USER} --clear-groups busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 "
+       "org.freedesktop.systemd1.Manager RefUnit s")
 #: What the unit says itself, as nobody generates a drop-in for it.
 DROP_IN = """[Unit]
 Before=zkops-shutdown.service
@@ -47,6 +50,12 @@ def test() -> None:
         assert tries(web2) == {}
     with subtest("without the package it is root again: its services go on"):
         unlimit(fleet)
+    with subtest("what stays of the package gives its user no way to root"):
+        assert tries(web2) == {}
+    with subtest("installed again, it is limited again"):
+        again(fleet)
+    with subtest("purged with the agent, it leaves nothing, and the agent is not root meanwhile"):
+        purge(web1)
 
 
 def install(fleet: Fleet) -> None:
@@ -71,17 +80,44 @@ def limit(fleet: Fleet) -> None:
     before = fleet.pids()
     for host in fleet.agents:
         host.succeed("test -e /run/systemd/system/webapp@*.service.d/50-zkops.conf")
-        said = apt(host, "install zkops-agent-limited")
-        assert RULES in said, said
+        become_limited(host)
         host.succeed(f"sed -i 's|^    // /\\^webapp|    /^webapp|; s|^];|    /^absent@[0-9]{{10}}\\\\.service$/,\\n];|' {RULES}")
-        host.fail("ls -d /run/systemd/system/webapp@*")
-        pid = host.get_unit_property("zkops-agent", "MainPID")
-        assert host.succeed(f"stat -c %U /proc/{pid}").strip() == USER
         host.succeed(f"test $(stat -c %U /var/lib/zkops/agent/ledger.json) = {USER}")
         host.log(host.succeed("systemd-analyze security --no-pager zkops-agent.service | tail -1"))
         host.succeed("systemd-analyze security --threshold=15 zkops-agent.service")
     fleet.wait_running("webapp", 2)
     assert fleet.pids() == before, (before, fleet.pids())
+
+
+def become_limited(host) -> str:
+    """Installs the package. The second time dpkg says that it is an upgrade, as there are conffiles."""
+    said = apt(host, "install zkops-agent-limited")
+    assert f"Name its units in {RULES}" in said, said
+    host.fail("ls -d /run/systemd/system/webapp@*")
+    pid = host.get_unit_property("zkops-agent", "MainPID")
+    assert host.succeed(f"stat -c %U /proc/{pid}").strip() == USER
+    files = host.succeed("dpkg-query -W -f='${Conffiles}' zkops-agent-limited").split()
+    assert files[::2] == [RULES, POLICY], f"the rule has to go before the policy: {files}"
+    return said
+
+
+def again(fleet: Fleet) -> None:
+    """Not without the policy, which dpkg doesn't bring back; and not without a word about what the agent takes over."""
+    web2.succeed(f"mv {POLICY} /root/policy.conf")
+    said = web2.fail("DEBIAN_FRONTEND=noninteractive apt-get -y install zkops-agent-limited 2>&1")
+    assert f"{POLICY} is missing" in said, said
+    web2.succeed(f"mv /root/policy.conf {POLICY}", "mkdir -p /var/lib/zkops/config", "install --owner=daemon /dev/null /var/lib/zkops/config/theirs")
+    said = [become_limited(host) for host in fleet.agents]
+    assert ["config/theirs, and maybe more" in each for each in said] == [host == web2 for host in fleet.agents], said
+    fleet.wait_running("webapp", 2)
+
+
+def purge(host) -> None:
+    """Both packages at once."""
+    since = host.succeed("date +%s.%N").strip()
+    apt(host, "purge zkops-agent")
+    host.fail(f"ls {RULES} {POLICY} 2>/dev/null | grep .")
+    assert not host.succeed(f"journalctl -q --since=@{since} _SYSTEMD_UNIT=zkops-agent.service _UID=0")
 
 
 def drives(fleet: Fleet) -> None:
@@ -101,6 +137,9 @@ def drives(fleet: Fleet) -> None:
     home.wait_for_unit("zkops-agent.service")
     fleet.zkops("scale webapp 2 --wait")
     fleet.wait_running("webapp", 2)
+    for host in fleet.agents:
+        host.succeed(f"{REF} {UNIT}")
+        host.fail(f"{REF} {FOREIGN}")
 
 
 def refused(fleet: Fleet) -> None:
