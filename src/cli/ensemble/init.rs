@@ -1,10 +1,10 @@
 //! `zkops ensemble init`: who is a member, written into this host's ensemble.conf.
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, File},
     io::{self, Write as _},
     net::{IpAddr, UdpSocket},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -19,13 +19,17 @@ use crate::{
 const FILE: &str = "/etc/zkops/ensemble.conf";
 /// Where it keeps its data.
 const DATA: &str = "/var/lib/zkops-zookeeper/data";
+/// What the member that runs was started with, which the file may no longer say.
+const RUNNING: &str = "/run/zkops-zookeeper/zoo.cfg";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The members are numbered in their order, or as given (1=zk1,2=zk2,4=zk4). A number never changes.
 All else in the file stays. Again with the same members, nothing is changed; with others, it takes
---force, and members may be added, replaced or removed one at a time only, because lists that
-differ in more could each elect a leader.
+--force, and members may be added, replaced or removed one at a time only (compared with the file,
+and with what the member here was started with), because lists that differ in more could each
+elect a leader. So could they when one is replaced: that is safe only if the old host can never
+start again.
 
 A host knows which member it is by its host name or address. Where that can't be, --id or --host
 say it.
@@ -71,6 +75,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         check_force(args, &before, &old, &text)?;
         write(&args.file, &text).with_context(|| format!("can't write {}", args.file.display()))?;
         render::line(&format!("{} written", args.file.display()))?;
+        render::out(&moves(&before.members, members))?;
     }
     render::out(&next_steps(members, own, has_data()))?;
     Ok(())
@@ -134,7 +139,7 @@ fn has_data() -> bool {
 }
 
 /// Refuses what the member would not start with, and what could lose data.
-fn check_data(own: u8, before: &Conf, after: &Conf, path: &Path) -> Result<(), Failure> {
+fn check_data(own: u8, before: &Conf, after: &Conf, path: &Path) -> anyhow::Result<()> {
     if path != Path::new(FILE) {
         return Ok(());
     }
@@ -144,16 +149,25 @@ fn check_data(own: u8, before: &Conf, after: &Conf, path: &Path) -> Result<(), F
         return Err(Failure::Conflict(format!(
             "this host would be member {own}, but {DATA} is member {was}'s: give it the number {was}, or (to join as a \
              new, empty member) stop zkops-zookeeper and move {DATA} and the folder log beside it away"
-        )));
+        ))
+        .into());
     }
-    let changes = file::differences(&before.members, &after.members);
-    if has_data() && !before.members.is_empty() && changes > 1 {
-        return Err(Failure::Conflict(format!(
-            "{changes} members would be changed at once, and two parts of the ensemble could each elect a leader: add, \
-             replace or remove one, restart all members (zkops ensemble rolling-restart), then the next"
-        )));
+    if has_data() {
+        check_changes(&before.members, &file::in_zoo_cfg(&read(Path::new(RUNNING))?), &after.members)?;
     }
     Ok(())
+}
+
+/// Refuses more than one change of what the file says, and of what the member runs with until it is restarted.
+fn check_changes(before: &Members, running: &Members, after: &Members) -> Result<(), Failure> {
+    let known = [before, running].into_iter().filter(|members| !members.is_empty());
+    match known.map(|members| file::differences(members, after)).max() {
+        Some(changes) if changes > 1 => Err(Failure::Conflict(format!(
+            "{changes} members would be changed at once, and two parts of the ensemble could each elect a leader: add, \
+             replace or remove one, restart all members (zkops ensemble rolling-restart), then the next"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn check_force(args: &Args, before: &Conf, old: &str, new: &str) -> Result<(), Failure> {
@@ -165,17 +179,37 @@ fn check_force(args: &Args, before: &Conf, old: &str, new: &str) -> Result<(), F
     Err(Failure::Conflict(format!("{path} names other members; --force replaces them:\n{}", diff.trim_end())))
 }
 
-/// The whole file or nothing of it, whatever happens meanwhile. Its mode stays; a new one can be read by everybody.
+/// The whole file or nothing of it, whatever happens meanwhile, where a link leads. Its owner, group and mode stay; a new
+/// one can be read by everybody.
 fn write(path: &Path, text: &str) -> io::Result<()> {
+    let path = match fs::canonicalize(path) {
+        Err(_) if fs::symlink_metadata(path).is_err() => path.to_owned(),
+        found => found?,
+    };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mode = fs::metadata(path).map_or_else(|_| Permissions::from_mode(0o644), |found| found.permissions());
+    let old = fs::metadata(&path).ok();
     let mut aside = tempfile::Builder::new().prefix(".ensemble.conf.").tempfile_in(folder)?;
     aside.write_all(text.as_bytes())?;
-    aside.as_file().set_permissions(mode)?;
+    if let Some(old) = &old {
+        fchown(aside.as_file(), Some(old.uid()), Some(old.gid()))?;
+    }
+    let mode = old.map_or(0o644, |old| old.mode() & 0o7777);
+    aside.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
     aside.as_file().sync_all()?;
-    aside.persist(path)?;
+    aside.persist(&path)?;
     File::open(folder)?.sync_all()
+}
+
+/// What must never happen from now on, for each member that is on another host than before.
+fn moves(before: &Members, after: &Members) -> String {
+    let line = |(number, old, new): (u8, &str, &str)| {
+        format!(
+            "member {number} was on {old}, and is on {new} now: {old} must never start as a member again, since with the \
+             old list it could elect a second leader\n"
+        )
+    };
+    file::moved(before, after).into_iter().map(line).collect()
 }
 
 fn next_steps(members: &Members, own: u8, running: bool) -> String {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, str::FromStr};
 
-use super::Server;
+use super::{Server, servers};
 
 /// The members by their numbers, which never change: with data of another number in place, a member refuses to start.
 pub type Members = BTreeMap<u8, Server>;
@@ -100,11 +100,23 @@ impl Conf {
     }
 }
 
-/// How many members were added, taken away or are elsewhere. Of lists that differ in one member, any two majorities
-/// share somebody; of others, two leaders can come.
+/// How many members were added, taken away or are elsewhere. Where one was added or taken away, any two majorities, of
+/// the old list and of the new one, share somebody; where more, two leaders can come. So they can where one is elsewhere
+/// (`1, 3` of `1, 2, 3` and `2, 9` of `1, 2, 9`), unless the old host never starts again ([`moved`]).
 pub fn differences(before: &Members, after: &Members) -> usize {
     let changed = |number: &&u8| before.get(number) != after.get(number);
     before.keys().chain(after.keys().filter(|number| !before.contains_key(number))).filter(changed).count()
+}
+
+/// The numbers whose host is another, with the old host and the new one.
+pub fn moved<'a>(before: &'a Members, after: &'a Members) -> Vec<(u8, &'a str, &'a str)> {
+    let hosts = |(number, old): (&u8, &'a Server)| Some((*number, old.host.as_str(), after.get(number)?.host.as_str()));
+    before.iter().filter_map(hosts).filter(|(_, old, new)| !old.eq_ignore_ascii_case(new)).collect()
+}
+
+/// The members that a zoo.cfg of `packaging/lib/zookeeper` names.
+pub fn in_zoo_cfg(text: &str) -> Members {
+    servers(text).into_iter().filter_map(|(number, server)| Some((u8::try_from(number).ok()?, server))).collect()
 }
 
 /// The members that a host's own name or address names, as `packaging/lib/zookeeper` finds them.

@@ -23,31 +23,28 @@ pub struct InvalidServer {
 }
 
 impl Server {
-    /// Reads what is behind `server.N =`, the ports between members being 2888 and 3888 unless it says otherwise.
+    /// Reads what is behind `server.N =`, the ports between members being 2888 and 3888 unless it says otherwise: `HOST`,
+    /// or `HOST:PORT:PORT[:ROLE]`, several of these joined by `|` (since 3.6), then perhaps `;` and where clients reach it.
     ///
     /// # Errors
-    /// When there is no usable host in it.
+    /// When a part of it is none of these. `packaging/lib/zookeeper` and ZooKeeper would refuse to start with it.
     pub fn parse(text: &str) -> Result<Self, InvalidServer> {
         let invalid = || InvalidServer { text: text.to_owned() };
         let (peers, client) = text.split_once(';').map_or((text, None), |(peers, client)| (peers, Some(client)));
-        // One of several addresses (since 3.6) stands for the member.
-        let first = peers.split('|').next().unwrap_or_default();
-        let (host, rest) = split_host(first).filter(|(host, _)| is_host(host)).ok_or_else(invalid)?;
-        let ports = rest.strip_prefix(':').is_some_and(|ports| {
-            let mut parts = ports.split(':');
-            let port = |part: Option<&str>| part.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
-            port(parts.next()) && port(parts.next()) && parts.all(|role| role.chars().all(|c| c.is_ascii_alphabetic()))
-        });
-        if !rest.is_empty() && !ports {
-            return Err(invalid());
+        if let Some((host, "")) = split_host(text) {
+            return Ok(Self { host: host.to_owned(), text: format!("{text}:2888:3888"), client: None });
         }
-        let full = if rest.is_empty() { format!("{text}:2888:3888") } else { text.to_owned() };
-        Ok(Self { host: host.to_owned(), text: full, client: client.and_then(client_address) })
+        let has_ports = |part| split_host(part).is_some_and(|(_, rest)| is_ports(rest));
+        let client = client.map(|client| client_address(client).ok_or_else(invalid)).transpose()?;
+        // One of several addresses stands for the member.
+        let first = peers.split('|').next().and_then(split_host).filter(|_| peers.split('|').all(has_ports));
+        let (host, _) = first.ok_or_else(invalid)?;
+        Ok(Self { host: host.to_owned(), text: text.to_owned(), client })
     }
 
-    /// As short as it can be written: without the usual ports.
+    /// As short as it can be written: a single address without the usual ports.
     pub fn short(&self) -> &str {
-        self.text.strip_suffix(":2888:3888").unwrap_or(&self.text)
+        self.text.strip_suffix(":2888:3888").filter(|host| !host.contains('|')).unwrap_or(&self.text)
     }
 
     /// Whether the line says where clients reach it.
@@ -64,12 +61,27 @@ impl Server {
     }
 }
 
-/// The host without brackets, and what is behind it.
+/// The host without brackets, which only IPv6 addresses have, and what is behind it.
 fn split_host(text: &str) -> Option<(&str, &str)> {
-    match text.strip_prefix('[') {
-        Some(inside) => inside.split_once(']'),
-        None => Some(text.find(':').map_or((text, ""), |colon| text.split_at(colon))),
-    }
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(inside) => inside.split_once(']')?,
+        None => text.find(':').map_or((text, ""), |colon| text.split_at(colon)),
+    };
+    // Not ::ffff:192.0.2.1, which is an IPv4 address.
+    let is_ipv6 = host.contains(':') && !host.contains('.');
+    (is_host(host) && is_ipv6 == text.starts_with('[')).then_some((host, rest))
+}
+
+/// `:2888:3888`, perhaps with a role.
+fn is_ports(text: &str) -> bool {
+    let port = |part: Option<&str>| part.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
+    let is_role = |role: &str| ["participant", "observer"].iter().any(|known| role.eq_ignore_ascii_case(known));
+    let mut parts = text.split(':');
+    parts.next() == Some("")
+        && port(parts.next())
+        && port(parts.next())
+        && parts.next().is_none_or(is_role)
+        && parts.next().is_none()
 }
 
 /// A host name or an address. A word that begins with `-` would be an option of whatever it is handed to.
@@ -81,10 +93,10 @@ pub(super) fn is_host(host: &str) -> bool {
 
 /// `2181`, `0.0.0.0:2181` or `zk1:2181`; an address that stands for all of a host's does not tell where to connect.
 fn client_address(text: &str) -> Option<(Option<String>, u16)> {
-    let Some((host, port)) = text.rsplit_once(':') else { return Some((None, text.trim().parse().ok()?)) };
+    let Some((host, port)) = text.rsplit_once(':') else { return Some((None, text.parse().ok()?)) };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let all = matches!(host, "" | "0.0.0.0" | "::" | "0:0:0:0:0:0:0:0");
-    Some(((!all && is_host(host)).then(|| host.to_owned()), port.trim().parse().ok()?))
+    (all || is_host(host)).then_some(((!all).then(|| host.to_owned()), port.parse().ok()?))
 }
 
 /// The members that `/zookeeper/config` or a zoo.cfg names, by their numbers; lines that are none are passed over.

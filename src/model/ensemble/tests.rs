@@ -3,7 +3,7 @@ use rstest::rstest;
 
 use super::{
     answers::ruok,
-    file::{Conf, List, differences, named},
+    file::{Conf, List, differences, in_zoo_cfg, moved, named},
     *,
 };
 
@@ -93,6 +93,8 @@ fn servers_of_a_configuration() {
 #[case("zk1", "zk1:2888:3888")]
 #[case("[::1]", "[::1]:2888:3888")]
 #[case("zk1:2889:3889", "zk1:2889:3889")]
+#[case("zk1:2888:3888:observer;2181", "zk1:2888:3888:observer;2181")]
+#[case("a:2889:3889|b:2888:3888", "a:2889:3889|b:2888:3888")]
 fn members_get_the_usual_ports(#[case] given: &str, #[case] expected: &str) {
     let server = Server::parse(given).unwrap();
     assert_eq!((server.text.as_str(), server.short()), (expected, given));
@@ -105,6 +107,20 @@ fn members_get_the_usual_ports(#[case] given: &str, #[case] expected: &str) {
 #[case("zk 1")]
 #[case("::1")]
 #[case("zk1:0:3888")]
+#[case("zk1;2181")]
+#[case("zk1|zk2")]
+#[case("zk1:2888:3888|zk2")]
+#[case("zk1:2888:3888|")]
+#[case("zk1:2888:3888;")]
+#[case("zk1:2888:3888;2181;2182")]
+#[case("zk1:2888:3888;-o:2181")]
+#[case("zk1:2888:3888:voter")]
+#[case("zk1:2888:3888:")]
+#[case("zk1:2888:3888:observer:observer")]
+#[case("[zk1]:2888:3888")]
+#[case("[::ffff:192.0.2.1]")]
+#[case("[::1")]
+#[case("[::1]2888:3888")]
 fn what_is_no_member(#[case] text: &str) {
     assert!(Server::parse(text).is_err(), "{text}");
 }
@@ -157,6 +173,20 @@ fn files_that_are_none_say_where(#[case] text: &str, #[case] why: &str) {
 #[case("zk1,zk2,zk3", "zk1:2888:3888,zk2,zk3", 0)]
 fn differences_are_counted_by_member(#[case] before: &str, #[case] after: &str, #[case] expected: usize) {
     assert_eq!(differences(&members(before), &members(after)), expected);
+}
+
+#[test]
+fn a_number_with_another_host_has_moved() {
+    let (before, after) = (members("zk1,zk2,zk3"), members("ZK1,zk2:2889:3889,zk9,zk4"));
+    assert_eq!(moved(&before, &after), [(3, "zk3", "zk9")]);
+    assert_eq!(moved(&before, &members("1=zk1,2=zk2,4=zk4")), []);
+}
+
+#[test]
+fn a_zoo_cfg_names_the_members_of_the_file() {
+    let text = "# Written\ndataDir=/var\nclientPort=2181\nserver.1=zk1:2888:3888\nserver.2=zk2:2888:3888\nserver.3=zk3:2888:3888\n";
+    assert_eq!(in_zoo_cfg(text), members("zk1,zk2,zk3"));
+    assert_eq!(in_zoo_cfg("clientPort=2181\n"), file::Members::new());
 }
 
 #[rstest]

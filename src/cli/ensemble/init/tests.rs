@@ -62,6 +62,49 @@ fn other_members_are_replaced_only_when_forced() {
     assert_eq!(text, format!("tickTime = 1000\n{servers}"));
 }
 
+fn members(text: &str) -> Members {
+    text.parse::<List>().unwrap().0
+}
+
+#[test]
+fn changes_are_counted_from_what_runs_too() {
+    let (none, three, four) = (Members::new(), members("zk1,zk2,zk3"), members("zk1,zk2,zk3,zk4"));
+    let five = members("zk1,zk2,zk3,zk4,zk5");
+    for (before, running) in [(&four, &four), (&four, &none), (&none, &four), (&none, &none)] {
+        assert!(check_changes(before, running, &five).is_ok(), "{before:?} {running:?}");
+    }
+    for (before, running) in [(&four, &three), (&three, &four), (&three, &none), (&five, &three), (&none, &three)] {
+        let error = check_changes(before, running, &five).unwrap_err().to_string();
+        assert!(error.starts_with("2 members would be changed at once"), "{error}");
+    }
+}
+
+#[test]
+fn a_member_on_another_host_is_warned_of() {
+    let said = moves(&members("zk1,zk2,zk3"), &members("zk1,zk2,zk9"));
+    assert!(said.starts_with("member 3 was on zk3, and is on zk9 now: zk3 must never start"), "{said}");
+    assert_eq!(moves(&members("zk1,zk2,zk3"), &members("zk1,zk2,zk3,zk4")), "");
+}
+
+#[test]
+fn a_link_stays_and_so_does_whose_the_file_is() {
+    let (folder, path) = file(PACKAGED);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    // Only root can give it away; another's is as good.
+    let _ = std::os::unix::fs::chown(&path, Some(1), Some(2));
+    let whose = |path: &Path| fs::metadata(path).map(|file| (file.uid(), file.gid(), file.mode())).unwrap();
+    let before = whose(&path);
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink("ensemble.conf", &link).unwrap();
+    assert_eq!(init(&link, &["--members", "zk1,zk2,zk3", "--id", "1"]).0, 0);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(fs::read_to_string(&path).unwrap().contains("server.3 = zk3"));
+    assert_eq!(whose(&path), before);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(init(&link, &["--members", "zk1,zk2,zk3", "--id", "1"]).0, 1, "a link that leads nowhere stays");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
 #[test]
 fn lists_that_make_no_ensemble_are_refused() {
     let (_folder, path) = file(PACKAGED);
