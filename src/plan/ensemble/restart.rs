@@ -64,6 +64,8 @@ enum Obstacle {
     Standalone(Address),
     /// `mntr` is not answered.
     Mute(Address, Silence),
+    /// The leader does not tell how many followers are synced: it has only just begun to lead, or is about to stop.
+    Uncounted(Address),
     /// A member lacks a transaction that the leader had processed at the last look.
     Behind(Address, Zxid, Zxid),
 }
@@ -74,7 +76,9 @@ impl Obstacle {
     const fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::Behind(..) | Self::Problem(Problem::Unsynced { .. } | Problem::NoLeader | Problem::Leaders(_))
+            Self::Behind(..)
+                | Self::Uncounted(_)
+                | Self::Problem(Problem::Unsynced { .. } | Problem::NoLeader | Problem::Leaders(_))
         )
     }
 }
@@ -99,6 +103,9 @@ impl fmt::Display for Obstacle {
                  set 4lw.commands.whitelist=srvr,ruok,mntr on all members"
             ),
             Self::Mute(member, why) => write!(f, "{member}: mntr: {why}"),
+            Self::Uncounted(member) => {
+                write!(f, "{member} leads, but its mntr does not tell how many followers are synced")
+            }
             Self::Behind(member, has, wants) => write!(f, "{member} is behind: it has {has}, the leader had {wants}"),
         }
     }
@@ -251,6 +258,9 @@ impl Rolling {
         }
         if let Err(why) = &report.mntr {
             return Some(Obstacle::Mute(address(), why.clone()));
+        }
+        if srvr.mode == Mode::Leader && report.synced_followers().is_none() {
+            return Some(Obstacle::Uncounted(address()));
         }
         (srvr.zxid < self.floor).then(|| Obstacle::Behind(address(), srvr.zxid, self.floor))
     }

@@ -134,6 +134,10 @@ fn a_standalone_server_is_restarted_when_forced() {
 
 #[rstest]
 #[case(with(|view| view[1].mntr.as_mut().unwrap().synced_followers = Some(1)), "only 1 of 2 followers are synced")]
+#[case(
+    with(|view| view[1].mntr.as_mut().unwrap().synced_followers = None),
+    "zk2:2181 leads, but its mntr does not tell how many followers are synced"
+)]
 #[case(with(|view| { view[1] = report(2, Mode::Follower, 9); }), "the leader is not among the members that answer")]
 fn what_is_waited_for_before_it_begins(#[case] view: Vec<Report>, #[case] why: &str) {
     let mut rolling = Rolling::new(options());
@@ -205,6 +209,7 @@ fn health_in_a_word() {
     let state = |view: Vec<Report>| Health::of(&view).state;
     assert_eq!(state(three()), Well::Healthy);
     assert_eq!(state(with(|view| view[1].mntr = Err(Silence::NotAllowed))), Well::Healthy);
+    assert_eq!(state(with(|view| view[1].mntr.as_mut().unwrap().synced_followers = None)), Well::Healthy);
     assert_eq!(state(vec![report(1, Mode::Standalone, 9)]), Well::Healthy);
     assert_eq!(state(with(|view| view[0] = down(1))), Well::Degraded);
     assert_eq!(state(with(|view| view.truncate(2))), Well::Degraded);
