@@ -97,7 +97,10 @@ async fn run(mut state: State, probe: Probe, check: Check, since: Instant, publi
     while let Some(next) = state.next() {
         // A time too far for the clock never comes.
         let Some(due) = since.checked_add(next) else { return };
-        sleep_until(due).await;
+        // A timer rounds up to the next millisecond, even if it is due now.
+        if due > Instant::now() {
+            sleep_until(due).await;
+        }
         let began = since.elapsed();
         let result = check.run(probe.timeout).await;
         state.record(began, since.elapsed(), result);
