@@ -44,7 +44,7 @@ def test() -> None:
         remove(fleet)
     with subtest("purging leaves nothing"):
         purge(fleet)
-    with subtest("a member that is configured before it is installed joins by itself"):
+    with subtest("a member that is configured before it is installed, by addresses, joins by itself"):
         preconfigured(fleet)
 
 
@@ -195,9 +195,11 @@ def purge(fleet: Fleet) -> None:
 
 
 def preconfigured(fleet: Fleet) -> None:
-    """As from an image or Ansible; its disk is empty, the others have what it needs."""
+    """As from an image or Ansible, and by addresses; its disk is empty, the others have what it needs."""
     zk2.succeed("mkdir -p /etc/zkops")
-    fleet.write(zk2, "/etc/zkops/ensemble.conf", ENSEMBLE)
+    addresses = [zk2.succeed(f"getent ahostsv4 zk{number}").split()[0] for number in (1, 2, 3)]
+    by_address = "".join(f"server.{number} = {address}\n" for number, address in enumerate(addresses, 1))
+    fleet.write(zk2, "/etc/zkops/ensemble.conf", by_address)
     apt(zk2, "-o Dpkg::Options::=--force-confold install zkops-zookeeper")
     zk2.wait_for_unit("zkops-zookeeper.service")
     zk2.succeed("printf srvr | nc -w 2 localhost 2181 | grep 'Mode: follower'")
