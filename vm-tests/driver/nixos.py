@@ -1,7 +1,7 @@
 """The scenarios on NixOS VMs: the NixOS test driver's machines, with what ours have beyond them.
 
 nix/tests/vm makes the VMs and calls `run` in the NixOS test driver's process. Nothing else of this package is used
-there but how a scenario is read.
+there but how a scenario is read, and what a clock is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import scenario
 from .cluster import Cluster, seconds
+from .host import Clock
 
 if TYPE_CHECKING:
     # With ZKOPS_NIXPKGS nix/check finds them, and looks at what is asked of them here.
@@ -29,22 +30,6 @@ _PATIENCE = 3.0
 
 #: Prints a host's two clocks, in seconds.
 _CLOCKS = "python3 -c 'import time; print(time.monotonic(), time.time())'"
-
-
-@dataclass(frozen=True)
-class Clock:
-    """A VM's clocks as seen from `time.monotonic()` of this process: what to add to get there."""
-
-    from_monotonic: float
-    from_wall: float
-
-    def monotonic(self, seconds: float) -> float:
-        """A time of the VM's CLOCK_MONOTONIC on this process's."""
-        return seconds + self.from_monotonic
-
-    def wall(self, seconds: float) -> float:
-        """A time of the VM's wall clock on this process's monotonic one."""
-        return seconds + self.from_wall
 
 
 class Machine:
