@@ -90,15 +90,10 @@ impl Probers {
     pub fn set(&mut self, targets: BTreeMap<ReplicaId, (String, Target)>) {
         let mut known = mem::take(&mut self.replicas);
         for (id, (invocation, target)) in targets {
-            let known = known.remove(&id);
-            let before = known.as_ref().map(Replica::verdict).unwrap_or_default();
-            let replica = match known.filter(|known| known.invocation == invocation) {
+            let replica = match known.remove(&id).filter(|known| known.invocation == invocation) {
                 Some(known) => known.retarget(target, &self.changed),
                 None => Replica::start(invocation, target, &self.changed),
             };
-            if replica.verdict() != before {
-                self.changed.notify_one();
-            }
             self.replicas.insert(id, replica);
         }
     }
@@ -108,8 +103,8 @@ impl Probers {
         self.replicas.get(id).map(Replica::verdict).unwrap_or_default()
     }
 
-    /// Waits until a verdict has changed since the last call, by a check or by [`set`](Self::set). May be dropped at
-    /// any point: no change is lost.
+    /// Waits until a check has changed a verdict since the last call; who calls [`set`](Self::set) looks by itself. May
+    /// be dropped at any point: no change is lost.
     pub async fn changed(&mut self) {
         self.changed.notified().await;
     }
