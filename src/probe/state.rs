@@ -8,9 +8,13 @@ use std::{fmt, time::Duration};
 
 use crate::model::Probe;
 
-/// How soon a readiness check that failed is repeated while its replica has never been ready; then twice that, and so
-/// on up to the period. A service that starts in no time is noticed in no time.
-const EAGER: Duration = REST;
+/// How soon at the earliest a readiness check that failed is repeated while its replica has never been ready. A service
+/// that starts in no time is noticed in no time.
+const EAGER: Duration = Duration::from_millis(2);
+/// Later it is this part of the time since the first failure, up to the period: who waits for a replica waits at most so
+/// much longer than the replica needs. It is as long as the check took at least: to be asked must not be most of what a
+/// starting replica does.
+const LATENESS: u32 = 16;
 /// The least time from the end of one check to the next, so that no period, however short, keeps a core busy.
 const REST: Duration = Duration::from_millis(10);
 
@@ -53,8 +57,8 @@ pub struct State {
     settled: bool,
     successes: u32,
     failures: u32,
-    /// After the next failure, while it is not settled.
-    eager: Duration,
+    /// When the first check that failed began.
+    first: Option<Duration>,
     last_failure: Option<String>,
     next: Option<Duration>,
 }
@@ -71,7 +75,7 @@ impl State {
             settled: kind == Kind::Liveness,
             successes: 0,
             failures: 0,
-            eager: EAGER,
+            first: None,
             last_failure: None,
             next: Some(probe.initial_delay.get()),
         }
@@ -129,8 +133,8 @@ impl State {
         if self.settled || !failed {
             return regular;
         }
-        let soon = ended.saturating_add(self.eager);
-        self.eager = self.eager.saturating_mul(2).min(self.period);
-        regular.min(soon)
+        let waited = ended.saturating_sub(*self.first.get_or_insert(began));
+        let took = ended.saturating_sub(began);
+        regular.min(ended.saturating_add(EAGER.max(waited / LATENESS).max(took)))
     }
 }
