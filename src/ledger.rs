@@ -27,6 +27,22 @@ pub struct Ledger {
     pub rejected: BTreeMap<ReplicaId, Rejected>,
 }
 
+impl Ledger {
+    /// Whether nothing is lost when this comes to disk a moment late, where `saved` is: they differ in what to go back
+    /// to at most, once the work is in force. A successor finds out again that it is.
+    pub fn may_wait(&self, saved: &Self) -> bool {
+        let others = |ledger: &Self| {
+            let mut ledger = ledger.clone();
+            ledger.replicas.values_mut().for_each(|record| record.before = None);
+            ledger
+        };
+        let settled = |(id, record): (&ReplicaId, &Record)| {
+            record.before.is_none() || saved.replicas.get(id).is_some_and(|saved| saved.before == record.before)
+        };
+        others(self) == others(saved) && self.replicas.iter().all(settled)
+    }
+}
+
 /// Work that was given up: only other work is tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
@@ -208,6 +224,30 @@ mod tests {
         assert_eq!(file.load().ledger, Ledger::default());
         file.save(&ledger()).unwrap();
         assert_eq!(file.load().ledger, ledger());
+    }
+
+    #[test]
+    fn only_that_nothing_is_to_go_back_to_any_more_may_wait() {
+        let with = |change: fn(&mut Record)| {
+            let mut changed = ledger();
+            changed.replicas.values_mut().for_each(change);
+            changed
+        };
+        let before = with(|record| record.before = Some(Box::new(record.assignment.clone())));
+        assert!(ledger().may_wait(&before));
+        assert!(!before.may_wait(&ledger()), "it has just begun");
+        let changes: [fn(&mut Record); 4] = [
+            |record| record.applied_config = Some(7),
+            |record| record.rests = true,
+            |record| record.assignment.mode = crate::model::Mode::Disabled,
+            |record| record.stale = Some(Stale { invocation: "1".to_owned(), version: None, key: None }),
+        ];
+        assert!(changes.into_iter().all(|change| !with(change).may_wait(&before)));
+        let key = content_key(&ledger().replicas.into_values().next().unwrap().assignment);
+        let rejected = Rejected { key, message: String::new() };
+        let rejected = BTreeMap::from([("webapp.0000000001".parse().unwrap(), rejected)]);
+        assert!(!Ledger { rejected, ..ledger() }.may_wait(&before));
+        assert!(!Ledger::default().may_wait(&before));
     }
 
     #[test]

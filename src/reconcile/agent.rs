@@ -155,8 +155,10 @@ struct Agent<M> {
     memory: BTreeMap<ReplicaId, Memory>,
     ledger: Ledger,
     saved: Ledger,
+    /// Since when the ledger is not on disk as it is.
+    unsaved_since: Option<Instant>,
     /// When a ledger that could not be written is tried again.
-    save_at: Option<Instant>,
+    save_retry_at: Option<Instant>,
     ledger_file: LedgerFile,
     tasks: FuturesUnordered<BoxFuture<'static, Done>>,
     /// What is under way for each replica, and the number that it began under.
@@ -201,7 +203,8 @@ impl<M: UnitManager + 'static> Agent<M> {
             work: Work::new(host),
             ledger: steps::adopt(loaded.ledger.clone(), &unit_files),
             saved: loaded.ledger,
-            save_at: None,
+            unsaved_since: None,
+            save_retry_at: None,
             alive,
             settings,
             manager,

@@ -79,9 +79,12 @@ impl Host {
 
     /// Waits until the agent's memory on disk has this text: a process that is killed before has done nothing.
     pub async fn wait_for_ledger(&self, text: &str) {
-        let ledger = self.state().join("ledger.json");
-        let written = async || fs::read_to_string(&ledger).is_ok_and(|ledger| ledger.contains(text));
-        eventually(&format!("{text} in the ledger"), written).await;
+        eventually(&format!("{text} in the ledger"), async || self.ledger().contains(text)).await;
+    }
+
+    /// The agent's memory on disk.
+    pub fn ledger(&self) -> String {
+        fs::read_to_string(self.state().join("ledger.json")).unwrap_or_default()
     }
 
     /// As after a reboot: nothing runs, and `/run` is empty.

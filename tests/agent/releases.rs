@@ -62,6 +62,8 @@ async fn a_version_is_fetched_while_the_old_one_serves() {
     let told = format!("ZKOPS_RELEASE_DIR=\"{}\"\n", host.data().join("releases/webapp/v2").display());
     assert!(host.variables(WEB_UNIT).contains(&told));
     eventually("answered", async || host.status(WEB).await["assignment"] == 2).await;
+    // Though nothing happens any more.
+    eventually("nothing to go back to", async || !host.ledger().contains("\"before\"")).await;
 }
 
 #[tokio::test]

@@ -19,6 +19,10 @@ use crate::{
     systemd::{ActiveState, FileError, UnitError, UnitFiles, UnitManager, UnitStatus},
 };
 
+/// How long a ledger that may wait ([`Ledger::may_wait`]) does, so that it does not stand in the way of who waits for what
+/// the agent has done.
+const SAVE_DELAY: Duration = Duration::from_millis(50);
+
 /// How long a ledger rests that could not be written.
 const SAVE_RETRY: Duration = Duration::from_secs(5);
 
@@ -45,8 +49,8 @@ type Ended = (Change, Result<(), String>, Result<UnitStatus, UnitError>);
 impl<M: UnitManager + 'static> Agent<M> {
     /// Starts the task, if there is anything to write and none runs.
     pub(super) fn write_disk(&mut self, mut changes: Vec<Change>, now: Instant) {
-        let rests = self.save_at.is_some_and(|at| now < at);
-        if self.disk_busy || (changes.is_empty() && (rests || self.ledger == self.saved)) {
+        self.unsaved_since = if self.ledger == self.saved { None } else { self.unsaved_since.or(Some(now)) };
+        if self.disk_busy || (changes.is_empty() && self.save_due().is_none_or(|at| now < at)) {
             return;
         }
         let mut ledger = self.ledger.clone();
@@ -63,9 +67,16 @@ impl<M: UnitManager + 'static> Agent<M> {
         }));
     }
 
+    /// When a ledger that is not on disk is written though no files change.
+    pub(super) fn save_due(&self) -> Option<Instant> {
+        let since = self.unsaved_since.filter(|_| !self.disk_busy)?;
+        let delay = if self.ledger.may_wait(&self.saved) { SAVE_DELAY } else { Duration::ZERO };
+        Some(since + delay).max(self.save_retry_at)
+    }
+
     pub(super) fn finish_disk(&mut self, written: Written) {
         self.disk_busy = false;
-        self.save_at = written.saved.is_err().then(|| Instant::now() + SAVE_RETRY);
+        self.save_retry_at = written.saved.is_err().then(|| Instant::now() + SAVE_RETRY);
         self.note("ledger", written.saved.as_ref().err().cloned());
         for (change, result, status) in written.changes {
             self.on_disk.remove(&change.assignment.unit);

@@ -70,9 +70,8 @@ impl<M: UnitManager + 'static> Agent<M> {
         let waiting = (self.work.basis() == Basis::Waiting).then(|| self.started + self.patience());
         let publish = self.publishable().and_then(|_| self.publisher.next_due());
         let confirm = self.confirmable().and(self.confirm_at);
-        let save = self.save_at.filter(|_| !self.disk_busy && self.ledger != self.saved);
         let ready = (!self.is_ready).then(|| self.started + super::READY_LIMIT);
-        let others = [waiting, publish, confirm, save, ready, self.units.next_due()];
+        let others = [waiting, publish, confirm, self.save_due(), ready, self.units.next_due()];
         decisions.values().filter_map(|decision| decision.wake_at).chain(others.into_iter().flatten()).min()
     }
 }
