@@ -49,6 +49,7 @@ async fn a_tree_that_comes_back_empty_stops_nothing() {
     host.assign(WEB, &assignment(WEB_UNIT)).await;
     host.start();
     host.wait_until_listed(WEB).await;
+    host.wait_for_state(WEB, "running").await;
     host.jobs();
     let everything = [
         "/services/webapp/instances/web1",

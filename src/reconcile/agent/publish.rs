@@ -342,13 +342,13 @@ impl Publisher {
     }
 }
 
-/// Whether the status tells of nothing but a step on the way to somewhere.
+/// Whether the status tells of a step on the way to somewhere, and of what hinders it just now: a process that is not
+/// ready yet refuses connections.
 fn is_passing(status: &ReplicaStatus) -> bool {
-    let told = status.message.is_some() || status.rejected;
     let on_its_way = match status.state {
         ReplicaState::Pending | ReplicaState::Starting | ReplicaState::Draining | ReplicaState::Stopping => true,
         ReplicaState::Running => !status.ready,
         ReplicaState::Stopped | ReplicaState::Failed | ReplicaState::Refused => false,
     };
-    on_its_way && !told
+    on_its_way && !status.rejected
 }
