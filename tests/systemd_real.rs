@@ -18,6 +18,8 @@ use tokio::{
     sync::{Mutex, MutexGuard},
     time::timeout,
 };
+use tracing::Level;
+use tracing_subscriber::{filter::Targets, fmt::layer, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 use zkops::{
     model::{
         Assignment, Desired, ReplicaDesired, ReplicaId, ReplicaNumber, RestartMode, ServiceName, ServiceSpec, Span,
@@ -50,9 +52,10 @@ impl Host {
     async fn new() -> Self {
         static TURN: OnceLock<Mutex<()>> = OnceLock::new();
         let turn = TURN.get_or_init(Mutex::default).lock().await;
-        // RUST_LOG=zkops=debug shows what was lost and mended.
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        // A test that fails shows what was lost and mended.
+        let filter = Targets::new().with_target("zkops", Level::DEBUG);
+        let lines = layer().with_test_writer();
+        let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
         Self { systemd: DBusManager::connect(), files: UnitFiles::new(UnitFiles::SYSTEM), units: vec![], _turn: turn }
     }
 

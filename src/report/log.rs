@@ -4,24 +4,58 @@ use std::fmt;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
-    EnvFilter,
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    Layer as _,
+    filter::{LevelFilter, Targets},
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer, layer},
+    layer::SubscriberExt as _,
     registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
 
-/// Starts logging. `ZKOPS_LOG` filters it, as in `ZKOPS_LOG=zkops=debug`; the default is `info`.
+const DEFAULT: &str = "info,zookeeper_client=warn,zbus=warn";
+
+/// Starts logging. `ZKOPS_LOG` filters it: a level (`debug`), levels of modules (`zkops=debug`), or both
+/// (`info,zkops::store=trace`). One that can't be read is told of, and the default is in force: `info`, and libraries'
+/// warnings.
 ///
 /// In a service whose output goes to the journal (`JOURNAL_STREAM` is set: systemd.exec(5)) each line starts with its
 /// priority as sd-daemon(3) has it, and the journal adds the time; elsewhere the time and level are in the line.
 pub fn init() {
-    let default = "info,zookeeper_client=warn,zbus=warn";
-    let filter = EnvFilter::try_from_env("ZKOPS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        builder.with_ansi(false).event_format(Journal).init();
+    let asked = std::env::var("ZKOPS_LOG").ok().filter(|asked| !asked.is_empty());
+    let (filter, problem) = filter(asked.as_deref());
+    let lines = layer().with_writer(std::io::stderr);
+    let lines = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        lines.with_ansi(false).event_format(Journal).boxed()
     } else {
-        builder.with_target(false).init();
+        lines.with_target(false).boxed()
+    };
+    tracing_subscriber::registry().with(lines).with(filter).init();
+    if let Some(problem) = problem {
+        tracing::warn!("{problem}");
     }
+}
+
+/// The filter that was asked for, or the default and why.
+fn filter(asked: Option<&str>) -> (Targets, Option<String>) {
+    let default = || DEFAULT.parse().unwrap_or_default();
+    match asked.map_or(Ok(default()), read) {
+        Ok(filter) => (filter, None),
+        Err(why) => (default(), Some(format!("ZKOPS_LOG is not understood, as \"zkops=debug\" would be: {why}"))),
+    }
+}
+
+/// A word alone would pass for a module, all of which is shown and nothing else: it is a level, or a mistake.
+fn read(asked: &str) -> Result<Targets, String> {
+    let mut filter = Targets::new();
+    for word in asked.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        let (module, level) = word.split_once('=').map_or((None, word), |(module, level)| (Some(module), level));
+        let level: LevelFilter = level.trim().parse().map_err(|_| format!("\"{level}\" is no level"))?;
+        filter = match module {
+            Some(module) => filter.with_target(module.trim(), level),
+            None => filter.with_default(level),
+        };
+    }
+    Ok(filter)
 }
 
 /// `<6>message field=value …`
@@ -46,5 +80,32 @@ fn priority(level: Level) -> u8 {
         Level::WARN => 4,
         Level::INFO => 6,
         Level::DEBUG | Level::TRACE => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_filter_is_of_levels_and_modules() {
+        let lets = |asked, target, level| filter(asked).0.would_enable(target, &level);
+        assert!(lets(None, "zkops::store", Level::INFO) && !lets(None, "zkops::store", Level::DEBUG));
+        assert!(lets(None, "zbus", Level::WARN) && !lets(None, "zbus", Level::INFO));
+        let asked = Some("warn,zkops=debug");
+        assert!(lets(asked, "zkops::store", Level::DEBUG) && !lets(asked, "zbus", Level::INFO));
+        assert!(lets(Some(" Warn, zkops = debug,"), "zkops", Level::DEBUG));
+        assert!(!lets(Some("off"), "zkops", Level::ERROR));
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_is_told_of_and_the_default_holds() {
+        for (asked, wrong) in [("zkops=loud", "loud"), ("dbug", "dbug"), ("info, zkops", "zkops")] {
+            let (filter, problem) = filter(Some(asked));
+            assert!(filter.would_enable("zkops", &Level::INFO) && !filter.would_enable("zbus", &Level::INFO));
+            assert!(problem.unwrap().contains(&format!("\"{wrong}\" is no level")), "{asked}");
+        }
     }
 }
