@@ -9,6 +9,7 @@ let
     fileset = lib.fileset.unions [
       ../Cargo.toml
       ../Cargo.lock
+      ../build.rs
       ../LICENSE
       ../benches
       ../debian
