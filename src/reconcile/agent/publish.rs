@@ -352,3 +352,46 @@ fn is_passing(status: &ReplicaStatus) -> bool {
     };
     on_its_way && !status.rejected
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::{Mirror, Session, SessionConfig};
+
+    fn status(state: &str, ready: bool, message: Option<&str>) -> ReplicaStatus {
+        let status = json!({
+            "state": state, "node": "web1", "ready": ready, "message": message, "updated": "2026-01-01T00:00:00Z",
+        });
+        serde_json::from_value(status).unwrap()
+    }
+
+    /// What is due of one replica that says this.
+    fn due(publisher: &mut Publisher, status: &ReplicaStatus, now: Instant) -> Vec<ReplicaStatus> {
+        let statuses = BTreeMap::from([("webapp.0000000001".parse().unwrap(), status.clone())]);
+        let wanted = Wanted { statuses, ..Wanted::default() };
+        publisher.due_statuses(&wanted, now).into_iter().map(|(_, status, _)| status).collect()
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_written_when_it_lasts_and_what_has_an_end_to_tell_at_once() {
+        let nobody = SessionConfig { servers: "127.0.0.1:1".to_owned(), session_timeout: RETRY };
+        let session = Session::start(nobody);
+        let mirror = Mirror::start(&session, vec![]);
+        let presence = Presence::new(&session);
+        let mut publisher = Publisher::new("web1".parse().unwrap(), presence, mirror.barrier_handle());
+        let now = Instant::now();
+        let (stopping, refused) = (status("stopping", true, None), status("running", false, Some("readiness: refused")));
+        assert_eq!(due(&mut publisher, &stopping, now), []);
+        assert_eq!(due(&mut publisher, &refused, now + SETTLE / 2), []);
+        assert_eq!(publisher.next_due(), Some(now + SETTLE), "counted from the first that the tree does not say");
+        assert_eq!(due(&mut publisher, &refused, now + SETTLE), [refused.clone()]);
+        let rejected = ReplicaStatus { rejected: true, ..refused };
+        for telling in [status("running", true, None), status("failed", true, Some("it exits")), rejected] {
+            assert_eq!(due(&mut publisher, &telling, now), [telling]);
+        }
+    }
+}
