@@ -346,9 +346,9 @@ async fn a_first_read_that_is_cut_short_is_not_forgotten() {
     let proxy = tree.proxy();
     let session = tree.session_at(&proxy.address(), LONG);
     up(&session).await;
+    proxy.stall_after(500);
     let mut copy = Copy::of(Mirror::start(&session, vec!["/hosts".into()]));
-    let before = proxy.requests();
-    eventually("the read to be half way", async || proxy.requests() > before + 500).await;
+    within("the read to be half way", proxy.stalled()).await;
     proxy.flap().await;
     let first = copy.next().await;
     assert_eq!(first.synced, Some(Synced { epoch: 1, joins: 1 }));

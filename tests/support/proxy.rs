@@ -28,8 +28,7 @@ enum Mode {
 
 pub struct Proxy {
     port: u16,
-    mode: watch::Sender<Mode>,
-    requests: Arc<AtomicUsize>,
+    state: Arc<State>,
     task: JoinHandle<()>,
 }
 
@@ -40,10 +39,13 @@ impl Proxy {
         listener.set_nonblocking(true).unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (mode, watched) = watch::channel(Mode::Open);
-        let requests = Arc::new(AtomicUsize::new(0));
-        let task = tokio::spawn(listen(listener, port, upstream, watched, requests.clone()));
-        Self { port, mode, requests, task }
+        let state = Arc::new(State {
+            mode: watch::Sender::new(Mode::Open),
+            requests: AtomicUsize::new(0),
+            last: AtomicUsize::new(usize::MAX),
+        });
+        let task = tokio::spawn(listen(listener, port, upstream, state.clone()));
+        Self { port, state, task }
     }
 
     pub fn address(&self) -> String {
@@ -51,19 +53,19 @@ impl Proxy {
     }
 
     pub fn cut(&self) {
-        self.mode.send_replace(Mode::Cut);
+        self.state.mode.send_replace(Mode::Cut);
     }
 
     pub fn stall(&self) {
-        self.mode.send_replace(Mode::Stalled);
+        self.state.mode.send_replace(Mode::Stalled);
     }
 
     pub fn deafen(&self) {
-        self.mode.send_replace(Mode::Deaf);
+        self.state.mode.send_replace(Mode::Deaf);
     }
 
     pub fn heal(&self) {
-        self.mode.send_replace(Mode::Open);
+        self.state.mode.send_replace(Mode::Open);
     }
 
     /// Closes all connections; new ones are welcome.
@@ -75,7 +77,32 @@ impl Proxy {
 
     /// How many requests, other than pings, have come from clients.
     pub fn requests(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
+        self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// Stalls once so many more requests have come.
+    pub fn stall_after(&self, requests: usize) {
+        self.state.last.store(self.requests() + requests, Ordering::Relaxed);
+    }
+
+    /// Waits until it stalls.
+    pub async fn stalled(&self) {
+        self.state.mode.subscribe().wait_for(|mode| *mode == Mode::Stalled).await.unwrap();
+    }
+}
+
+struct State {
+    mode: watch::Sender<Mode>,
+    requests: AtomicUsize,
+    /// The number of the request after which it stalls.
+    last: AtomicUsize,
+}
+
+impl State {
+    fn count(&self) {
+        if self.requests.fetch_add(1, Ordering::Relaxed) + 1 == self.last.load(Ordering::Relaxed) {
+            self.mode.send_replace(Mode::Stalled);
+        }
     }
 }
 
@@ -86,13 +113,8 @@ impl Drop for Proxy {
     }
 }
 
-async fn listen(
-    first: TcpListener,
-    port: u16,
-    upstream: String,
-    mut mode: watch::Receiver<Mode>,
-    requests: Arc<AtomicUsize>,
-) {
+async fn listen(first: TcpListener, port: u16, upstream: String, state: Arc<State>) {
+    let mut mode = state.mode.subscribe();
     let mut listener = Some(first);
     loop {
         if *mode.borrow() == Mode::Cut {
@@ -109,7 +131,7 @@ async fn listen(
         let accept = async {
             loop {
                 if let Ok((client, _)) = open.accept().await {
-                    tokio::spawn(relay(client, upstream.clone(), mode.clone(), requests.clone()));
+                    tokio::spawn(relay(client, upstream.clone(), state.clone()));
                 }
             }
         };
@@ -120,14 +142,14 @@ async fn listen(
     }
 }
 
-async fn relay(client: TcpStream, upstream: String, mode: watch::Receiver<Mode>, requests: Arc<AtomicUsize>) {
+async fn relay(client: TcpStream, upstream: String, state: Arc<State>) {
     let Ok(server) = TcpStream::connect(upstream).await else { return };
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let mut count = Counter::new(requests);
-    let mut cut = mode.clone();
+    let (mode, mut cut) = (state.mode.subscribe(), state.mode.subscribe());
+    let mut count = Counter::new(state);
     tokio::select! {
         _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
         () = pump(from_client, to_server, mode.clone(), &[Mode::Open, Mode::Deaf], |data| count.take(data)) => {}
@@ -167,14 +189,14 @@ async fn pump(
 struct Counter {
     pending: Vec<u8>,
     connected: bool,
-    requests: Arc<AtomicUsize>,
+    state: Arc<State>,
 }
 
 impl Counter {
     const PING: i32 = 11;
 
-    fn new(requests: Arc<AtomicUsize>) -> Self {
-        Self { pending: Vec::new(), connected: false, requests }
+    fn new(state: Arc<State>) -> Self {
+        Self { pending: Vec::new(), connected: false, state }
     }
 
     fn take(&mut self, data: &[u8]) {
@@ -186,7 +208,7 @@ impl Counter {
                 return;
             }
             if self.connected && number(&self.pending[8..12]) != Self::PING {
-                self.requests.fetch_add(1, Ordering::Relaxed);
+                self.state.count();
             }
             self.connected = true;
             self.pending.drain(..end);

@@ -384,7 +384,8 @@ mod tests {
         let presence = Presence::new(&session);
         let mut publisher = Publisher::new("web1".parse().unwrap(), presence, mirror.barrier_handle());
         let now = Instant::now();
-        let (stopping, refused) = (status("stopping", true, None), status("running", false, Some("readiness: refused")));
+        let (stopping, refused) =
+            (status("stopping", true, None), status("running", false, Some("readiness: refused")));
         assert_eq!(due(&mut publisher, &stopping, now), []);
         assert_eq!(due(&mut publisher, &refused, now + SETTLE / 2), []);
         assert_eq!(publisher.next_due(), Some(now + SETTLE), "counted from the first that the tree does not say");
