@@ -143,6 +143,10 @@ async fn an_agent_that_is_restarted_in_the_middle_goes_on() {
     host.assign(WEB, &version(&source, "v2")).await;
     eventually("a request", async || web.requests("/v2.tar.gz") == 1).await;
     host.kill().await;
+    // The attempt would have died with the process; here it is a task that outlives the agent, on the same files.
+    web.cut();
+    let download = host.data().join("releases/webapp/.download-v2");
+    eventually("the end of the attempt", async || !download.exists()).await;
     host.start();
     eventually("another", async || web.requests("/v2.tar.gz") == 2).await;
     assert_eq!((host.unit(WEB_UNIT).await.main_pid, host.instance(WEB).await), (pid, listed));

@@ -23,6 +23,7 @@ pub struct Web {
     pub port: u16,
     state: Arc<Mutex<State>>,
     held: watch::Sender<bool>,
+    cut: watch::Sender<()>,
 }
 
 impl Web {
@@ -30,14 +31,15 @@ impl Web {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (held, holds) = watch::channel(false);
+        let (cut, cuts) = watch::channel(());
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&shared), holds.clone()));
+                tokio::spawn(serve(stream, Arc::clone(&shared), holds.clone(), cuts.clone()));
             }
         });
-        Self { port, state, held }
+        Self { port, state, held, cut }
     }
 
     /// What is answered to requests for `path`.
@@ -48,6 +50,11 @@ impl Web {
     /// Answers nothing from now on, or all that was asked meanwhile.
     pub fn hold(&self, held: bool) {
         self.held.send_replace(held);
+    }
+
+    /// Hangs up on all who wait for an answer.
+    pub fn cut(&self) {
+        self.cut.send_replace(());
     }
 
     /// How often `path` was asked for.
@@ -78,7 +85,13 @@ fn archive(version: &str) -> Vec<u8> {
     archive.into_inner().unwrap().finish().unwrap()
 }
 
-async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>, mut held: watch::Receiver<bool>) {
+async fn serve(
+    mut stream: TcpStream,
+    state: Arc<Mutex<State>>,
+    mut held: watch::Receiver<bool>,
+    mut cut: watch::Receiver<()>,
+) {
+    cut.mark_unchanged();
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         match stream.read_buf(&mut request).await {
@@ -89,8 +102,9 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>, mut held: watch:
     let text = String::from_utf8_lossy(&request).into_owned();
     let path = text.split_whitespace().nth(1).unwrap_or_default().to_owned();
     state.lock().unwrap().requests.push(path.clone());
-    if held.wait_for(|held| !held).await.is_err() {
-        return;
+    tokio::select! {
+        held = held.wait_for(|held| !held) => if held.is_err() { return },
+        _ = cut.changed() => return,
     }
     let answer = state.lock().unwrap().answers.get(&path).cloned();
     let (status, body) = answer.unwrap_or((404, Vec::new()));
