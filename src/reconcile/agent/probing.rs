@@ -17,9 +17,10 @@ use crate::{
 /// How long what could not be read of a predecessor's entries rests.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long the reason for a verdict stands while the verdict does: a command may give another at each check, and each
-/// would be written to the tree.
-const REASON_STANDS: Duration = Duration::from_secs(30);
+/// How long the reason for a verdict stands while the verdict does: as long as it has held so far, within these bounds. A
+/// command may give another reason at each check, and each would be written to the tree; but what a new process says at
+/// first (it refuses connections) is soon not what is wrong with it.
+const REASON_STANDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The probes of this host's replicas.
 #[derive(Debug, Default)]
@@ -39,8 +40,12 @@ struct Judged {
     /// The unit's invocation that it is on.
     invocation: String,
     verdict: Verdict,
-    /// Since when its reason is told.
+    /// Since when it holds, whatever the reason.
     since: Instant,
+    /// Since when its reason is told.
+    told: Instant,
+    /// Another reason waits until this one has stood long enough.
+    outdated: bool,
 }
 
 impl Judged {
@@ -49,14 +54,21 @@ impl Judged {
             let state = |verdict: &Verdict| (verdict.ready, verdict.alive, verdict.message.is_some());
             before.invocation == invocation && state(&before.verdict) == state(&verdict)
         };
-        match before.filter(same) {
-            Some(Self { verdict: told, since, .. })
-                if told.message == verdict.message || now < *since + REASON_STANDS =>
-            {
-                Self { verdict: told.clone(), since: *since, invocation }
-            }
-            _ => Self { invocation, verdict, since: now },
+        let Some(before) = before.filter(same) else {
+            return Self { verdict, since: now, told: now, outdated: false, invocation };
+        };
+        let (since, told) = (before.since, before.told);
+        let outdated = before.verdict.message != verdict.message;
+        if outdated && now >= before.stands_until() {
+            Self { verdict, since, told: now, outdated: false, invocation }
+        } else {
+            Self { verdict: before.verdict.clone(), since, told, outdated, invocation }
         }
+    }
+
+    fn stands_until(&self) -> Instant {
+        let (least, most) = REASON_STANDS;
+        self.told + (self.told - self.since).clamp(least, most)
     }
 }
 
@@ -73,6 +85,11 @@ impl Health {
             alive: verdict.alive,
             message: verdict.message.as_deref(),
         })
+    }
+
+    /// When the reason for a verdict is to be told that has waited for another.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.verdicts.values().filter(|judged| judged.outdated).map(Judged::stands_until).min()
     }
 
     /// Whether it is known what a predecessor said of the replica.
@@ -203,16 +220,30 @@ mod tests {
     #[test]
     fn a_reason_stands_for_a_while_and_no_longer_than_its_verdict() {
         let now = Instant::now();
-        let judge = |ready, why: &str, before: Option<&Judged>, at| {
+        let at = |millis| now + Duration::from_millis(millis);
+        let judge = |ready, why: &str, before: Option<&Judged>, millis| {
             let verdict = Verdict { ready, alive: true, message: (!ready).then(|| why.to_owned()) };
-            Judged::new("one".to_owned(), verdict, before, now + Duration::from_secs(at))
+            Judged::new("one".to_owned(), verdict, before, at(millis))
         };
+        let told = |judged: &Judged| judged.verdict.message.clone().unwrap_or_default();
         let first = judge(false, "refused", None, 0);
-        let second = judge(false, "503", Some(&first), 10);
-        assert_eq!(second.verdict.message.as_deref(), Some("refused"));
-        assert_eq!(judge(false, "503", Some(&second), 30).verdict.message.as_deref(), Some("503"));
-        let ready = judge(true, "", Some(&second), 11);
+        assert!(!first.outdated);
+        let held = judge(false, "503", Some(&first), 300);
+        assert_eq!((told(&held).as_str(), held.outdated, held.stands_until()), ("refused", true, at(1000)));
+        let second = judge(false, "503", Some(&held), 1000);
+        assert_eq!((told(&second).as_str(), second.outdated), ("503", false));
+        assert!(!judge(false, "503", Some(&second), 1500).outdated);
+        let mut last = second;
+        let mut changes = 0;
+        for seconds in 2..=600 {
+            let next = judge(false, &seconds.to_string(), Some(&last), seconds * 1000);
+            changes += u32::from(told(&next) != told(&last));
+            last = next;
+        }
+        assert!((20..=24).contains(&changes), "{changes} in ten minutes of another reason at each check");
+        let ready = judge(true, "", Some(&last), 600_001);
         assert_eq!((ready.verdict.ready, ready.verdict.message.clone()), (true, None));
-        assert_eq!(judge(false, "404", Some(&ready), 12).verdict.message.as_deref(), Some("404"));
+        let again = judge(false, "404", Some(&ready), 600_002);
+        assert_eq!((told(&again).as_str(), again.stands_until()), ("404", at(601_002)));
     }
 }

@@ -71,7 +71,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let publish = self.publishable().and_then(|_| self.publisher.next_due());
         let confirm = self.confirmable().and(self.confirm_at);
         let ready = (!self.is_ready).then(|| self.started + super::READY_LIMIT);
-        let others = [waiting, publish, confirm, self.save_due(), ready, self.units.next_due()];
+        let others = [waiting, publish, confirm, self.save_due(), ready, self.units.next_due(), self.health.next_due()];
         decisions.values().filter_map(|decision| decision.wake_at).chain(others.into_iter().flatten()).min()
     }
 }
