@@ -342,11 +342,13 @@ impl Publisher {
     }
 }
 
-/// Whether the status tells of a step on the way to somewhere, and of what hinders it just now: a process that is not
-/// ready yet refuses connections.
+/// Whether the status tells of nothing but a step on the way to somewhere. That a process is not ready is one, whatever
+/// its probe says: one that has just been started refuses connections.
 fn is_passing(status: &ReplicaStatus) -> bool {
     let on_its_way = match status.state {
-        ReplicaState::Pending | ReplicaState::Starting | ReplicaState::Draining | ReplicaState::Stopping => true,
+        ReplicaState::Pending | ReplicaState::Starting | ReplicaState::Draining | ReplicaState::Stopping => {
+            status.message.is_none()
+        }
         ReplicaState::Running => !status.ready,
         ReplicaState::Stopped | ReplicaState::Failed | ReplicaState::Refused => false,
     };
@@ -389,9 +391,10 @@ mod tests {
         assert_eq!(due(&mut publisher, &stopping, now), []);
         assert_eq!(due(&mut publisher, &refused, now + SETTLE / 2), []);
         assert_eq!(publisher.next_due(), Some(now + SETTLE), "counted from the first that the tree does not say");
-        assert_eq!(due(&mut publisher, &refused, now + SETTLE), [refused.clone()]);
+        assert_eq!(due(&mut publisher, &refused, now + SETTLE), std::slice::from_ref(&refused));
         let rejected = ReplicaStatus { rejected: true, ..refused };
-        for telling in [status("running", true, None), status("failed", true, Some("it exits")), rejected] {
+        let dead = status("stopping", true, Some("liveness: refused"));
+        for telling in [status("running", true, None), status("failed", true, Some("it exits")), rejected, dead] {
             assert_eq!(due(&mut publisher, &telling, now), [telling]);
         }
     }
