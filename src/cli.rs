@@ -39,12 +39,19 @@ mod scale;
 mod status;
 mod wait;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
 
 use self::{context::Context, failure::Failure};
-use crate::{model::Mode, reconcile};
+use crate::{
+    config::{AgentSettings, Check, ControllerSettings},
+    model::Mode,
+    reconcile,
+};
 
 /// The `zkops` command: parse, dispatch, and tell the shell how it went.
 pub fn main() -> ExitCode {
@@ -139,6 +146,28 @@ struct DaemonArgs {
     /// Read this file and FILE.d/*.toml instead of those in /usr/lib/zkops, /run/zkops and /etc/zkops
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Read the configuration, tell all that is wrong with it, and start nothing
+    #[arg(long)]
+    check_config: bool,
+}
+
+impl DaemonArgs {
+    /// Runs the daemon, or says what its configuration is worth.
+    async fn run(
+        self,
+        check: fn(&Path, Option<&Path>) -> Check,
+        daemon: impl AsyncFnOnce(Option<PathBuf>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<ExitCode> {
+        if !self.check_config {
+            return daemon(self.config).await.map(|()| ExitCode::SUCCESS);
+        }
+        let check = check(Path::new("/"), self.config.as_deref());
+        if check.is_ok() {
+            render::out(&format!("{check}\n"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(Failure::Input(check.to_string()).into())
+    }
 }
 
 impl Cli {
@@ -149,8 +178,14 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let done = |()| ExitCode::SUCCESS;
         match self.command {
-            Command::Agent(args) => reconcile::agent::run(self.global.daemon(args)?).await.map(done),
-            Command::Controller(args) => reconcile::controller::run(self.global.daemon(args)?).await.map(done),
+            Command::Agent(args) => {
+                self.global.no_servers()?;
+                args.run(AgentSettings::check, reconcile::agent::run).await
+            }
+            Command::Controller(args) => {
+                self.global.no_servers()?;
+                args.run(ControllerSettings::check, reconcile::controller::run).await
+            }
             Command::Ensemble(args) => ensemble::run(&args, self.global.zookeeper).await,
             Command::Completions(args) => completions::run(&args).map(done),
             Command::Man(args) => man::run(&args).map(done),
@@ -166,10 +201,10 @@ impl Cli {
 
 impl Global {
     /// A daemon takes its servers from its configuration alone: a flag that is silently ignored would mislead.
-    fn daemon(&self, args: DaemonArgs) -> Result<Option<PathBuf>, Failure> {
+    fn no_servers(&self) -> Result<(), Failure> {
         match &self.zookeeper {
             Some(_) => Err(Failure::Input("a daemon takes [zookeeper] servers from its configuration, not -z".into())),
-            None => Ok(args.config),
+            None => Ok(()),
         }
     }
 }

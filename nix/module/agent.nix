@@ -9,7 +9,7 @@ let
   inherit (lib) mkOption types;
   cfg = config.services.zkops;
   ours = import ./lib.nix { inherit config lib pkgs; };
-  file = ours.toml.generate "agent.toml" cfg.agent.settings;
+  file = ours.configuration "agent" cfg.agent.settings;
   metrics = "127.0.0.1:9640";
 
   # Where it writes, beside what its unit allows already. They must be there.

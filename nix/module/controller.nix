@@ -9,7 +9,7 @@ let
   inherit (lib) mkOption;
   cfg = config.services.zkops;
   ours = import ./lib.nix { inherit config lib pkgs; };
-  file = ours.toml.generate "controller.toml" cfg.controller.settings;
+  file = ours.configuration "controller" cfg.controller.settings;
   metrics = "127.0.0.1:9641";
 in
 {

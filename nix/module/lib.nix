@@ -45,6 +45,22 @@ rec {
       };
     };
 
+  # A daemon's configuration. What is wrong with it is said while the system is built, not when the daemon starts.
+  configuration =
+    role: settings:
+    let
+      name = "${role}.toml";
+      file = toml.generate name settings;
+      inherit (pkgs.stdenv) buildPlatform hostPlatform;
+    in
+    if buildPlatform.canExecute hostPlatform then
+      pkgs.runCommand name { } ''
+        ${cfg.package}/bin/zkops ${role} --check-config --config ${file}
+        cp ${file} $out
+      ''
+    else
+      file;
+
   hasServers = settings: (settings.zookeeper.servers or "") != "";
 
   # For a role's assertions: a daemon must not go looking for an ensemble on localhost.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{
-    Check, ConfigError, ZooKeeperSettings,
+    ConfigError, ZooKeeperSettings,
     fragment::{self, Fragment},
     zookeeper::ZooKeeperFragment,
 };
@@ -24,11 +24,6 @@ impl CliSettings {
     /// The first problem, in the order in which the files count.
     pub fn load(root: &Path, main: Option<&Path>) -> Result<Self, ConfigError> {
         fragment::load(root, main).map(Self::settle)
-    }
-
-    /// Reads the configuration as [`Self::load`] does, and tells all that is wrong with it.
-    pub fn check(root: &Path, main: Option<&Path>) -> Check {
-        fragment::check(root, main, |fragment| Ok(Self::settle(fragment)))
     }
 
     fn settle(fragment: CliFragment) -> Self {
