@@ -97,8 +97,11 @@ def daemons(fleet: Fleet) -> None:
         assert all(f"/etc/zkops/{role}.toml" in each for each in said), said
         for host in hosts:
             waits_for_configuration(host, role)
+            fleet.write(host, f"/etc/zkops/{role}.toml", f'sevrers = "zk1"\n{text}')
+            status, said = host.execute(f"zkops {role} --check-config 2>&1")
+            assert status == 2 and f'/etc/zkops/{role}.toml:1: sevrers: there is no key "sevrers"' in said, said
             fleet.write(host, f"/etc/zkops/{role}.toml", text)
-            host.succeed(f"systemctl start zkops-{role}")
+            host.succeed(f"zkops {role} --check-config", f"systemctl start zkops-{role}")
             for unit in UNITS[role]:
                 host.require_unit_state(unit)
     fleet.write(zk1, "/etc/zkops/cli.toml", CONTROLLER)
