@@ -31,15 +31,11 @@ impl Ledger {
     /// Whether nothing is lost when this comes to disk a moment late, where `saved` is: they differ in what to go back
     /// to at most, once the work is in force. A successor finds out again that it is.
     pub fn may_wait(&self, saved: &Self) -> bool {
-        let others = |ledger: &Self| {
-            let mut ledger = ledger.clone();
-            ledger.replicas.values_mut().for_each(|record| record.before = None);
-            ledger
+        let same = |(id, record): (&ReplicaId, &Record)| {
+            let saved = saved.replicas.get(id);
+            saved.is_some_and(|saved| record == saved || *record == Record { before: None, ..saved.clone() })
         };
-        let settled = |(id, record): (&ReplicaId, &Record)| {
-            record.before.is_none() || saved.replicas.get(id).is_some_and(|saved| saved.before == record.before)
-        };
-        others(self) == others(saved) && self.replicas.iter().all(settled)
+        self.rejected == saved.rejected && self.replicas.len() == saved.replicas.len() && self.replicas.iter().all(same)
     }
 }
 
