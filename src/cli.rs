@@ -155,9 +155,11 @@ impl DaemonArgs {
     /// Runs the daemon, or says what its configuration is worth.
     async fn run(
         self,
+        global: &Global,
         check: fn(&Path, Option<&Path>) -> Check,
         daemon: impl AsyncFnOnce(Option<PathBuf>) -> anyhow::Result<()>,
     ) -> anyhow::Result<ExitCode> {
+        global.no_servers()?;
         if !self.check_config {
             return daemon(self.config).await.map(|()| ExitCode::SUCCESS);
         }
@@ -178,13 +180,9 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let done = |()| ExitCode::SUCCESS;
         match self.command {
-            Command::Agent(args) => {
-                self.global.no_servers()?;
-                args.run(AgentSettings::check, reconcile::agent::run).await
-            }
+            Command::Agent(args) => args.run(&self.global, AgentSettings::check, reconcile::agent::run).await,
             Command::Controller(args) => {
-                self.global.no_servers()?;
-                args.run(ControllerSettings::check, reconcile::controller::run).await
+                args.run(&self.global, ControllerSettings::check, reconcile::controller::run).await
             }
             Command::Ensemble(args) => ensemble::run(&args, self.global.zookeeper).await,
             Command::Completions(args) => completions::run(&args).map(done),

@@ -37,10 +37,12 @@ pub fn init() {
 
 /// The filter that was asked for, or the default and why.
 fn filter(asked: Option<&str>) -> (Targets, Option<String>) {
-    let default = || DEFAULT.parse().unwrap_or_default();
-    match asked.map_or(Ok(default()), read) {
+    match read(asked.unwrap_or(DEFAULT)) {
         Ok(filter) => (filter, None),
-        Err(why) => (default(), Some(format!("ZKOPS_LOG is not understood, as \"zkops=debug\" would be: {why}"))),
+        Err(why) => {
+            let problem = format!("ZKOPS_LOG is not understood, as \"zkops=debug\" would be: {why}");
+            (read(DEFAULT).unwrap_or_default(), Some(problem))
+        }
     }
 }
 
