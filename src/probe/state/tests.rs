@@ -145,19 +145,21 @@ proptest! {
         let period = Span::from_millis(period);
         let probe = Probe { period, success_threshold: successes, failure_threshold: failures, ..Probe::default() };
         let mut state = State::new(kind, &probe);
-        let mut results = Vec::new();
+        let (mut results, mut settled) = (Vec::new(), liveness);
         for (success, took) in checks {
             let Some(began) = state.next() else { break };
             let ended = began + Duration::from_millis(took);
             state.record(began, ended, if success { Ok(()) } else { failure() });
             results.push(success);
             let finding = state.finding();
+            settled |= finding.good;
             prop_assert_eq!(finding.good, good(kind, successes as usize, failures as usize, &results), "{:?}", results);
             prop_assert_eq!(finding.message.is_some(), !finding.good && results.contains(&false));
             let over = liveness && !finding.good;
             prop_assert_eq!(state.next().is_none(), over, "it ends when nothing can change any more");
             let Some(next) = state.next() else { break };
-            prop_assert!(next >= ended + EAGER.min(REST), "one at a time, and with a pause");
+            let pause = if settled || success { REST } else { EAGER };
+            prop_assert!(next >= ended + pause, "one at a time, and with a pause");
             prop_assert!(next <= (began + period.get()).max(ended + REST), "no later than the period");
             let eager = results.iter().filter(|success| !**success).count();
             prop_assert!(next >= (began + period.get()).min(ended + EAGER) || period.get() < EAGER || eager == 0);
