@@ -53,7 +53,8 @@ def test() -> None:
         assert set(outcome.by_version) == {"v1"}, outcome
         assert only_the_first(told) == min(placed)
         reason = fleet.tree().condition("webapp", "RolledBack")
-        assert "healthy_deadline" in reason and "503" in reason, "what is wrong, not that it refused connections at first"
+        # What is wrong, not that it refused connections at first.
+        assert "healthy_deadline" in reason and "503" in reason, reason
         assert reason.split(":")[0] in fleet.zkops("explain webapp"), "explain says why"
 
     with subtest("v2 crashes after it was ready: v1 is back, and v1 never failed a request"):
