@@ -26,6 +26,7 @@ mod failure;
 mod fixture;
 mod fleet;
 mod get;
+mod hint;
 mod hosts;
 mod init;
 mod live;
@@ -40,11 +41,12 @@ mod status;
 mod wait;
 
 use std::{
+    env,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use self::{context::Context, failure::Failure};
 use crate::{
@@ -55,8 +57,17 @@ use crate::{
 
 /// The `zkops` command: parse, dispatch, and tell the shell how it went.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => hint::improve(error, &hidden_verbs()).exit(),
+    };
     run(cli).unwrap_or_else(|error| failure::report(&error))
+}
+
+/// The verbs that nobody is to type.
+fn hidden_verbs() -> Vec<String> {
+    let command = Cli::command();
+    command.get_subcommands().filter(|verb| verb.is_hide_set()).map(|verb| verb.get_name().to_owned()).collect()
 }
 
 /// One thread is plenty for each of the roles, and keeps the agent small.
@@ -129,8 +140,10 @@ enum Command {
     #[command(flatten)]
     Verb(Verb),
     /// Run this host's agent (zkops-agent.service does)
+    #[command(hide = true, after_help = DaemonArgs::HELP)]
     Agent(DaemonArgs),
     /// Run a controller (zkops-controller.service does)
+    #[command(hide = true, after_help = DaemonArgs::HELP)]
     Controller(DaemonArgs),
     /// Set up, look at and restart the ZooKeeper ensemble itself
     Ensemble(ensemble::Args),
@@ -149,18 +162,36 @@ struct DaemonArgs {
     /// Read the configuration, tell all that is wrong with it, and start nothing
     #[arg(long)]
     check_config: bool,
+    /// Run even though systemd did not start it, for another supervisor or to try something out
+    #[arg(long, conflicts_with = "check_config")]
+    foreground: bool,
 }
 
 impl DaemonArgs {
+    const HELP: &str = "\
+This is a daemon, which its unit starts: an agent drives this host's services, a controller stands for
+election and decides for the whole fleet. In a shell it is refused without --foreground.";
+
+    /// Refuses to be a part of the fleet by accident.
+    fn check_supervisor(&self, name: &str, supervisor: &Supervisor) -> Result<(), Failure> {
+        if self.foreground || supervisor.is_there() {
+            return Ok(());
+        }
+        let start = format!("`systemctl start zkops-{name}` starts it");
+        Err(Failure::Input(format!("`zkops {name}` is a daemon: {start}, --foreground runs it here all the same")))
+    }
+
     /// Runs the daemon, or says what its configuration is worth.
     async fn run(
         self,
+        name: &str,
         global: &Global,
         check: fn(&Path, Option<&Path>) -> Check,
         daemon: impl AsyncFnOnce(Option<PathBuf>) -> anyhow::Result<()>,
     ) -> anyhow::Result<ExitCode> {
         global.no_servers()?;
         if !self.check_config {
+            self.check_supervisor(name, &Supervisor::of_environment(|name| env::var(name).ok()))?;
             return daemon(self.config).await.map(|()| ExitCode::SUCCESS);
         }
         let check = check(Path::new("/"), self.config.as_deref());
@@ -172,6 +203,28 @@ impl DaemonArgs {
     }
 }
 
+/// What started this process, by what systemd tells in the environment (systemd.exec(5)).
+struct Supervisor {
+    /// Somebody waits for `READY=1`.
+    is_notified: bool,
+    /// It runs within a unit, and not merely in a terminal that a unit started: those inherit the variable.
+    is_of_unit: bool,
+}
+
+impl Supervisor {
+    fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let by_pid = variable("SYSTEMD_EXEC_PID").is_none_or(|pid| pid == process::id().to_string());
+        Self {
+            is_notified: variable("NOTIFY_SOCKET").is_some(),
+            is_of_unit: variable("INVOCATION_ID").is_some() && by_pid,
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        self.is_notified || self.is_of_unit
+    }
+}
+
 impl Cli {
     /// Carries the command out.
     ///
@@ -180,9 +233,9 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let done = |()| ExitCode::SUCCESS;
         match self.command {
-            Command::Agent(args) => args.run(&self.global, AgentSettings::check, reconcile::agent::run).await,
+            Command::Agent(args) => args.run("agent", &self.global, AgentSettings::check, reconcile::agent::run).await,
             Command::Controller(args) => {
-                args.run(&self.global, ControllerSettings::check, reconcile::controller::run).await
+                args.run("controller", &self.global, ControllerSettings::check, reconcile::controller::run).await
             }
             Command::Ensemble(args) => ensemble::run(&args, self.global.zookeeper).await,
             Command::Completions(args) => completions::run(&args).map(done),
@@ -230,3 +283,6 @@ impl Verb {
         .map(|()| ExitCode::SUCCESS)
     }
 }
+
+#[cfg(test)]
+mod tests;

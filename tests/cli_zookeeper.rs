@@ -102,11 +102,22 @@ fn diff_has_exit_codes_of_its_own() {
 }
 
 #[test]
+fn a_document_that_cannot_be_read_is_a_conflict() {
+    let tree = Tree::new("unreadable");
+    apply(&tree, WEBAPP, "created");
+    tree.put_raw("/services/webapp/desired", "{nonsense");
+    tree.put_raw("/hosts/web1", "nonsense");
+    for words in [&["scale", "webapp", "4"][..], &["disable", "webapp"], &["hosts", "cordon", "web1"]] {
+        tree.zkops(words).assert().code(4).stderr(contains("cannot be read"));
+    }
+}
+
+#[test]
 fn small_changes_keep_what_a_newer_version_wrote() {
     let tree = Tree::new("newer");
     tree.put("/services/webapp", &json!({"unit": "webapp@.service", "canary": {"steps": 3}}));
     tree.put("/services/webapp/desired", &json!({"mode": "enabled", "replicas": 2, "pinned": true}));
-    tree.zkops(&["scale", "webapp", "4"]).assert().success().stdout("service/webapp scaled\n");
+    tree.zkops(&["scale", "webapp", "4"]).assert().success().stdout("service/webapp scaled from 2 to 4\n");
     tree.zkops(&["disable", "webapp"]).assert().success().stdout("service/webapp disabled\n");
     tree.zkops(&["disable", "webapp"]).assert().success().stdout("service/webapp unchanged\n");
     assert_eq!(tree.document("/services/webapp/desired"), json!({"mode": "disabled", "replicas": 4, "pinned": true}));
@@ -127,7 +138,7 @@ fn a_service_written_by_hand_is_a_service() {
     tree.put_raw("/services/webapp/desired", "{\"replicas\": -1}");
     tree.zkops(&["scale", "webapp", "4"])
         .assert()
-        .code(1)
+        .code(4)
         .stderr(contains("replicas: invalid value").and(contains("zkops apply")));
     tree.zkops(&["status", "webapp"])
         .assert()
@@ -238,10 +249,10 @@ fn draining_a_host_ends_when_nothing_is_left_on_it() {
 fn only_a_host_that_is_gone_is_forgotten() {
     let tree = Tree::new("forget");
     host(&tree, "web1");
-    tree.zkops(&["hosts", "delete", "web1"]).assert().code(1).stderr(contains("agent is connected"));
+    tree.zkops(&["hosts", "delete", "web1"]).assert().code(4).stderr(contains("agent is connected"));
     tree.remove("/hosts/web1/alive");
     tree.put("/hosts/web1/assigned/webapp.0000000001", &json!({}));
-    tree.zkops(&["hosts", "delete", "web1"]).assert().code(1).stderr(contains("1 replicas are assigned"));
+    tree.zkops(&["hosts", "delete", "web1"]).assert().code(4).stderr(contains("1 replica is assigned"));
     tree.zkops(&["hosts", "delete", "web1", "--force"]).assert().success().stdout("host/web1 deleted\n");
     assert_eq!(tree.get("/hosts/web1"), None);
 }

@@ -64,7 +64,7 @@ fn description(path: &str, node: &Node, status: Option<&Node>) -> anyhow::Result
         status.accepted.map(|accepted| accepted.service)
     };
     decode(&node.data).or_else(|error| {
-        let text = || format!("{path} can't be read: {error}; mend it with `zkops apply`, then delete");
-        accepted().ok_or_else(|| Failure::Input(text()).into())
+        let text = || format!("{path} cannot be read: {error}; fix it with `zkops apply`, then delete");
+        accepted().ok_or_else(|| Failure::Conflict(text()).into())
     })
 }

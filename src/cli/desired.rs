@@ -13,20 +13,23 @@ use crate::{
     store::{Client, layout},
 };
 
-/// Changes the desired state, says so with `done` (`scaled`, `enabled` …), and waits when asked.
+/// Changes the desired state, says so with `done` (`enabled`, `scaled from 3 to 1` …, of what was wanted before), and
+/// waits when asked.
 pub(super) async fn change(
     name: &ServiceName,
-    done: &str,
+    done: impl Fn(&Desired) -> String,
     wait: &WaitArgs,
     cx: &Context,
-    edit: impl Fn(&mut Desired),
+    edit: impl Fn(&mut Desired) -> Result<(), Failure>,
 ) -> anyhow::Result<()> {
     let edited = cx.write(&format!("service/{name}"), async |client| read_and_edit(name, client, &edit).await).await?;
-    render::line(&format!("service/{name} {}", if edited.changed { done } else { "unchanged" }))?;
+    let done = if edited.changed { done(&edited.before) } else { "unchanged".to_owned() };
+    render::line(&format!("service/{name} {done}"))?;
     wait::when_asked(wait, vec![edited.target], cx).await
 }
 
 struct Edited {
+    before: Desired,
     changed: bool,
     target: Target,
 }
@@ -34,7 +37,7 @@ struct Edited {
 async fn read_and_edit(
     name: &ServiceName,
     client: &Client,
-    edit: &impl Fn(&mut Desired),
+    edit: &impl Fn(&mut Desired) -> Result<(), Failure>,
 ) -> anyhow::Result<(Vec<Op>, Edited)> {
     let service = client.get(&layout::service(name)).await?.ok_or_else(|| context::no_service(name))?;
     if decode(&service.data).is_ok_and(|spec: ServiceSpec| spec.deleting) {
@@ -43,10 +46,11 @@ async fn read_and_edit(
     let path = layout::desired(name);
     let node = client.get(&path).await?;
     let mut desired: Desired = match &node {
-        Some(node) => document::must_read(&path, node, "mend it with `zkops apply`")?,
+        Some(node) => document::must_read(&path, node, "fix it with `zkops apply`")?,
         None => Desired::default(),
     };
-    edit(&mut desired);
+    let before = desired.clone();
+    edit(&mut desired)?;
     if let Some(problem) = desired.problems().first() {
         return Err(Failure::Input(problem.to_string()).into());
     }
@@ -57,5 +61,5 @@ async fn read_and_edit(
         desired_version: change.version_after(),
         service_version: service.version,
     };
-    Ok((vec![change.op()?], Edited { changed: change.is_needed(), target }))
+    Ok((vec![change.op()?], Edited { before, changed: change.is_needed(), target }))
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::anyhow;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -86,9 +85,9 @@ impl Change {
 /// Reads the document of a node that must be good to be changed.
 ///
 /// # Errors
-/// The path, what is wrong, and how to mend it.
-pub(super) fn must_read<T: DeserializeOwned>(path: &str, node: &Node, mend: &str) -> anyhow::Result<T> {
-    decode(&node.data).map_err(|error| anyhow!("{path} can't be read: {error}; {mend}"))
+/// [`Failure::Conflict`] with the path, what is wrong, and how to fix it.
+pub(super) fn must_read<T: DeserializeOwned>(path: &str, node: &Node, fix: &str) -> Result<T, Failure> {
+    decode(&node.data).map_err(|error| Failure::Conflict(format!("{path} cannot be read: {error}; {fix}")))
 }
 
 /// The node's JSON; data that is none, as text.

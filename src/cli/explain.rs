@@ -17,6 +17,7 @@ use super::{
 };
 use crate::model::{
     ConditionKind, HostName, InvalidName, Mode, ReplicaNumber, ReplicaState, RolloutState, ServiceName, ServiceSpec,
+    read_sequence,
 };
 
 #[derive(Debug, clap::Args)]
@@ -41,7 +42,7 @@ impl std::str::FromStr for Subject {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         if let Some((service, number)) = text.rsplit_once('.')
-            && let Ok(number) = number.parse()
+            && let Ok(number) = read_sequence(number)
         {
             // People leave the zeros out.
             return Ok(Self { service: service.parse()?, number: Some(ReplicaNumber(number)) });

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 
 use super::{context::Context, failure::Failure, fleet::Fleet, render};
-use crate::model::ReplicaNumber;
+use crate::model::{ReplicaNumber, read_sequence};
 
 pub(super) use self::{
     json::{
@@ -117,7 +117,7 @@ fn narrow(fleet: &mut Fleet, kind: Kind, name: &str) -> Found {
         }
         (Kind::Replicas, Some((service, number))) => {
             fleet.services.retain(|name, _| name.as_str() == service);
-            let kept = |replica: &ReplicaNumber| number.parse() == Ok(replica.0);
+            let kept = |replica: &ReplicaNumber| read_sequence(number) == Ok(replica.0);
             fleet.services.values_mut().for_each(|service| service.replicas.retain(|number, _| kept(number)));
             fleet.services.retain(|_, service| !service.replicas.is_empty());
             Found::One

@@ -15,6 +15,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let folder = &args.folder;
     fs::create_dir_all(folder)
-        .and_then(|()| clap_mangen::generate_to(super::Cli::command(), folder))
+        .and_then(|()| clap_mangen::generate_to(documented(), folder))
         .with_context(|| format!("can't write man pages into {}", folder.display()))
+}
+
+/// The command with the verbs that its help leaves out: a page is read by who looks for it.
+fn documented() -> clap::Command {
+    let shown = |verb: clap::Command| verb.hide(false);
+    super::hidden_verbs().into_iter().fold(super::Cli::command(), |command, verb| command.mut_subcommand(verb, shown))
 }

@@ -1,7 +1,7 @@
 //! `zkops enable`, `zkops disable` and `zkops drain`: whether a service's replicas run.
 
 use super::{context::Context, desired, wait::WaitArgs};
-use crate::model::{Mode, ServiceName};
+use crate::model::{Desired, Mode, ServiceName};
 
 pub(super) const ENABLE_HELP: &str = "Example:\n  zkops enable webapp --wait";
 pub(super) const DISABLE_HELP: &str = "Example:\n  zkops disable webapp --wait";
@@ -27,5 +27,9 @@ pub(super) async fn run(args: &Args, mode: Mode, cx: &Context) -> anyhow::Result
         Mode::Disabled => "disabled",
         Mode::Drain => "draining",
     };
-    desired::change(&args.service, done, &args.wait, cx, |desired| desired.mode = mode).await
+    let set = |desired: &mut Desired| {
+        desired.mode = mode;
+        Ok(())
+    };
+    desired::change(&args.service, |_| done.to_owned(), &args.wait, cx, set).await
 }

@@ -5,7 +5,7 @@ use std::{str::FromStr, time::Duration};
 use serde::Deserialize;
 
 use super::fragment::lay;
-use crate::model::Span;
+use crate::model::{Span, read_number};
 
 /// How to reach ZooKeeper.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +89,8 @@ fn server_problem(server: &str) -> Option<String> {
     if !is_host(host) {
         return Some(format!("has no usable host in {server}"));
     }
-    match port.parse::<u16>() {
-        Ok(1..) if port.bytes().all(|byte| byte.is_ascii_digit()) => None,
+    match read_number::<u16>(port) {
+        Ok(1..) => None,
         _ => Some(format!("has no usable port in {server}")),
     }
 }

@@ -5,6 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::model::read_number;
+
 /// The user's number.
 pub(super) fn user(name: &str) -> Result<u32, String> {
     let mend = "create it first (sysusers.d(5)), or leave the file's owner out";
@@ -19,7 +21,7 @@ pub(super) fn group(name: &str) -> Result<u32, String> {
 
 fn find(database: &str, name: &str) -> Option<u32> {
     let of_file = || number(&fs::read_to_string(format!("/etc/{database}")).ok()?, name);
-    name.parse().ok().or_else(of_file).or_else(|| number(&getent(database, name)?, name))
+    read_number(name).ok().or_else(of_file).or_else(|| number(&getent(database, name)?, name))
 }
 
 /// Asks getent(1), which knows of directories and of systemd's dynamic users, too.

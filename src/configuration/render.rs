@@ -133,7 +133,8 @@ fn content(file: &ConfigFile) -> Result<Vec<u8>, String> {
 
 fn mode(file: &ConfigFile) -> Result<u32, String> {
     let text = file.mode.as_deref().unwrap_or("0644");
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && text.len() <= 5);
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777 && text.len() <= 5);
     mode.ok_or_else(|| format!("mode \"{text}\" is none: write it in octal, as in \"0640\", 0777 at most"))
 }
 

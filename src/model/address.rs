@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::read_number;
+
 /// A host and a TCP port, written `HOST:PORT`, as in `zk1:2181` or `[::1]:2181`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
@@ -41,7 +43,7 @@ impl FromStr for Address {
         let (host, port) = text.rsplit_once(':').unwrap_or_default();
         let bracketed = host.starts_with('[') && host.ends_with(']');
         let known = !host.is_empty() && (bracketed || !host.contains([':', '[', ']']));
-        match port.parse() {
+        match read_number(port) {
             Ok(port @ 1..) if known => Ok(Self::new(Some(host), port)),
             _ => Err(InvalidAddress { text: text.to_owned() }),
         }

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::read_number;
+
 /// So many replicas (`2`), or so many percent of those wanted (`"25%"`): Kubernetes' `IntOrString`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
@@ -58,10 +60,10 @@ impl FromStr for Amount {
 
     fn from_str(text: &str) -> Result<Self, InvalidAmount> {
         let share = |percent| if percent == 0 { Self::ZERO } else { Self::Percent(percent) };
-        let percent = |text: &str| text.parse().ok().filter(|percent| *percent <= 100).map(share);
+        let percent = |text: &str| read_number(text).ok().filter(|percent| *percent <= 100).map(share);
         let amount = match text.strip_suffix('%') {
             Some(number) => percent(number),
-            None => text.parse().ok().map(Self::Count),
+            None => read_number(text).ok().map(Self::Count),
         };
         amount.ok_or_else(|| InvalidAmount(text.to_owned()))
     }

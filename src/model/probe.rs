@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, Span};
+use super::{Problem, Span, read_number};
 
 /// A service's probes. Without a readiness probe a replica is ready while its unit is active (which for `Type=notify`
 /// means that it said so).
@@ -152,7 +152,7 @@ pub struct ZooKeeperCheck {
 impl HttpCheck {
     /// The first and the last status code that are a success; `None` when `status` is neither a code nor a range.
     pub fn statuses(&self) -> Option<(u16, u16)> {
-        let code = |text: &str| text.trim().parse().ok().filter(|code| (100..=599).contains(code));
+        let code = |text: &str| read_number(text.trim()).ok().filter(|code| (100..=599).contains(code));
         let Some(text) = &self.status else { return Some((200, 399)) };
         let (first, last) = match text.split_once('-') {
             Some((first, last)) => (code(first)?, code(last)?),

@@ -48,8 +48,10 @@ impl FromStr for Span {
     type Err = InvalidSpan;
 
     fn from_str(text: &str) -> Result<Self, InvalidSpan> {
-        text.parse::<SignedDuration>()
-            .ok()
+        // A sign would mean "more than now" or "less than now".
+        (!text.trim_start().starts_with('+'))
+            .then(|| text.parse::<SignedDuration>().ok())
+            .flatten()
             .and_then(|signed| Duration::try_from(signed).ok())
             .map(Self)
             .ok_or_else(|| InvalidSpan { text: text.to_owned() })

@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{net::TcpStream, time};
 
 use super::StoreError;
-use crate::model::{Address, InvalidAddress};
+use crate::model::{Address, InvalidAddress, read_number};
 
 const DEFAULT_PORT: &str = "2181";
 
@@ -49,7 +49,7 @@ fn address(host: &str) -> Option<String> {
     };
     let bracketed = name.starts_with('[') && name.ends_with(']');
     let known = !name.is_empty() && (bracketed || !name.contains([':', '[', ']']));
-    (known && port.parse::<u16>().is_ok_and(|port| port != 0)).then(|| format!("{name}:{port}"))
+    (known && read_number::<u16>(port).is_ok_and(|port| port != 0)).then(|| format!("{name}:{port}"))
 }
 
 impl Servers {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use crate::{
     cli::{failure::Failure, manifest::Manifest},
-    model::ServiceName,
+    model::{ServiceName, read_number},
 };
 
 /// One index that is expected.
@@ -21,8 +21,7 @@ impl FromStr for CheckIndex {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let index = |text: &str| {
-            let index = text.parse().ok().filter(|index| *index >= 0);
-            index.ok_or_else(|| "write the index that `zkops plan` prints, N or SERVICE=N".to_owned())
+            read_number(text).map_err(|_| "write the index that `zkops plan` prints, N or SERVICE=N".to_owned())
         };
         match text.split_once('=') {
             None => Ok(Self::Only(index(text)?)),

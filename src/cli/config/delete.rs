@@ -8,7 +8,7 @@ use crate::{
         fleet::Service,
         render,
     },
-    model::ServiceName,
+    model::{ServiceName, read_number},
     plan::txn::Op,
     store::{Client, layout},
 };
@@ -25,7 +25,7 @@ pub(super) struct Args {
     #[arg(value_name = "SERVICE")]
     service: ServiceName,
     /// The revision
-    #[arg(value_name = "N")]
+    #[arg(value_name = "N", value_parser = read_number::<u64>)]
     number: u64,
     /// Even if a rollout in the history brought it: `zkops rollout undo` can't go back to that any more
     #[arg(long)]

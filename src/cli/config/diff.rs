@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::revision;
 use crate::{
     cli::{context::Context, diff, failure::Failure, get::Format, render},
-    model::{ConfigFile, ConfigRevision, ServiceName},
+    model::{ConfigFile, ConfigRevision, ServiceName, read_number},
     store::layout,
 };
 
@@ -22,10 +22,10 @@ pub(super) struct Args {
     #[arg(value_name = "SERVICE")]
     service: ServiceName,
     /// The old revision
-    #[arg(value_name = "N")]
+    #[arg(value_name = "N", value_parser = read_number::<u64>)]
     old: u64,
     /// The new revision
-    #[arg(value_name = "M")]
+    #[arg(value_name = "M", value_parser = read_number::<u64>)]
     new: u64,
     #[command(flatten)]
     output: Format,

@@ -175,7 +175,7 @@ async fn set(name: &ServiceName, number: u64, client: &Client) -> anyhow::Result
     let path = layout::desired(name);
     let node = client.get(&path).await?;
     let mut desired: Desired = match &node {
-        Some(node) => document::must_read(&path, node, "mend it with `zkops apply`")?,
+        Some(node) => document::must_read(&path, node, "fix it with `zkops apply`")?,
         None => Desired::default(),
     };
     desired.config_version = Some(number);

@@ -10,7 +10,7 @@ use crate::{
         get::Format,
         render::{self, Table},
     },
-    model::{ConfigFile, ConfigRevision, ServiceName},
+    model::{ConfigFile, ConfigRevision, ServiceName, read_number},
 };
 
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub(super) struct Args {
     #[arg(value_name = "SERVICE")]
     service: ServiceName,
     /// The revision
-    #[arg(value_name = "N")]
+    #[arg(value_name = "N", value_parser = read_number::<u64>)]
     number: u64,
     /// Print this file as it is
     #[arg(value_name = "FILE")]

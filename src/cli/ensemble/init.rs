@@ -44,7 +44,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "LIST")]
     members: List,
     /// The number of the member that this host is
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(long, value_name = "N", value_parser = file::number)]
     id: Option<u8>,
     /// The member that this host is, as the list names it
     #[arg(long, value_name = "NAME", conflicts_with = "id")]

@@ -1,11 +1,11 @@
 //! `zkops hosts delete`: takes a host that is gone for good out of the tree.
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
 use super::word;
 use crate::{
-    cli::{context::Context, render},
-    model::HostName,
+    cli::{context::Context, failure::Failure, render},
+    model::{HostName, counted},
     plan::txn::Op,
     store::{self, Client, layout},
 };
@@ -31,9 +31,36 @@ async fn ops(host: &HostName, force: bool, client: &Client) -> anyhow::Result<Ve
     Ok(nodes.into_iter().rev().map(delete).collect())
 }
 
-fn refuse(host: &HostName, alive: bool, work: usize) -> anyhow::Result<()> {
+fn refuse(host: &HostName, alive: bool, work: usize) -> Result<(), Failure> {
     let force = "or, if it is gone for good, use --force: its replicas are then placed elsewhere";
-    ensure!(!alive, "{host}'s agent is connected: stop it first; {force}");
-    ensure!(work == 0, "{work} replicas are assigned to {host}: `zkops hosts drain {host}` first; {force}");
-    Ok(())
+    let verb = if work == 1 { "is" } else { "are" };
+    match (alive, work) {
+        (true, _) => Err(Failure::Conflict(format!("{host}'s agent is connected: stop it first; {force}"))),
+        (false, 0) => Ok(()),
+        (false, _) => {
+            let work = counted(work, "replica");
+            Err(Failure::Conflict(format!(
+                "{work} {verb} assigned to {host}: `zkops hosts drain {host}` first; {force}"
+            )))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::failure;
+
+    #[test]
+    fn a_host_in_use_is_a_conflict() -> anyhow::Result<()> {
+        let host: HostName = "web1".parse()?;
+        assert!(refuse(&host, false, 0).is_ok());
+        for (alive, work, said) in [(true, 0, "is connected"), (false, 1, "1 replica is"), (false, 2, "2 replicas are")]
+        {
+            let Err(failure) = refuse(&host, alive, work) else { anyhow::bail!("{said}: not refused") };
+            assert!(failure.to_string().contains(said), "{failure}");
+            assert_eq!(failure::code(&failure.into()), 4);
+        }
+        Ok(())
+    }
 }

@@ -41,7 +41,7 @@ async fn read_and_edit(
     let mut word = if node.data.is_empty() {
         HostSpec::default()
     } else {
-        document::must_read(&path, &node, "write {} into it by hand to start anew")?
+        document::must_read(&path, &node, "write {} into it by hand to start again")?
     };
     edit(&mut word);
     let change = Change::to(path, Some(&node), &word);

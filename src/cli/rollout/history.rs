@@ -16,7 +16,7 @@ use crate::{
         get::{self, Format, Trouble},
         render::{self, Cell, Table, or_dash},
     },
-    model::{Rollout, ServiceName},
+    model::{Rollout, ServiceName, read_sequence},
     store::layout,
 };
 
@@ -55,7 +55,7 @@ impl FromStr for Range {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("write N..M, as in 4..7, or one rollout's number: \"{text}\" is neither");
-        let number = |text: &str| text.trim().parse().map_err(|_| wrong());
+        let number = |text: &str| read_sequence(text.trim()).map_err(|_| wrong());
         match text.split_once("..") {
             Some(("", "")) => Ok(Self::All),
             Some((first, second)) => Ok(Self::Two(number(first)?, number(second)?)),

@@ -12,7 +12,7 @@ use crate::{
         render,
         wait::{self, WaitArgs},
     },
-    model::{PauseCause, Rollout, RolloutAction, RolloutOrder, RolloutState, ServiceName, decode},
+    model::{PauseCause, Rollout, RolloutAction, RolloutOrder, RolloutState, ServiceName, decode, read_sequence},
     plan::txn::Op,
     store::{
         Client,
@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(value_name = "SERVICE")]
     service: ServiceName,
     /// Only if this is the newest rollout
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = read_sequence::<u64>)]
     rollout: Option<u64>,
     #[command(flatten)]
     wait: WaitArgs,

@@ -21,7 +21,7 @@ use crate::{
         render::{self, Bars, Cell, Table, Tone, or_dash},
         wait::WaitArgs,
     },
-    model::{ReplicaNumber, Rollout, RolloutSummary, ServiceName},
+    model::{ReplicaNumber, Rollout, RolloutSummary, ServiceName, read_sequence},
     store::layout,
 };
 
@@ -48,7 +48,7 @@ pub(super) struct Args {
     #[arg(value_name = "SERVICE")]
     service: ServiceName,
     /// This rollout instead of the newest
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = read_sequence::<u64>)]
     rollout: Option<u64>,
     /// Show the progress until the rollout has ended
     #[arg(long, conflicts_with = "wait")]

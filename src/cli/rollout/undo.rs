@@ -9,7 +9,7 @@ use crate::{
         render,
         wait::{self, Target, WaitArgs},
     },
-    model::{Desired, Revision, Rollout, RolloutState, ServiceName, ServiceSpec},
+    model::{Desired, Revision, Rollout, RolloutState, ServiceName, ServiceSpec, read_sequence},
     plan::txn::Op,
     store::{Client, layout},
 };
@@ -29,7 +29,7 @@ pub(super) struct Args {
     #[arg(value_name = "SERVICE")]
     service: ServiceName,
     /// The rollout whose revision is wanted again; the last good one before the newest if none is given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = read_sequence::<u64>)]
     to: Option<u64>,
     #[command(flatten)]
     wait: WaitArgs,
@@ -60,7 +60,7 @@ async fn undo(args: &Args, client: &Client) -> anyhow::Result<(Vec<Op>, Undone)>
     };
     let revision = order::read(name, to, client).await?.revision;
     let node = client.get(&layout::service(name)).await?.ok_or_else(|| context::no_service(name))?;
-    let mut spec: ServiceSpec = document::must_read(&layout::service(name), &node, "mend it with `zkops apply`")?;
+    let mut spec: ServiceSpec = document::must_read(&layout::service(name), &node, "fix it with `zkops apply`")?;
     if spec.deleting {
         return Err(Failure::Conflict(format!("service/{name} is being deleted")).into());
     }
@@ -68,7 +68,7 @@ async fn undo(args: &Args, client: &Client) -> anyhow::Result<(Vec<Op>, Undone)>
     let service = Change::to(layout::service(name), Some(&node), &spec);
     let node = client.get(&layout::desired(name)).await?;
     let mut wanted: Desired = match &node {
-        Some(node) => document::must_read(&layout::desired(name), node, "mend it with `zkops apply`")?,
+        Some(node) => document::must_read(&layout::desired(name), node, "fix it with `zkops apply`")?,
         None => Desired::default(),
     };
     wanted.version.clone_from(&revision.version);

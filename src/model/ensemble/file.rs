@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, str::FromStr};
 
 use super::{Server, servers};
+use crate::model::read_number;
 
 /// The members by their numbers, which never change: with data of another number in place, a member refuses to start.
 pub type Members = BTreeMap<u8, Server>;
@@ -46,8 +47,12 @@ fn is_ours(line: &str) -> bool {
     key_value(line).is_some_and(|(key, _)| key == "id" || key.starts_with("server."))
 }
 
-fn number(text: &str) -> Result<u8, String> {
-    let parsed = text.parse::<u8>().ok().filter(|number| *number > 0 && number.to_string() == text);
+/// Reads the number of a member.
+///
+/// # Errors
+/// When it is none: ZooKeeper takes 1 to 255.
+pub fn number(text: &str) -> Result<u8, String> {
+    let parsed = read_number(text).ok().filter(|number| *number > 0);
     parsed.ok_or_else(|| format!("\"{text}\": a member's number is 1 to 255"))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
-use crate::model::Address;
+use crate::model::{Address, read_number};
 
 /// A member, as the others know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ fn split_host(text: &str) -> Option<(&str, &str)> {
 
 /// `:2888:3888`, perhaps with a role.
 fn is_ports(text: &str) -> bool {
-    let port = |part: Option<&str>| part.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
+    let port = |part: Option<&str>| part.is_some_and(|port| read_number::<u16>(port).is_ok_and(|port| port != 0));
     let is_role = |role: &str| ["participant", "observer"].iter().any(|known| role.eq_ignore_ascii_case(known));
     let mut parts = text.split(':');
     parts.next() == Some("")
@@ -93,10 +93,10 @@ pub(super) fn is_host(host: &str) -> bool {
 
 /// `2181`, `0.0.0.0:2181` or `zk1:2181`; an address that stands for all of a host's does not tell where to connect.
 fn client_address(text: &str) -> Option<(Option<String>, u16)> {
-    let Some((host, port)) = text.rsplit_once(':') else { return Some((None, text.parse().ok()?)) };
+    let Some((host, port)) = text.rsplit_once(':') else { return Some((None, read_number(text).ok()?)) };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let all = matches!(host, "" | "0.0.0.0" | "::" | "0:0:0:0:0:0:0:0");
-    (all || is_host(host)).then_some(((!all).then(|| host.to_owned()), port.parse().ok()?))
+    (all || is_host(host)).then_some(((!all).then(|| host.to_owned()), read_number(port).ok()?))
 }
 
 /// The members that `/zookeeper/config` or a zoo.cfg names, by their numbers; lines that are none are passed over.
