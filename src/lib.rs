@@ -17,6 +17,7 @@
 //! the documents of the tree mean; `store` is the only place that talks to ZooKeeper, `systemd` the only one
 //! that talks to systemd. [`probe`] asks the replicas themselves how they are.
 
+mod blocking;
 pub mod cli;
 pub mod config;
 pub mod configuration;
@@ -30,6 +31,7 @@ pub mod plan;
 pub mod probe;
 pub mod reconcile;
 pub mod report;
+mod resolve;
 pub mod source;
 pub mod store;
 pub mod systemd;

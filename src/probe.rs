@@ -13,6 +13,7 @@
 
 mod check;
 mod exec;
+mod failure;
 mod http;
 pub mod state;
 mod task;
@@ -23,11 +24,12 @@ mod zookeeper;
 
 use std::{collections::BTreeMap, mem, sync::Arc};
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::model::{Probe, ReplicaId};
 use state::Kind;
-use task::Prober;
+use task::{Prober, Publish};
 
 /// What is probed of one replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,12 +72,18 @@ impl Default for Verdict {
 pub struct Probers {
     replicas: BTreeMap<ReplicaId, Replica>,
     changed: Arc<Notify>,
+    not_asked: Counter,
 }
 
 impl Probers {
     /// Probes nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// As [`new`](Self::new), and counts the checks that could not be made: see [`not_asked`](Self::not_asked).
+    pub fn counting(not_asked: Counter) -> Self {
+        Self { not_asked, ..Self::default() }
     }
 
     /// Sets what is probed: for each replica the invocation of its unit and its [`Target`]. Idempotent, and cheap when
@@ -89,10 +97,11 @@ impl Probers {
     /// Outside of a tokio runtime.
     pub fn set(&mut self, targets: BTreeMap<ReplicaId, (String, Target)>) {
         let mut known = mem::take(&mut self.replicas);
+        let publish = Publish::new(&self.changed, &self.not_asked);
         for (id, (invocation, target)) in targets {
             let replica = match known.remove(&id).filter(|known| known.invocation == invocation) {
-                Some(known) => known.retarget(target, &self.changed),
-                None => Replica::start(invocation, target, &self.changed),
+                Some(known) => known.retarget(target, &publish),
+                None => Replica::start(invocation, target, &publish),
             };
             self.replicas.insert(id, replica);
         }
@@ -101,6 +110,12 @@ impl Probers {
     /// What is known about a replica's current invocation; the default for one that is not probed.
     pub fn get(&self, id: &ReplicaId) -> Verdict {
         self.replicas.get(id).map(Replica::verdict).unwrap_or_default()
+    }
+
+    /// Why the last check of some replica could not be made, if so: the agent's own shortage, which leaves each verdict as
+    /// it is. The first replica by name stands for all.
+    pub fn not_asked(&self) -> Option<String> {
+        self.replicas.iter().find_map(|(id, replica)| Some(format!("{id}: {}", replica.not_asked()?)))
     }
 
     /// Waits until a check has changed a verdict since the last call; who calls [`set`](Self::set) looks by itself. May
@@ -122,22 +137,26 @@ struct Replica {
 }
 
 impl Replica {
-    fn start(invocation: String, target: Target, changed: &Arc<Notify>) -> Self {
+    fn start(invocation: String, target: Target, publish: &Publish) -> Self {
         let since = Instant::now();
-        let readiness = Prober::start(Kind::Readiness, &target, since, target.was_ready, changed);
-        let liveness = Prober::start(Kind::Liveness, &target, since, target.was_ready, changed);
+        let readiness = Prober::start(Kind::Readiness, &target, since, target.was_ready, publish);
+        let liveness = Prober::start(Kind::Liveness, &target, since, target.was_ready, publish);
         Self { invocation, since, target, readiness, liveness }
     }
 
     /// The same invocation with what is now wanted of it.
-    fn retarget(mut self, target: Target, changed: &Arc<Notify>) -> Self {
+    fn retarget(mut self, target: Target, publish: &Publish) -> Self {
         let target = Target { was_ready: self.target.was_ready, ..target };
         if target != self.target {
-            self.readiness = self.readiness.retarget(&target, self.since, changed);
-            self.liveness = self.liveness.retarget(&target, self.since, changed);
+            self.readiness = self.readiness.retarget(&target, self.since, publish);
+            self.liveness = self.liveness.retarget(&target, self.since, publish);
             self.target = target;
         }
         self
+    }
+
+    fn not_asked(&self) -> Option<String> {
+        self.readiness.not_asked().or_else(|| self.liveness.not_asked())
     }
 
     fn verdict(&self) -> Verdict {

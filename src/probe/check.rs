@@ -1,12 +1,17 @@
 //! A probe's check, with everything that it takes from the replica filled in.
 
-use tokio::time::timeout;
+use std::{fmt, future::Future, time::Duration};
 
-use super::{Target, exec::Exec, http::Http, zookeeper::FourLetters};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Target, exec::Exec, failure::Failure, http::Http, zookeeper::FourLetters};
 use crate::{
     connect,
     model::{Address, Probe, ProbeCheck, Span},
 };
+
+/// How long after its time a check must end at least for that to be the agent's doing.
+const LATE: Duration = Duration::from_secs(1);
 
 /// What is checked, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,24 +52,101 @@ impl Check {
         })
     }
 
-    /// Makes the check, within `limit` as a whole. An error says what was asked and what went wrong.
-    pub(super) async fn run(&self, limit: Span) -> Result<(), String> {
+    /// Where the replica is asked, if over the network.
+    fn address(&self) -> Option<&Address> {
         match self {
+            Self::Tcp(address) => Some(address),
+            Self::Http(http) => Some(http.address()),
+            Self::ZooKeeper(words) => Some(words.address()),
+            Self::Systemd | Self::Exec(_) | Self::Impossible(_) => None,
+        }
+    }
+
+    /// Makes the check, within `limit` as a whole. An error says what was asked and what went wrong.
+    pub(super) async fn run(&self, limit: Span) -> Result<(), Failure> {
+        let began = Instant::now();
+        let result = match self {
             Self::Systemd => Ok(()),
-            Self::Impossible(reason) => Err(reason.clone()),
+            Self::Impossible(reason) => Err(reason.clone().into()),
             // Sees to its own time, because a process outlives a future that is dropped.
             Self::Exec(exec) => exec.run(limit).await,
-            Self::Tcp(address) => within(limit, tcp(address)).await.map_err(|error| format!("tcp {address}: {error}")),
-            Self::Http(http) => within(limit, http.run()).await.map_err(|error| format!("GET {}: {error}", http.url())),
-            Self::ZooKeeper(words) => within(limit, words.run()).await.map_err(|error| format!("{words}: {error}")),
+            Self::Tcp(_) | Self::Http(_) | Self::ZooKeeper(_) => self.ask(limit).await,
+        };
+        match result {
+            Err(Failure::Replica(why)) => Err(judge_lateness(why, limit.get(), began.elapsed())),
+            result => result,
+        }
+    }
+
+    /// The time that a lookup takes is part of the check's; one that takes all of it is none of the replica's doing.
+    async fn ask(&self, limit: Span) -> Result<(), Failure> {
+        let deadline = Instant::now().checked_add(limit.get());
+        if let Some(address) = self.address() {
+            let found = within(deadline, connect::look_up(address)).await;
+            let late = || Failure::NotAsked(format!("\"{}\" cannot be looked up within {limit}", address.host));
+            let found = found.ok_or_else(late).and_then(|found| found.map_err(|error| Failure::io(&error.into())));
+            found.map_err(|failure| failure.of(self))?;
+        }
+        let answer = match self {
+            Self::Tcp(address) => within(deadline, tcp(address)).await,
+            Self::Http(http) => within(deadline, http.run()).await,
+            Self::ZooKeeper(words) => within(deadline, words.run()).await,
+            Self::Systemd | Self::Exec(_) | Self::Impossible(_) => Some(Ok(())),
+        };
+        let late = || Err(Failure::Replica(format!("no answer within {limit}")));
+        answer.unwrap_or_else(late).map_err(|failure| failure.of(self))
+    }
+}
+
+/// What is asked, as people write it.
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Systemd => f.write_str("systemd"),
+            Self::Tcp(address) => write!(f, "tcp {address}"),
+            Self::Http(http) => write!(f, "GET {}", http.url()),
+            Self::Exec(exec) => exec.fmt(f),
+            Self::ZooKeeper(words) => words.fmt(f),
+            Self::Impossible(reason) => f.write_str(reason),
         }
     }
 }
 
-async fn tcp(address: &Address) -> Result<(), String> {
-    connect::connect(address).await.map(drop).map_err(|error| connect::words(&error))
+async fn tcp(address: &Address) -> Result<(), Failure> {
+    connect::connect(address).await.map(drop).map_err(|error| Failure::io(&error))
 }
 
-async fn within(limit: Span, check: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    timeout(limit.get(), check).await.unwrap_or_else(|_| Err(format!("no answer within {limit}")))
+/// `None` = not before the deadline.
+async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+/// A check that ended long after its time was up says that this agent was held up (stopped, say, or its machine was), not
+/// that the replica was.
+fn judge_lateness(why: String, limit: Duration, took: Duration) -> Failure {
+    let late = took.saturating_sub(limit);
+    if late >= LATE.max(limit) {
+        return Failure::NotAsked(format!("this agent was held up for {} s: {why}", late.as_secs()));
+    }
+    Failure::Replica(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_long_after_its_time_says_nothing_of_the_replica() {
+        let judge =
+            |limit, took| judge_lateness("no answer".into(), Duration::from_millis(limit), Duration::from_millis(took));
+        for (limit, took) in [(1000, 1001), (1000, 1999), (5000, 9999), (100, 1099)] {
+            assert_eq!(judge(limit, took), Failure::Replica("no answer".into()), "{limit} {took}");
+        }
+        for (limit, took) in [(1000, 2000), (5000, 10_000), (100, 1100)] {
+            assert!(matches!(judge(limit, took), Failure::NotAsked(_)), "{limit} {took}");
+        }
+    }
 }

@@ -1,18 +1,19 @@
 //! The `exec` check: a command exits with 0, in time. It runs in a process group of its own, and nothing of that group
 //! outlives the check.
 
-use std::{collections::BTreeMap, env, fmt, os::unix::process::ExitStatusExt as _, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, env, fmt, io, os::unix::process::ExitStatusExt as _, process::Stdio, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::AsyncReadExt as _,
     process::{Child, ChildStderr, Command},
+    sync::Semaphore,
     time::timeout,
 };
 
-use super::brief;
+use super::{brief, failure::Failure};
 use crate::{
-    connect,
+    blocking, connect,
     model::{ExecCheck, Span},
 };
 
@@ -23,6 +24,8 @@ const TAIL: usize = 4096;
 /// How long is waited for what is over already: for a killed process to be gone, and for the end of its output, which
 /// a process that left the group may hold open.
 const GRACE: Duration = Duration::from_millis(100);
+/// So many commands are started at once, so that starts that hang take no more of the runtime's threads.
+const MOST_STARTS: usize = 32;
 
 /// A command and its environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,22 +48,37 @@ impl Exec {
     }
 
     /// Runs the command for so long as `limit`; then it is killed.
-    pub(super) async fn run(&self, limit: Span) -> Result<(), String> {
-        let mut running = self.spawn().map_err(|error| format!("{self}: cannot be started: {error}"))?;
+    pub(super) async fn run(&self, limit: Span) -> Result<(), Failure> {
+        let started = timeout(limit.get(), self.clone().start()).await;
+        let started = started.unwrap_or_else(|_| Err(Failure::NotAsked(format!("not within {limit}"))));
+        let mut running = started.map_err(|failure| failure.of("cannot be started").of(self))?;
         let ended = timeout(limit.get(), running.end()).await;
         running.kill();
         match ended {
-            Ok(result) => result.map_err(|error| format!("{self}: {error}")),
+            Ok(result) => Ok(result.map_err(|error| format!("{self}: {error}"))?),
             Err(_) => {
                 // Not awaited for ever: a process in an uninterruptible call dies when that returns.
                 let _ = timeout(GRACE, running.child.wait()).await;
                 let late = running.tail.explain(format!("did not end within {limit}"));
-                Err(format!("{self}: {late}"))
+                Err(format!("{self}: {late}").into())
             }
         }
     }
 
-    fn spawn(&self) -> Result<Running, String> {
+    /// Beside the loop: a program on a disk that hangs holds up who starts it.
+    async fn start(self) -> Result<Running, Failure> {
+        static STARTS: Semaphore = Semaphore::const_new(MOST_STARTS);
+        // Never closed. Held until the start has ended, however long that is.
+        let seat = STARTS.acquire().await;
+        let started = blocking::beside(move || {
+            let started = self.spawn();
+            drop(seat);
+            started
+        });
+        started.await.map_err(|error| Failure::io(&error))
+    }
+
+    fn spawn(&self) -> io::Result<Running> {
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
             .env_clear()
@@ -72,8 +90,7 @@ impl Exec {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| connect::words(&error))?;
+            .spawn()?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         Ok(Running { group, tail: Tail { stderr: child.stderr.take(), kept: Vec::new() }, child })
     }

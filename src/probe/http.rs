@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::tls;
+use super::{failure::Failure, tls};
 use crate::{
     connect::{self, ANSWER},
     model::{Address, HttpCheck},
@@ -54,10 +54,14 @@ impl Http {
         format!("{scheme}://{}{}", self.address, self.path)
     }
 
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// Asks, and judges the answer.
-    pub(super) async fn run(&self) -> Result<(), String> {
+    pub(super) async fn run(&self) -> Result<(), Failure> {
         let request = self.request()?;
-        let stream = connect::connect(&self.address).await.map_err(|error| connect::words(&error))?;
+        let stream = connect::connect(&self.address).await.map_err(|error| Failure::io(&error))?;
         if self.tls {
             let stream = tls::handshake(stream, self.server_name()?).await?;
             self.ask(request, stream).await
@@ -91,12 +95,12 @@ impl Http {
         name.ok_or_else(|| format!("TLS: {} is not a server's name", self.address.host))
     }
 
-    async fn ask<S>(&self, request: Request<Empty<Bytes>>, stream: S) -> Result<(), String>
+    async fn ask<S>(&self, request: Request<Empty<Bytes>>, stream: S) -> Result<(), Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| words(&error))?;
-        let answer = async { self.judge(sender.send_request(request).await.map_err(|error| words(&error))?).await };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| failure(&error))?;
+        let answer = async { self.judge(sender.send_request(request).await.map_err(|error| failure(&error))?).await };
         // When the connection ends first, the answer knows how far it came.
         let drive = async {
             let _ = connection.await;
@@ -108,16 +112,16 @@ impl Http {
         }
     }
 
-    async fn judge(&self, response: Response<Incoming>) -> Result<(), String> {
+    async fn judge(&self, response: Response<Incoming>) -> Result<(), Failure> {
         let (first, last) = self.status;
         let code = response.status().as_u16();
         if !(first..=last).contains(&code) {
-            return Err(code.to_string());
+            return Err(code.to_string().into());
         }
         let body = beginning(response.into_body()).await?;
         match &self.body {
             Some(wanted) if !contains(&body, wanted.as_bytes()) => {
-                Err(format!("{code}, but the body has no \"{wanted}\""))
+                Err(format!("{code}, but the body has no \"{wanted}\"").into())
             }
             _ => Ok(()),
         }
@@ -125,11 +129,11 @@ impl Http {
 }
 
 /// The body's beginning, or all of it: a server that is cut off takes that for an error of its own.
-async fn beginning(mut body: Incoming) -> Result<Vec<u8>, String> {
+async fn beginning(mut body: Incoming) -> Result<Vec<u8>, Failure> {
     let mut beginning = Vec::new();
     while beginning.len() < ANSWER {
         let Some(frame) = body.frame().await else { break };
-        if let Ok(data) = frame.map_err(|error| words(&error))?.into_data() {
+        if let Ok(data) = frame.map_err(|error| failure(&error))?.into_data() {
             beginning.extend(data.iter().take(ANSWER - beginning.len()));
         }
     }
@@ -141,10 +145,10 @@ fn contains(body: &[u8], wanted: &[u8]) -> bool {
 }
 
 /// What went wrong: the connection's own error where there is one.
-fn words(error: &hyper::Error) -> String {
+fn failure(error: &hyper::Error) -> Failure {
     match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
-        Some(source) => connect::words(source),
-        None => error.to_string(),
+        Some(source) => Failure::io(source),
+        None => error.to_string().into(),
     }
 }
 

@@ -17,6 +17,8 @@ const EAGER: Duration = Duration::from_millis(2);
 const LATENESS: u32 = 16;
 /// The least time from the end of one check to the next, so that no period, however short, keeps a core busy.
 const REST: Duration = Duration::from_millis(10);
+/// How long at most after a check that could not be made.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What a probe is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +111,15 @@ impl State {
             Err(message) => self.fail(message),
         }
         self.next = (self.good || self.kind == Kind::Readiness).then(|| self.due(began, ended, failed));
+    }
+
+    /// A check could not be made, for a reason that is not the replica's: nothing is counted, and it is made again soon.
+    /// One that is not good yet says why that is not found out.
+    pub fn pass_over(&mut self, ended: Duration, why: &str) {
+        if !self.good {
+            self.last_failure = Some(format!("could not be asked: {why}"));
+        }
+        self.next = Some(ended.saturating_add(self.period.clamp(REST, AGAIN)));
     }
 
     fn succeed(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::failure::Failure;
 use crate::{
     connect::{self, ANSWER},
     model::{Address, ZooKeeperCheck},
@@ -25,10 +26,14 @@ impl FourLetters {
         Self { word: check.command.clone().unwrap_or_else(|| "ruok".to_owned()), address }
     }
 
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// Says the word, and reads the answer until the server closes.
-    pub(super) async fn run(&self) -> Result<(), String> {
-        let answer = connect::say(&self.word, &self.address, ANSWER).await.map_err(|error| connect::words(&error))?;
-        judge(&self.word, &answer)
+    pub(super) async fn run(&self) -> Result<(), Failure> {
+        let answer = connect::say(&self.word, &self.address, ANSWER).await.map_err(|error| Failure::io(&error))?;
+        Ok(judge(&self.word, &answer)?)
     }
 }
 

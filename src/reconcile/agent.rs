@@ -225,7 +225,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             disk_busy: false,
             goods,
             staging: Staging::default(),
-            health: Health::default(),
+            health: Health::counting(metrics.checks_not_made()),
             publications: FuturesUnordered::new(),
             statuses: BTreeMap::new(),
             problems: BTreeMap::new(),

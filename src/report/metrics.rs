@@ -51,6 +51,7 @@ pub struct AgentMetrics {
     sessions: Counter,
     plans: Counter,
     probe_failures: Family<ProbeLabel, Counter>,
+    checks_not_made: Counter,
     fetches: Family<ResultLabel, Counter>,
     configs: Family<ResultLabel, Counter>,
     rejections: Counter,
@@ -68,6 +69,8 @@ impl AgentMetrics {
         registry.register("plans", "Plans made", self.plans.clone());
         let help = "Replicas that ceased to be ready, or alive, by their probes";
         registry.register("probe_failures", help, self.probe_failures.clone());
+        let help = "Checks of probes that could not be made for the agent's own reasons: they count for nothing";
+        registry.register("probe_checks_not_made", help, self.checks_not_made.clone());
         let help = "Releases and configurations brought onto this host, by result";
         registry.register("fetches", help, self.fetches.clone());
         registry.register("config_applies", "Configurations that came into force, by result", self.configs.clone());
@@ -77,6 +80,11 @@ impl AgentMetrics {
     /// A replica ceased to be ready, or alive.
     pub fn probe_failed(&self, probe: &'static str) {
         self.probe_failures.get_or_create(&ProbeLabel { probe }).inc();
+    }
+
+    /// Counts checks that could not be made.
+    pub fn checks_not_made(&self) -> Counter {
+        self.checks_not_made.clone()
     }
 
     /// A release or a configuration was brought onto the host, or could not be.

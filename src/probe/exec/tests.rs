@@ -14,7 +14,7 @@ fn shell(script: &str, environment: &[(&str, &str)]) -> Exec {
 }
 
 async fn run(script: &str) -> Result<(), String> {
-    shell(script, &[]).run(LONG).await
+    shell(script, &[]).run(LONG).await.map_err(|failure| failure.to_string())
 }
 
 /// The process that a script left the number of in this file, once it has.
@@ -55,7 +55,7 @@ async fn the_status_decides_and_the_last_line_tells() {
 async fn a_command_that_cannot_be_started_says_why() {
     let exec = Exec::new(&ExecCheck { command: vec!["/nonexistent/check".to_owned()] }, &BTreeMap::new()).unwrap();
     let expected = "/nonexistent/check: cannot be started: No such file or directory";
-    assert_eq!(exec.run(LONG).await, Err(expected.to_owned()));
+    assert_eq!(exec.run(LONG).await, Err(expected.to_owned().into()));
     assert!(Exec::new(&ExecCheck { command: Vec::new() }, &BTreeMap::new()).is_err());
 }
 
@@ -78,7 +78,7 @@ async fn a_command_that_takes_too_long_is_killed_with_its_children() {
     );
     let limit = Span::from_millis(500);
     let ended = shell(&script, &[]).run(limit).await;
-    assert_eq!(ended, Err("/bin/sh: did not end within 500ms: waiting".to_owned()));
+    assert_eq!(ended, Err("/bin/sh: did not end within 500ms: waiting".to_owned().into()));
     until_gone(&noted(&leader).await).await;
     until_dead(&noted(&child).await).await;
 }

@@ -39,7 +39,7 @@ fn check() -> HttpCheck {
 /// The outcome, with the port as `PORT`.
 async fn ask(check: &HttpCheck, port: u16, limit: Span) -> Result<(), String> {
     let http = Http::new(check, Address::new(check.host.as_deref(), port)).unwrap();
-    Check::Http(http).run(limit).await.map_err(|error| error.replace(&port.to_string(), "PORT"))
+    Check::Http(http).run(limit).await.map_err(|error| error.to_string().replace(&port.to_string(), "PORT"))
 }
 
 fn failure(what: &str) -> Result<(), String> {

@@ -166,3 +166,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_check_that_could_not_be_made_counts_for_nothing_and_is_made_again_soon() {
+    let mut state = State::new(Kind::Readiness, &probe());
+    state.pass_over(5 * SECOND, "no descriptor left");
+    assert_eq!(state.finding().message.as_deref(), Some("readiness: could not be asked: no descriptor left"));
+    assert_eq!(state.next(), Some(6 * SECOND));
+    assert!(record(&mut state, Ok(())));
+    for _ in 0..2 {
+        assert!(record(&mut state, failure()));
+    }
+    for _ in 0..9 {
+        let due = state.next().unwrap();
+        state.pass_over(due, "no descriptor left");
+        assert_eq!(state.finding(), Finding { good: true, message: None });
+    }
+    assert!(!record(&mut state, failure()), "the third in a row of those that were made");
+}

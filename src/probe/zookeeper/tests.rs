@@ -14,7 +14,7 @@ use crate::{
 async fn ask(word: Option<&str>, port: u16, limit: Span) -> Result<(), String> {
     let check = ZooKeeperCheck { command: word.map(str::to_owned), ..ZooKeeperCheck::default() };
     let asked = Check::ZooKeeper(FourLetters::new(&check, Address::new(None, port))).run(limit).await;
-    asked.map_err(|error| error.replace(&port.to_string(), "PORT"))
+    asked.map_err(|error| error.to_string().replace(&port.to_string(), "PORT"))
 }
 
 #[rstest]

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use prometheus_client::metrics::counter::Counter;
+
 use super::{Agent, steps::Done, targets::Target};
 use crate::{
     model::{Assignment, HostName, Instance, Mode, Probes, ReplicaId, decode},
@@ -73,6 +75,11 @@ impl Judged {
 }
 
 impl Health {
+    /// Counts checks that could not be made.
+    pub(super) fn counting(not_asked: Counter) -> Self {
+        Self { probers: Probers::counting(not_asked), ..Self::default() }
+    }
+
     /// What the probes of a replica say. One that is not probed is alive; it is ready if it has no readiness probe.
     pub(super) fn of(&self, id: &ReplicaId, target: &Target) -> Probed<'_> {
         let ready = match target {
@@ -118,6 +125,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             }
         }
         if probed.is_empty() && self.health.verdicts.is_empty() {
+            self.note("probes", None);
             return;
         }
         let invocations: Vec<_> = probed.iter().map(|(id, (invocation, _))| (id.clone(), invocation.clone())).collect();
@@ -129,6 +137,8 @@ impl<M: UnitManager + 'static> Agent<M> {
             self.count(before.map(|judged| &judged.verdict), &verdict);
             self.health.verdicts.insert(id, Judged::new(invocation, verdict, before, now));
         }
+        let not_asked = self.health.probers.not_asked();
+        self.note("probes", not_asked.map(|why| format!("{why}; what its probes found before stands")));
     }
 
     fn count(&self, before: Option<&Verdict>, now: &Verdict) {
