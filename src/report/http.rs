@@ -11,6 +11,8 @@ use tokio::{
     sync::watch,
 };
 
+use super::serve::{self, Limits};
+
 /// `FileDescriptorName=` of the metrics socket.
 const METRICS: &str = "metrics";
 /// `FileDescriptorName=` of the control socket.
@@ -40,7 +42,7 @@ fn serve_metrics(listener: Option<std::net::TcpListener>, registry: &Arc<Registr
     let registry = Arc::clone(registry);
     let app = Router::new().route("/metrics", get(move || async move { render(&registry) }));
     let listener = TcpListener::from_std(listener)?;
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    tokio::spawn(serve::serve(listener, app, Limits::LOCAL));
     Ok(())
 }
 
@@ -53,7 +55,7 @@ fn serve_control(
     let status = status.clone();
     let app = Router::new().route("/status", get(move || async move { Json(status.borrow().clone()) }));
     let listener = UnixListener::from_std(listener)?;
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    tokio::spawn(serve::serve(listener, app, Limits::LOCAL));
     Ok(())
 }
 

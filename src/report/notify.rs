@@ -1,6 +1,15 @@
 //! A daemon's conversation with the service manager: `sd_notify(3)`, its watchdog, its signals.
 
-use std::{future::pending, io, time::Duration};
+use std::{
+    env,
+    future::pending,
+    io,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
+    time::Duration,
+};
 
 use sd_notify::NotifyState;
 use tokio::{
@@ -21,6 +30,7 @@ pub enum Call {
 /// only fed while the loop turns.
 #[derive(Debug)]
 pub struct ServiceManager {
+    socket: Option<Socket>,
     watchdog: Option<Interval>,
     term: Signal,
     int: Signal,
@@ -32,9 +42,10 @@ impl ServiceManager {
     /// Takes the signals over and reads the watchdog's interval from the environment.
     ///
     /// # Errors
-    /// When the signal handlers can't be installed.
+    /// When the signal handlers can't be installed, or the service manager's socket can't be reached.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
+            socket: Socket::open()?,
             watchdog: sd_notify::watchdog_enabled().map(feeding),
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
@@ -52,7 +63,7 @@ impl ServiceManager {
             };
         };
         tokio::select! {
-            () = fed => { send(&[NotifyState::Watchdog]); Call::Fed }
+            () = fed => { self.send(&[NotifyState::Watchdog]); Call::Fed }
             _ = self.term.recv() => Call::Stop,
             _ = self.int.recv() => Call::Stop,
         }
@@ -60,22 +71,67 @@ impl ServiceManager {
 
     /// Says `READY=1`, once.
     pub fn ready(&mut self) {
-        if !std::mem::replace(&mut self.ready, true) {
-            send(&[NotifyState::Ready]);
-        }
+        self.ready = self.ready || self.send(&[NotifyState::Ready]);
     }
 
     /// Says `STATUS=…`, when it changed.
     pub fn status(&mut self, status: &str) {
-        if self.status != status {
+        if self.status != status && self.send(&[NotifyState::Status(status)]) {
             status.clone_into(&mut self.status);
-            send(&[NotifyState::Status(status)]);
         }
     }
 
     /// Says `STOPPING=1`.
     pub fn stopping(&mut self, status: &str) {
-        send(&[NotifyState::Stopping, NotifyState::Status(status)]);
+        self.send(&[NotifyState::Stopping, NotifyState::Status(status)]);
+    }
+
+    /// Whether the service manager was told; it is when there is none.
+    fn send(&mut self, states: &[NotifyState<'_>]) -> bool {
+        let Some(socket) = &mut self.socket else { return true };
+        let words: Vec<String> = states.iter().map(ToString::to_string).collect();
+        let sent = socket.send(&words.join("\n"));
+        if let Err(error) = &sent {
+            tracing::warn!(%error, "the service manager can't be told");
+        }
+        sent.is_ok()
+    }
+}
+
+/// The service manager's socket. It is kept open, so that a daemon that has no descriptor left can still feed the
+/// watchdog; and one that is full is not waited for.
+#[derive(Debug)]
+struct Socket {
+    address: SocketAddr,
+    open: UnixDatagram,
+}
+
+impl Socket {
+    /// `None` = this is not run by a service manager.
+    fn open() -> io::Result<Option<Self>> {
+        let Some(path) = env::var_os("NOTIFY_SOCKET") else { return Ok(None) };
+        let name = path.as_encoded_bytes().strip_prefix(b"@").map(SocketAddr::from_abstract_name);
+        let address = name.unwrap_or_else(|| SocketAddr::from_pathname(&path))?;
+        Ok(Some(Self { open: Self::connect(&address)?, address }))
+    }
+
+    fn connect(address: &SocketAddr) -> io::Result<UnixDatagram> {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect_addr(address)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
+
+    fn send(&mut self, text: &str) -> io::Result<()> {
+        match self.open.send(text.as_bytes()) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            // The manager may have been started anew, with a socket of the same name.
+            Err(_) => {
+                self.open = Self::connect(&self.address)?;
+                self.open.send(text.as_bytes()).map(drop)
+            }
+        }
     }
 }
 
@@ -86,8 +142,39 @@ fn feeding(limit: Duration) -> Interval {
     interval
 }
 
-fn send(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager can't be told");
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn socket(address: &SocketAddr) -> Socket {
+        Socket { address: address.clone(), open: Socket::connect(address).unwrap() }
+    }
+
+    #[test]
+    fn a_manager_that_does_not_listen_is_not_waited_for() {
+        let address = SocketAddr::from_abstract_name(format!("zkops-notify-{}", std::process::id())).unwrap();
+        let manager = UnixDatagram::bind_addr(&address).unwrap();
+        let mut socket = socket(&address);
+        let sent = (0..100_000).find_map(|_| socket.send("WATCHDOG=1\n").err()).unwrap();
+        assert_eq!(sent.kind(), io::ErrorKind::WouldBlock);
+        let mut text = [0; 100];
+        assert_eq!(manager.recv(&mut text).unwrap(), "WATCHDOG=1\n".len());
+        assert!(socket.send("READY=1\n").is_ok());
+    }
+
+    #[test]
+    fn a_manager_that_was_started_anew_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let address = SocketAddr::from_pathname(&path).unwrap();
+        let before = UnixDatagram::bind_addr(&address).unwrap();
+        let mut socket = socket(&address);
+        drop(before);
+        std::fs::remove_file(&path).unwrap();
+        let after = UnixDatagram::bind_addr(&address).unwrap();
+        socket.send("WATCHDOG=1\n").unwrap();
+        assert_eq!(after.recv(&mut [0; 100]).unwrap(), "WATCHDOG=1\n".len());
     }
 }
