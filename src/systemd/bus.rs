@@ -4,6 +4,7 @@
 //! itself. Signals only wake (`changes`, `jobs`); what a unit is now is always asked. Nothing happens while nothing
 //! changes.
 
+mod calls;
 mod changes;
 mod error;
 mod jobs;
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 use zbus::proxy::CacheProperties;
 
 use self::{
-    error::{from_bus, within},
+    error::from_bus,
     link::{CALL_LIMIT, Shared},
     path::unit_path,
     proxies::{MANAGER, MANAGER_PATH, PropertiesProxy, UnitProperties},
@@ -54,13 +55,14 @@ impl DBusManager {
     /// All properties of a unit at one moment. systemd loads the unit for it when need be.
     async fn properties(&self, name: &UnitName) -> Result<UnitProperties, UnitError> {
         let object = self.object(unit_path(name)).await?;
-        within(CALL_LIMIT, "GetAll", Some(name), object.get_all("")).await
+        self.shared.calls.make(CALL_LIMIT, "GetAll", Some(name), || object.get_all("")).await
     }
 
     /// One property, as text.
     async fn text(&self, path: &str, interface: &str, property: &str) -> Result<String, UnitError> {
         let object = self.object(path.to_owned()).await?;
-        let value = within(CALL_LIMIT, property, None, object.get(interface, property)).await?;
+        let get = || object.get(interface, property);
+        let value = self.shared.calls.make(CALL_LIMIT, property, None, get).await?;
         String::try_from(value).map_err(|error| from_bus(&error, None))
     }
 
@@ -83,8 +85,8 @@ impl DBusManager {
     async fn has_processes(&self, name: &UnitName) -> Result<bool, UnitError> {
         let connection = self.shared.connection().await?;
         let manager = link::manager(&connection).await?;
-        let processes = manager.get_unit_processes(name.as_str());
-        match within(CALL_LIMIT, "GetUnitProcesses", Some(name), processes).await {
+        let processes = || manager.get_unit_processes(name.as_str());
+        match self.shared.calls.make(CALL_LIMIT, "GetUnitProcesses", Some(name), processes).await {
             Ok(processes) => Ok(!processes.is_empty()),
             Err(UnitError::NoSuchUnit { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -139,8 +141,8 @@ impl UnitManager for DBusManager {
     async fn signal(&self, name: &UnitName, signal: i32) -> Result<(), UnitError> {
         let connection = self.shared.connection().await?;
         let manager = link::manager(&connection).await?;
-        let sent = manager.kill_unit(name.as_str(), "main", signal);
-        match within(CALL_LIMIT, "KillUnit", Some(name), sent).await {
+        let send = || manager.kill_unit(name.as_str(), "main", signal);
+        match self.shared.calls.make(CALL_LIMIT, "KillUnit", Some(name), send).await {
             // Nothing runs that could read it.
             Err(UnitError::Refused { name, .. }) if name == "org.freedesktop.systemd1.NoSuchProcess" => Ok(()),
             result => result,
@@ -150,8 +152,8 @@ impl UnitManager for DBusManager {
     async fn reset_failed(&self, name: &UnitName) -> Result<(), UnitError> {
         let connection = self.shared.connection().await?;
         let manager = link::manager(&connection).await?;
-        let reset = manager.reset_failed_unit(name.as_str());
-        match within(CALL_LIMIT, "ResetFailedUnit", Some(name), reset).await {
+        let reset = || manager.reset_failed_unit(name.as_str());
+        match self.shared.calls.make(CALL_LIMIT, "ResetFailedUnit", Some(name), reset).await {
             Err(UnitError::NoSuchUnit { .. }) => Ok(()),
             result => result,
         }
@@ -160,7 +162,7 @@ impl UnitManager for DBusManager {
     async fn daemon_reload(&self) -> Result<(), UnitError> {
         let connection = self.shared.connection().await?;
         let manager = link::manager(&connection).await?;
-        within(RELOAD_LIMIT, "Reload", None, manager.reload()).await
+        self.shared.calls.make(RELOAD_LIMIT, "Reload", None, || manager.reload()).await
     }
 
     fn watch_units(&self, names: &BTreeSet<UnitName>) {

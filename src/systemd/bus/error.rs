@@ -1,21 +1,6 @@
 //! From D-Bus's errors to a [`UnitError`].
 
-use std::{future::Future, time::Duration};
-
 use crate::{model::UnitName, systemd::UnitError};
-
-/// Waits for a call, but not for ever.
-pub(super) async fn within<T>(
-    limit: Duration,
-    call: &str,
-    unit: Option<&UnitName>,
-    answer: impl Future<Output = zbus::Result<T>>,
-) -> Result<T, UnitError> {
-    match tokio::time::timeout(limit, answer).await {
-        Ok(answer) => answer.map_err(|error| from_bus(&error, unit)),
-        Err(_) => Err(UnitError::NoAnswer { call: call.to_owned(), seconds: limit.as_secs() }),
-    }
-}
 
 /// The name and message of an error that a peer or the bus replied with.
 fn replied(error: &zbus::Error) -> Option<(String, String)> {
@@ -31,6 +16,12 @@ fn replied(error: &zbus::Error) -> Option<(String, String)> {
     Some((name, message.unwrap_or_default()))
 }
 
+/// Whether the bus did not take the call because too many of this connection's, or of all, are under way: nobody has seen
+/// it.
+pub(super) fn is_crowded(error: &zbus::Error) -> bool {
+    replied(error).is_some_and(|(name, _)| name == "org.freedesktop.DBus.Error.LimitsExceeded")
+}
+
 /// What an error means for whoever asked.
 pub(super) fn from_bus(error: &zbus::Error, unit: Option<&UnitName>) -> UnitError {
     match replied(error) {
@@ -44,10 +35,15 @@ fn from_reply(name: &str, message: String, unit: Option<&UnitName>) -> UnitError
         (name.strip_prefix("org.freedesktop.DBus.Error."), name.strip_prefix("org.freedesktop.systemd1."));
     let unit = unit.cloned();
     match (bus, systemd, unit) {
-        // systemd is away: re-executing itself, or not on the bus yet.
-        (Some("ServiceUnknown" | "NameHasNoOwner" | "NoReply" | "Disconnected" | "NoServer" | "Timeout"), ..) => {
-            UnitError::Unreachable { reason: message }
-        }
+        // systemd is away: re-executing itself, or not on the bus yet. Or the bus is short of something, and systemd has
+        // not seen the call.
+        (
+            Some(
+                "ServiceUnknown" | "NameHasNoOwner" | "NoReply" | "Disconnected" | "NoServer" | "Timeout"
+                | "LimitsExceeded" | "NoMemory",
+            ),
+            ..,
+        ) => UnitError::Unreachable { reason: message },
         (Some("AccessDenied" | "InteractiveAuthorizationRequired"), _, unit) => {
             UnitError::NotPermitted { unit, message }
         }
@@ -68,10 +64,10 @@ mod tests {
     fn errors_are_sorted_by_what_the_caller_can_do() {
         let unit: UnitName = "a.service".parse().unwrap();
         let sorted = |name: &str| from_reply(name, "why".into(), Some(&unit));
-        assert_eq!(
-            sorted("org.freedesktop.DBus.Error.NameHasNoOwner"),
-            UnitError::Unreachable { reason: "why".into() }
-        );
+        for name in ["NameHasNoOwner", "LimitsExceeded"] {
+            let passing = UnitError::Unreachable { reason: "why".into() };
+            assert_eq!(sorted(&format!("org.freedesktop.DBus.Error.{name}")), passing);
+        }
         assert_eq!(sorted("org.freedesktop.systemd1.NoSuchUnit"), UnitError::NoSuchUnit { unit: unit.clone() });
         assert_eq!(
             sorted("org.freedesktop.systemd1.UnitMasked"),

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use zbus::{Connection, MessageStream, connection::Builder, proxy::CacheProperties};
 
 use super::{
+    calls::Calls,
     changes::Changes,
     error::from_bus,
     jobs::Jobs,
@@ -64,6 +65,7 @@ pub(super) struct Shared {
     pub(super) link: watch::Sender<Link>,
     pub(super) changes: Changes,
     pub(super) jobs: Jobs,
+    pub(super) calls: Calls,
     /// The unique name of systemd's connection; its signals come from there and nowhere else.
     owner: Mutex<Option<String>>,
     /// Whether that connection has been asked for signals.
@@ -76,6 +78,7 @@ impl Shared {
             link: watch::Sender::new(Link::Connecting),
             changes: Changes::default(),
             jobs: Jobs::default(),
+            calls: Calls::default(),
             owner: Mutex::default(),
             subscribed: AtomicBool::new(false),
         }

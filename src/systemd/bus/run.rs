@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::{sync::oneshot, time::Instant};
 use zbus::OwnedObjectPath;
 
-use super::{DBusManager, error::within, link};
+use super::{DBusManager, link};
 use crate::{
     model::UnitName,
     systemd::{ActiveState, JobResult, UnitError, UnitManager as _, UnitStatus, Verb},
@@ -45,7 +45,8 @@ impl DBusManager {
         let connection = self.shared.connection().await?;
         let manager = link::manager(&connection).await?;
         let (unit, mode) = (name.as_str(), "replace");
-        let order = async {
+        let manager = &manager;
+        let order = || async move {
             match verb {
                 Verb::Start => manager.start_unit(unit, mode).await,
                 Verb::Stop => manager.stop_unit(unit, mode).await,
@@ -53,7 +54,7 @@ impl DBusManager {
                 Verb::Reload => manager.reload_unit(unit, mode).await,
             }
         };
-        let job: OwnedObjectPath = within(link::CALL_LIMIT, verb.as_str(), Some(name), order).await?;
+        let job: OwnedObjectPath = self.shared.calls.make(link::CALL_LIMIT, verb.as_str(), Some(name), order).await?;
         Ok(job.to_string())
     }
 

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, sync::atomic::Ordering};
 use zbus::Connection;
 
 use super::{
-    error::{from_bus, within},
+    calls::Calls,
+    error::from_bus,
     link::{CALL_LIMIT, LAST_WAIT, Shared, bus, manager},
     path::rules,
 };
@@ -39,20 +40,20 @@ pub(super) async fn tend(shared: &Shared, connection: &Connection) -> String {
 /// Brings everything to what is wanted, then reports what may have changed unseen until now.
 async fn settle(shared: &Shared, connection: &Connection, held: &mut Held) -> Result<(), UnitError> {
     let watched = shared.changes.watched();
-    let added = settle_rules(connection, &rules(&watched), &mut held.rules).await?;
+    let added = settle_rules(&shared.calls, connection, &rules(&watched), &mut held.rules).await?;
     if shared.owner().is_none() {
         // Its arrival comes as a signal.
         return Ok(());
     }
     if !shared.subscribed.swap(true, Ordering::AcqRel) {
-        if let Err(error) = subscribe(connection).await {
+        if let Err(error) = subscribe(&shared.calls, connection).await {
             shared.subscribed.store(false, Ordering::Release);
             return if matches!(error, UnitError::Unreachable { .. }) { Ok(()) } else { Err(error) };
         }
         shared.doubt_all();
         held.units.clear();
     }
-    settle_units(connection, &watched, &mut held.units).await?;
+    settle_units(&shared.calls, connection, &watched, &mut held.units).await?;
     if added {
         shared.changes.touch_all();
     }
@@ -61,6 +62,7 @@ async fn settle(shared: &Shared, connection: &Connection, held: &mut Held) -> Re
 
 /// Whether a rule was added.
 async fn settle_rules(
+    calls: &Calls,
     connection: &Connection,
     wanted: &BTreeSet<String>,
     held: &mut BTreeSet<String>,
@@ -68,11 +70,11 @@ async fn settle_rules(
     let bus = bus(connection).await.map_err(|error| from_bus(&error, None))?;
     let (added, removed) = difference(wanted, held);
     for rule in &added {
-        within(CALL_LIMIT, "AddMatch", None, bus.add_match(rule)).await?;
+        calls.make(CALL_LIMIT, "AddMatch", None, || bus.add_match(rule)).await?;
         held.insert(rule.clone());
     }
     for rule in removed {
-        within(CALL_LIMIT, "RemoveMatch", None, bus.remove_match(&rule)).await?;
+        calls.make(CALL_LIMIT, "RemoveMatch", None, || bus.remove_match(&rule)).await?;
         held.remove(&rule);
     }
     Ok(!added.is_empty())
@@ -81,6 +83,7 @@ async fn settle_rules(
 /// A convenience: where systemd refuses it, less is known of units that came to rest. A unit without a file is refused;
 /// it is tried again after the next reload.
 async fn settle_units(
+    calls: &Calls,
     connection: &Connection,
     wanted: &BTreeSet<UnitName>,
     held: &mut BTreeSet<UnitName>,
@@ -88,14 +91,14 @@ async fn settle_units(
     let manager = manager(connection).await?;
     let (added, removed) = difference(wanted, held);
     for unit in added {
-        match within(CALL_LIMIT, "RefUnit", Some(&unit), manager.ref_unit(unit.as_str())).await {
+        match calls.make(CALL_LIMIT, "RefUnit", Some(&unit), || manager.ref_unit(unit.as_str())).await {
             Ok(()) => _ = held.insert(unit),
             Err(error) => tracing::debug!(%unit, %error, "systemd may forget this unit when it comes to rest"),
         }
     }
     for unit in removed {
         // References add up, and may have outlived a re-exec: give back all of them, until systemd knows of none.
-        while within(CALL_LIMIT, "UnrefUnit", Some(&unit), manager.unref_unit(unit.as_str())).await.is_ok() {}
+        while calls.make(CALL_LIMIT, "UnrefUnit", Some(&unit), || manager.unref_unit(unit.as_str())).await.is_ok() {}
         held.remove(&unit);
     }
     Ok(())
@@ -106,9 +109,9 @@ fn difference<T: Clone + Ord>(wanted: &BTreeSet<T>, held: &BTreeSet<T>) -> (Vec<
     (wanted.difference(held).cloned().collect(), held.difference(wanted).cloned().collect())
 }
 
-async fn subscribe(connection: &Connection) -> Result<(), UnitError> {
+async fn subscribe(calls: &Calls, connection: &Connection) -> Result<(), UnitError> {
     let manager = manager(connection).await?;
-    match within(CALL_LIMIT, "Subscribe", None, manager.subscribe()).await {
+    match calls.make(CALL_LIMIT, "Subscribe", None, || manager.subscribe()).await {
         Err(UnitError::Refused { name, .. }) if name.ends_with(".AlreadySubscribed") => Ok(()),
         result => result,
     }
