@@ -12,11 +12,11 @@ JOBS ?= 2
 QEMU_PACKAGES = qemu-system-x86 qemu-utils e2fsprogs
 
 # What building packages needs beyond that.
-DEB_PACKAGES = debhelper dpkg-dev apt-utils gnupg
+DEB_PACKAGES = build-essential debhelper dpkg-dev apt-utils gnupg
 RELEASE_BIN = $(or $(ZKOPS_BIN),$(or $(CARGO_TARGET_DIR),target)/release/zkops)
 
 .PHONY: help setup build next-build test unit-test vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo \
-	test-packages nix-setup nix-check qemu-setup
+	test-packages nix-setup nix-check qemu-setup fresh
 
 help:
 	@echo "make demo                   boot hosts, run a service, crash a host, watch the failover (KEEP=1: leave it up)"
@@ -26,17 +26,11 @@ help:
 	@echo "make deb                    the Debian packages, in target/deb (DEB_VERSION=… for another version; deb-lint checks)"
 	@echo "make apt-repo               a signed repository of them, in target/apt (ZKOPS_APT_KEY=… signs with your key)"
 	@echo "make nix-check              what can be said of the Nix side without building it (ZKOPS_NIXPKGS=… says more)"
+	@echo "make fresh CMD='make test'   a command on a clean clone in a Debian that has nothing yet (RELEASE=trixie)"
 	@echo "make build images clean     the binary · the hosts' Debian roots · remove kept hosts and build products"
 
-# Installs packages only if one is missing, so that it costs nothing the second time.
 setup:
-	@missing=""; for package in $(PACKAGES); do \
-		dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \
-	done; \
-	if [ -n "$$missing" ]; then \
-		echo "installing:$$missing"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-	fi
+	@vm-tests/setup $(PACKAGES)
 	@command -v $(CARGO) >/dev/null || { \
 		echo "cargo is missing. Install Rust with rustup, then run make again:"; \
 		echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y && . ~/.cargo/env"; \
@@ -102,6 +96,11 @@ nix-setup:
 
 nix-check:
 	nix/check
+
+# As root, on HEAD. Finds what the packages above forget; see vm-tests/fresh.
+fresh:
+	@vm-tests/setup mmdebstrap git
+	@vm-tests/fresh $(if $(RELEASE),--release $(RELEASE)) sh -c '$(subst ','\'',$(value CMD))'
 
 images: setup
 	$(PYTHON) vm-tests/run --images
