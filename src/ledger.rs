@@ -5,7 +5,7 @@
 //! any point leaves the old or the new one. A file that can't be read is put aside, never deleted.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::model::{Assignment, ReplicaId, as_released};
+use crate::model::{Assignment, ReplicaId, ServiceName, UnitName, as_released};
 
 /// What the agent remembers of its replicas.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,33 @@ pub struct Ledger {
     /// Work that was given up before it came into force, so that it is not tried again for ever.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<ReplicaId, Rejected>,
+    /// Units that this host's configuration took from the agent while they were in use, and what they run with: that is
+    /// not removed until the unit is the agent's again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left: BTreeMap<UnitName, Left>,
+}
+
+/// What a unit runs with that was left alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// The service that it belonged to.
+    pub service: ServiceName,
+    /// The versions whose releases it may use.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub versions: BTreeSet<String>,
+    /// The configuration revision that it may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_version: Option<u64>,
+}
+
+impl Left {
+    /// What the replica's unit may use.
+    pub fn new(service: &ServiceName, record: &Record) -> Self {
+        let works = [Some(&record.assignment), record.before.as_deref()].into_iter().flatten();
+        let stale = record.stale.as_ref().and_then(|stale| stale.version.clone());
+        let versions = works.filter_map(|work| work.version.clone()).chain(stale).collect();
+        Self { service: service.clone(), versions, config_version: record.applied_config }
+    }
 }
 
 impl Ledger {
@@ -35,7 +62,9 @@ impl Ledger {
             let saved = saved.replicas.get(id);
             saved.is_some_and(|saved| record == saved || *record == Record { before: None, ..saved.clone() })
         };
-        self.rejected == saved.rejected && self.replicas.len() == saved.replicas.len() && self.replicas.iter().all(same)
+        (&self.rejected, &self.left) == (&saved.rejected, &saved.left)
+            && self.replicas.len() == saved.replicas.len()
+            && self.replicas.iter().all(same)
     }
 }
 

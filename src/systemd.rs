@@ -20,7 +20,7 @@ use std::{collections::BTreeSet, future::Future};
 pub use bus::DBusManager;
 pub use fake::FakeSystemd;
 pub use files::{FileError, Folders, UnitFiles, drop_in, environment, restart_key, variables};
-pub use unit::{ActiveState, JobResult, LoadState, UnitStatus, Verb};
+pub use unit::{ActiveState, JobResult, LoadState, Settings, UnitStatus, Verb};
 
 use crate::model::UnitName;
 
@@ -53,8 +53,17 @@ pub trait UnitManager: Send + Sync {
     /// Has systemd read its unit files again. Slow with many units: once per batch, only when a file changed.
     fn daemon_reload(&self) -> impl Future<Output = Result<(), UnitError>> + Send;
 
+    /// What keeps the unit from being loaded or started, in words, where its status does not tell: the unit that it
+    /// requires and that is missing or failed, what systemd's log says of its files. `None` = nothing is known. Takes
+    /// several calls: for messages about what has failed.
+    fn complaint(&self, name: &UnitName) -> impl Future<Output = Option<String>> + Send;
+
     /// Sets the units whose changes are wanted. Idempotent, and cheap when nothing changes.
     fn watch_units(&self, names: &BTreeSet<UnitName>);
+
+    /// How often systemd has read its unit files again, for whomever, or may have done so unseen. Its units are reported
+    /// as changed each time.
+    fn reloads(&self) -> u64;
 
     /// Waits until watched units changed, and names them, coalesced since the last call. All of them after anything
     /// that may have hidden a change: a reload of the manager, a re-exec, a reconnect.
@@ -76,6 +85,16 @@ pub enum UnitError {
     NoSuchUnit {
         /// The unit.
         unit: UnitName,
+    },
+    /// It requires another unit that cannot be had.
+    #[error("{unit} requires {required}, which cannot be started: {message}")]
+    Requires {
+        /// The unit.
+        unit: UnitName,
+        /// The one that it requires.
+        required: String,
+        /// What systemd says of that one.
+        message: String,
     },
     /// The unit's file says that it cannot be loaded: masked, or bad settings.
     #[error("{unit} cannot be used: {message}")]

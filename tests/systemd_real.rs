@@ -223,10 +223,11 @@ async fn a_condition_that_does_not_hold_is_told() {
     let text = format!("[Unit]\nConditionPathExists=/nowhere\n{SLEEP}");
     let (host, unit) = Host::with("zt-condition.service", &text).await;
     host.quiet().await;
-    assert!(!host.unit(&unit).await.condition_failed, "not tried yet");
+    assert_eq!(host.unit(&unit).await.unmet, [""; 0], "not tried yet");
     assert_eq!(host.run(Verb::Start, &unit).await, JobResult::Done, "systemd calls that done");
     let status = host.unit(&unit).await;
-    assert!(status.condition_failed && status.is_down(), "{status:?}");
+    assert_eq!(status.unmet, ["ConditionPathExists=/nowhere"]);
+    assert!(status.is_down(), "{status:?}");
 }
 
 #[tokio::test]
@@ -581,4 +582,64 @@ async fn a_signal_reaches_the_main_process() {
     assert_eq!(host.unit(&unit).await.main_pid, before.main_pid);
     assert_eq!(host.run(Verb::Stop, &unit).await, JobResult::Done);
     host.systemd.signal(&unit, 10).await.expect("there is nobody to tell");
+}
+
+#[tokio::test]
+#[ignore = "needs systemd as PID 1"]
+async fn an_alias_signals_and_takes_its_drop_in() {
+    let (host, unit) = Host::with("zt-real.service", SLEEP).await;
+    let (nick, link) = ("zt-nick.service".parse().unwrap(), "/run/systemd/system/zt-nick.service");
+    std::os::unix::fs::symlink("zt-real.service", link).unwrap();
+    let mut wanted = assignment(&nick);
+    wanted.restart.policy = RestartMode::No;
+    write(&host.files, &nick, &wanted, 252);
+    host.systemd.daemon_reload().await.unwrap();
+    host.systemd.watch_units(&BTreeSet::from([nick.clone()]));
+    assert_eq!(host.unit(&nick).await.id, unit.as_str());
+    host.run(Verb::Start, &nick).await;
+    let status = host.until(&nick, "it runs", |unit| unit.main_pid.is_some()).await;
+    let drop_in = host.files.drop_in_path(&nick).display().to_string();
+    assert!(status.drop_in_paths.contains(&drop_in), "{status:?}");
+    let settings = status.settings.unwrap();
+    let variables = host.files.variables_path(&nick).display().to_string();
+    assert_eq!((settings.restart.as_str(), settings.environment_files), ("no", vec![variables]));
+    host.quiet().await;
+    shell("systemctl kill -s KILL zt-real.service");
+    host.until(&nick, "it is gone", |unit| unit.main_pid.is_none()).await;
+    host.systemd.reset_failed(&nick).await.unwrap();
+    fs::remove_file(link).unwrap();
+    host.files.remove_drop_in(&nick).unwrap();
+    host.files.remove_variables(&nick).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs systemd as PID 1"]
+async fn what_keeps_a_unit_from_its_start_is_named() {
+    let mut host = Host::new().await;
+    let requires = |what: &str| format!("[Unit]\nRequires={what}\nAfter={what}\n{SLEEP}");
+    host.add("zt-fails.service", "[Service]\nType=oneshot\nExecStart=/bin/false\n");
+    let depends = host.add("zt-depends.service", &requires("zt-fails.service"));
+    let missing = host.add("zt-missing.service", &requires("zt-nowhere.service"));
+    let refuses = host.add("zt-refuses.service", &format!("[Unit]\nRefuseManualStart=yes\n{SLEEP}"));
+    let bare = host.add("zt-bare.service", "[Service]\nType=simple\n");
+    let ended = host.add("zt-ended.service", "[Service]\nRemainAfterExit=yes\nExecStart=/bin/true\n");
+    let reloads = host.systemd.reloads();
+    host.systemd.watch_units(&[&depends, &missing, &refuses, &bare, &ended].into_iter().cloned().collect());
+    host.systemd.daemon_reload().await.unwrap();
+    host.quiet().await;
+    assert!(host.systemd.reloads() > reloads);
+
+    assert_eq!(host.run(Verb::Start, &depends).await, JobResult::Dependency);
+    let said = host.systemd.complaint(&depends).await.unwrap();
+    assert!(said.contains("requires zt-fails.service, which failed (exit-code): exited with status 1"), "{said}");
+    let error = host.systemd.run(Verb::Start, &missing).await.unwrap_err();
+    assert!(matches!(&error, UnitError::Requires { required, .. } if required == "zt-nowhere.service"), "{error}");
+    assert!(host.unit(&refuses).await.refuses_start);
+    assert!(matches!(host.systemd.run(Verb::Start, &refuses).await, Err(UnitError::Refused { .. })));
+    assert!(host.unit(&bare).await.is_broken());
+    let said = host.systemd.complaint(&bare).await.unwrap();
+    assert!(said.ends_with("Refusing."), "{said}");
+    host.run(Verb::Start, &ended).await;
+    host.until(&ended, "its process is gone", UnitStatus::has_ended).await;
+    host.run(Verb::Stop, &ended).await;
 }

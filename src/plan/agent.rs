@@ -18,6 +18,8 @@
 //! configuration are switched by the job that starts, restarts or reloads.
 
 mod decide;
+mod down;
+mod force;
 mod health;
 #[cfg(test)]
 mod tests;
@@ -27,8 +29,9 @@ mod view;
 use std::{collections::BTreeMap, time::Instant};
 
 pub use decide::decide;
+pub use force::{Placed, overruled};
 pub use upcoming::meanwhile;
-pub use view::{Busy, Files, Links, Memory, Probed, Staging, Trouble, Upcoming, View, Wanted};
+pub use view::{Busy, Files, Links, Memory, Obstructed, Probed, Staging, Trouble, Upcoming, View, Wanted};
 
 use crate::{
     ledger::Stale,
@@ -108,18 +111,18 @@ pub struct Owner<'a> {
 
 /// Decides every replica.
 ///
-/// Units are not shared: of two replicas that name the same unit, the one that the agent already runs (or else the
+/// Units are not shared: of two replicas that name the same unit, be it by two names, the one that the agent already runs (or else the
 /// first by name) gets it, the other is refused.
 pub fn plan(views: &[View<'_>], now: Instant) -> BTreeMap<ReplicaId, Decision> {
     let mut owners: BTreeMap<&str, &View<'_>> = BTreeMap::new();
     for view in views.iter().filter(|view| !matches!(view.wanted, Wanted::Refused(..))) {
-        let owner = owners.entry(view.unit_name().as_str()).or_insert(view);
+        let owner = owners.entry(view.primary_name()).or_insert(view);
         if view.record.is_some() && owner.record.is_none() {
             *owner = view;
         }
     }
     let owner_of = |view: &View<'_>| {
-        let owner = owners.get(view.unit_name().as_str()).filter(|owner| owner.id != view.id)?;
+        let owner = owners.get(view.primary_name()).filter(|owner| owner.id != view.id)?;
         Some(Owner { id: owner.id, leaving: owner.is_leaving() })
     };
     views.iter().map(|view| (view.id.clone(), decide(view, owner_of(view), now))).collect()

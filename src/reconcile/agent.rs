@@ -15,11 +15,13 @@
 
 mod confirm;
 mod disk;
+mod doubts;
 mod facts;
 mod farewell;
 mod goods;
 mod jobs;
 mod loops;
+mod obstacles;
 mod probing;
 mod publication;
 mod publish;
@@ -55,6 +57,7 @@ use crate::{
     systemd::{DBusManager, UnitFiles, UnitManager},
 };
 
+use doubts::Doubts;
 use goods::Goods;
 use probing::Health;
 use publish::{Published, Publisher};
@@ -152,6 +155,7 @@ struct Agent<M> {
     on_disk: BTreeMap<UnitName, Result<Files, String>>,
     /// Units whose generated files systemd has not read.
     unloaded: BTreeSet<UnitName>,
+    doubts: Doubts,
     memory: BTreeMap<ReplicaId, Memory>,
     ledger: Ledger,
     saved: Ledger,
@@ -215,6 +219,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             units: Units::default(),
             on_disk: BTreeMap::new(),
             unloaded: BTreeSet::new(),
+            doubts: Doubts::default(),
             memory: BTreeMap::new(),
             ledger_file,
             tasks: FuturesUnordered::new(),

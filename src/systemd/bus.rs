@@ -6,6 +6,7 @@
 
 mod calls;
 mod changes;
+mod complaint;
 mod error;
 mod jobs;
 mod link;
@@ -126,6 +127,7 @@ impl UnitManager for DBusManager {
             attempt += 1;
         };
         let mut status = UnitStatus { job, ..status::status(unit) };
+        self.shared.changes.known_as(name, &status.id);
         let rests = matches!(status.active, ActiveState::Inactive | ActiveState::Failed);
         if rests && status.has_processes {
             status.has_processes = self.has_processes(name).await?;
@@ -165,8 +167,16 @@ impl UnitManager for DBusManager {
         self.shared.calls.make(RELOAD_LIMIT, "Reload", None, || manager.reload()).await
     }
 
+    async fn complaint(&self, name: &UnitName) -> Option<String> {
+        self.find_complaint(name).await
+    }
+
     fn watch_units(&self, names: &BTreeSet<UnitName>) {
         self.shared.changes.watch(names);
+    }
+
+    fn reloads(&self) -> u64 {
+        self.shared.changes.reloads()
     }
 
     async fn changed(&self) -> BTreeSet<UnitName> {

@@ -20,7 +20,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::Notify, time::Instant};
 
-pub use self::unit::{Behaviour, End};
+pub use self::unit::{Behaviour, End, Obstacle};
 use self::{state::State, unit::FakeUnit};
 use super::{JobResult, UnitError, UnitManager, UnitStatus, Verb};
 use crate::model::UnitName;
@@ -80,10 +80,19 @@ impl FakeSystemd {
     /// Ends the unit's main process; systemd then restarts it as its behaviour says. Nothing when there is none.
     pub fn end(&self, name: &UnitName, end: End) {
         self.change(|state, now| {
-            if let Some(unit) = state.units.get_mut(name).filter(|unit| unit.is_up()) {
+            let primary = state.primary(name);
+            if let Some(unit) = state.units.get_mut(&primary).filter(|unit| unit.is_up()) {
                 unit.end(end, now);
                 state.touch(name);
             }
+        });
+    }
+
+    /// Gives an installed unit another name.
+    pub fn alias(&self, alias: &UnitName, primary: &UnitName) {
+        self.change(|state, _| {
+            state.aliases.insert(alias.clone(), primary.clone());
+            state.touch(primary);
         });
     }
 
@@ -185,9 +194,11 @@ impl UnitManager for FakeSystemd {
     async fn unit(&self, name: &UnitName) -> Result<UnitStatus, UnitError> {
         let mut state = self.call()?;
         let root = state.root.clone();
+        let id = state.primary(name).to_string();
         let Some(unit) = state.load(name) else { return Ok(UnitStatus::not_found()) };
-        let need_daemon_reload = unit.files.differ_visibly(root.as_deref(), name);
-        Ok(UnitStatus { need_daemon_reload, ..unit.status(|at| self.timestamp(at)) })
+        let is_primary = id == name.as_str();
+        let need_daemon_reload = is_primary && unit.files.differ_visibly(root.as_deref(), name);
+        Ok(UnitStatus { id, need_daemon_reload, ..unit.status(|at| self.timestamp(at)) })
     }
 
     async fn run(&self, verb: Verb, name: &UnitName) -> Result<JobResult, UnitError> {
@@ -213,7 +224,8 @@ impl UnitManager for FakeSystemd {
     async fn reset_failed(&self, name: &UnitName) -> Result<(), UnitError> {
         let mut state = self.call()?;
         state.calls.push(Call::ResetFailed(name.clone()));
-        if let Some(unit) = state.units.get_mut(name) {
+        let primary = state.primary(name);
+        if let Some(unit) = state.units.get_mut(&primary) {
             unit.reset_failed();
             state.touch(name);
         }
@@ -232,10 +244,21 @@ impl UnitManager for FakeSystemd {
         Ok(())
     }
 
+    async fn complaint(&self, name: &UnitName) -> Option<String> {
+        let mut state = self.call().ok()?;
+        let unit = state.load(name)?;
+        let broken = unit.broken().map(str::to_owned);
+        broken.or_else(|| unit.behaviour.obstacle.as_ref().and_then(Obstacle::complaint))
+    }
+
     fn watch_units(&self, names: &BTreeSet<UnitName>) {
         let mut state = self.lock();
         state.watched.clone_from(names);
         state.changed.retain(|name| names.contains(name));
+    }
+
+    fn reloads(&self) -> u64 {
+        self.lock().reloads
     }
 
     async fn changed(&self) -> BTreeSet<UnitName> {

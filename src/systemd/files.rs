@@ -159,6 +159,11 @@ impl UnitFiles {
         status.need_daemon_reload || known != path.symlink_metadata().is_ok()
     }
 
+    /// Where a unit file that a service brings is.
+    pub fn unit_file_path(&self, unit: &UnitName) -> PathBuf {
+        self.root.join(unit.as_str())
+    }
+
     /// The generated unit file's text without its marker; `None` when there is none. `unit` is the file's name: the
     /// template, not an instance of it.
     pub fn read_unit_file(&self, unit: &UnitName) -> Result<Option<String>, FileError> {
@@ -224,7 +229,8 @@ impl UnitFiles {
         self.root.join(format!("{unit}.d"))
     }
 
-    fn drop_in_path(&self, unit: &UnitName) -> PathBuf {
+    /// Where the unit's drop-in is.
+    pub fn drop_in_path(&self, unit: &UnitName) -> PathBuf {
         self.dir(unit).join(DROP_IN_NAME)
     }
 

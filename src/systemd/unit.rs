@@ -1,5 +1,7 @@
 //! What systemd says of a unit and of a job, in types. Strings that a later systemd may add never fail to parse.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 /// What is asked of a unit.
@@ -163,6 +165,8 @@ impl ActiveState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "properties as systemd has them")]
 pub struct UnitStatus {
+    /// Its primary name (`Id`). Another than it was asked for by: that one is an alias. Empty = not known.
+    pub id: String,
     /// Whether its file could be loaded.
     pub load: LoadState,
     /// What systemd says against loading it.
@@ -195,14 +199,38 @@ pub struct UnitStatus {
     pub job: Option<String>,
     /// Whether any process of it is left. A unit is stopped only when this is false.
     pub has_processes: bool,
-    /// Whether a `Condition…=` kept it from its last start.
-    pub condition_failed: bool,
+    /// What kept it from its last start: each `Condition…=` or `Assert…=` that did not hold, as its file spells it.
+    pub unmet: Vec<String>,
+    /// Its `Type=`; empty = not known.
+    pub kind: String,
+    /// Whether nobody may start it by itself (`RefuseManualStart=yes`).
+    pub refuses_start: bool,
+    /// What its files came to, all drop-ins applied; `None` = not known.
+    pub settings: Option<Settings>,
+}
+
+/// Those of a service's settings that zkops's drop-in sets and relies on, as they are in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// `Restart=`
+    pub restart: String,
+    /// `StartLimitBurst=`
+    pub limit_burst: u32,
+    /// `StartLimitIntervalSec=`
+    pub limit_interval: Duration,
+    /// `Environment=`, each as `NAME=value`.
+    pub environment: Vec<String>,
+    /// `EnvironmentFile=`
+    pub environment_files: Vec<String>,
+    /// `LoadCredential=`, each as its name and its path.
+    pub credentials: Vec<(String, String)>,
 }
 
 impl UnitStatus {
     /// A unit that does not exist.
     pub fn not_found() -> Self {
         Self {
+            id: String::new(),
             load: LoadState::NotFound,
             load_error: None,
             active: ActiveState::Inactive,
@@ -219,8 +247,22 @@ impl UnitStatus {
             drop_in_paths: Vec::new(),
             job: None,
             has_processes: false,
-            condition_failed: false,
+            unmet: Vec::new(),
+            kind: String::new(),
+            refuses_start: false,
+            settings: None,
         }
+    }
+
+    /// Whether its main process ended and it is active all the same (`RemainAfterExit=yes`). What is meant to end
+    /// (`Type=oneshot`) has not: being active is all that it is to be.
+    pub fn has_ended(&self) -> bool {
+        self.active == ActiveState::Active && self.sub == "exited" && self.kind != "oneshot"
+    }
+
+    /// Whether its file, or one of its drop-ins, cannot be used.
+    pub const fn is_broken(&self) -> bool {
+        matches!(self.load, LoadState::BadSetting | LoadState::Error)
     }
 
     /// Whether nothing of it runs and nothing will by itself: inactive or failed, no job, no process left.
@@ -240,6 +282,26 @@ mod tests {
         }
         assert_eq!(LoadState::from_word("not-found"), LoadState::NotFound);
         assert_eq!(ActiveState::from_word("from-the-future"), ActiveState::Unknown);
+    }
+
+    #[test]
+    fn what_is_active_without_its_process_has_ended_unless_it_is_meant_to() {
+        let unit = |kind: &str, sub: &str| UnitStatus {
+            active: ActiveState::Active,
+            sub: sub.to_owned(),
+            kind: kind.to_owned(),
+            ..UnitStatus::not_found()
+        };
+        for (kind, sub, expected) in [
+            ("simple", "exited", true),
+            ("forking", "exited", true),
+            ("notify", "running", false),
+            ("forking", "running", false),
+            ("oneshot", "exited", false),
+        ] {
+            assert_eq!(unit(kind, sub).has_ended(), expected, "{kind} {sub}");
+        }
+        assert!(!UnitStatus { active: ActiveState::Inactive, ..unit("simple", "exited") }.has_ended());
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub struct Host {
     pub systemd: Arc<FakeSystemd>,
     /// Whether its `agent.toml` allows commands, and packages.
     pub accepts: (bool, bool),
+    /// Whether it allows unit files from the tree.
+    pub accepts_unit_files: bool,
+    /// The units that it allows.
+    pub allowed: Vec<&'static str>,
     /// Whether it is limited.
     pub limited: bool,
     dir: TempDir,
@@ -53,6 +57,8 @@ impl Host {
             tree: Tree::new().await,
             systemd,
             accepts,
+            accepts_unit_files: true,
+            allowed: vec!["webapp*.service", "db*.service"],
             limited: false,
             dir,
             agent: None,
@@ -96,14 +102,14 @@ impl Host {
     }
 
     fn settings(&self) -> AgentSettings {
-        let allowed = ["webapp*.service", "db*.service"].map(|text| text.parse().unwrap());
+        let allowed = self.allowed.iter().map(|text| text.parse().unwrap());
         AgentSettings {
             zookeeper: ZooKeeperSettings { servers: String::new(), session_timeout: Duration::from_secs(1) },
             host: "web1".parse().unwrap(),
             address: None,
             labels: BTreeMap::new(),
-            allowed_units: AllowedUnits::new(allowed.to_vec()),
-            accept_unit_files: !self.limited,
+            allowed_units: AllowedUnits::new(allowed.collect()),
+            accept_unit_files: self.accepts_unit_files && !self.limited,
             accept_commands: self.accepts.0,
             accept_packages: self.accepts.1,
             limited: self.limited,

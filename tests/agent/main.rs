@@ -14,5 +14,6 @@ mod manager;
 mod probes;
 mod releases;
 mod slow;
+mod states;
 mod web;
 mod work;

@@ -62,8 +62,16 @@ impl UnitManager for Slow {
         self.fake.daemon_reload().await
     }
 
+    async fn complaint(&self, name: &UnitName) -> Option<String> {
+        self.fake.complaint(name).await
+    }
+
     fn watch_units(&self, names: &BTreeSet<UnitName>) {
         self.fake.watch_units(names);
+    }
+
+    fn reloads(&self) -> u64 {
+        self.fake.reloads()
     }
 
     async fn changed(&self) -> BTreeSet<UnitName> {

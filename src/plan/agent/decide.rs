@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Busy, Decision, Files, Owner, Prepare, Step, View, Wanted, health, upcoming};
+use super::{
+    Busy, Decision, Files, Owner, Prepare, Step, View, Wanted,
+    down::{down, start, unusable},
+    health, upcoming,
+};
 use crate::{
     ledger::{Record, Stale},
     model::{Assignment, ConfigApply, Mode, ReplicaState},
-    systemd::{ActiveState, LoadState, Verb},
+    systemd::{ActiveState, Verb},
 };
 
 /// Decides one replica. `owner` is another replica that has the same unit on this host.
@@ -44,7 +48,8 @@ fn waiting(view: &View<'_>) -> Decision {
         Some(Busy::Files { leaves: true }) if view.unit.active.is_up() => (ReplicaState::Draining, false),
         _ => (seen(view), listed),
     };
-    Decision { message: view.memory.problem.clone(), ..Decision::steady(state, listed) }
+    let obstacle = view.memory.obstructed.as_ref().filter(|_| view.is_down()).map(|it| it.why.clone());
+    Decision { message: view.memory.problem.clone().or(obstacle), ..Decision::steady(state, listed) }
 }
 
 /// Nothing of it is on the host yet. A unit of its name that runs all the same is left alone.
@@ -56,12 +61,23 @@ fn awaited(view: &View<'_>) -> Decision {
     Decision::steady(state, view.in_instances && view.serves())
 }
 
+/// It goes on for as long as it is up: systemd may restart it, this agent does not start it.
+fn kept(view: &View<'_>, why: &str) -> Decision {
+    let state = match seen(view) {
+        ReplicaState::Pending | ReplicaState::Failed => ReplicaState::Refused,
+        state => state,
+    };
+    let why = if state == ReplicaState::Refused { why.to_owned() } else { format!("runs on as it is: {why}") };
+    Decision { rejected: true, ..Decision::steady(state, view.serves()) }.message(why)
+}
+
 /// Nothing is under way.
 fn settled(view: &View<'_>, owner: Option<Owner<'_>>, now: Instant) -> Decision {
     match (view.wanted, owner) {
         (Wanted::Refused(_, why), _) => Decision::steady(ReplicaState::Refused, false).message(why),
         (_, Some(owner)) => give_way(view, owner),
         (Wanted::Awaited(_), None) => awaited(view),
+        (Wanted::Kept { why, .. }, None) => kept(view, why),
         (Wanted::Leaving { why, drain_time, .. }, None) => leaving(view, why, drain_time, now),
         (Wanted::Assigned { assignment, files, key }, None) => match assignment.mode {
             Mode::Enabled => enabled(view, assignment, files, key, now),
@@ -80,7 +96,10 @@ fn give_way(view: &View<'_>, owner: Owner<'_>) -> Decision {
         }
         (true, false) => Decision::steady(ReplicaState::Stopped, false),
         (false, _) => {
-            Decision::steady(ReplicaState::Refused, false).message(format!("{unit} already runs as {id} on this host"))
+            let primary = view.primary_name();
+            let alias = if primary == unit.as_str() { "" } else { &format!(", another name of {primary},") };
+            Decision::steady(ReplicaState::Refused, false)
+                .message(format!("{unit}{alias} already runs as {id} on this host"))
         }
     }
 }
@@ -88,11 +107,13 @@ fn give_way(view: &View<'_>, owner: Owner<'_>) -> Decision {
 /// The unit's state in a replica's words.
 fn seen(view: &View<'_>) -> ReplicaState {
     match view.unit.active {
+        ActiveState::Active if view.is_enabled() && view.unit.has_ended() => ReplicaState::Pending,
         ActiveState::Active | ActiveState::Reloading | ActiveState::Maintenance | ActiveState::Unknown => {
             ReplicaState::Running
         }
         ActiveState::Activating => ReplicaState::Starting,
         ActiveState::Failed if view.is_enabled() => ReplicaState::Failed,
+        ActiveState::Inactive if view.is_enabled() && view.is_obstructed() => ReplicaState::Failed,
         ActiveState::Inactive if view.is_enabled() => ReplicaState::Pending,
         ActiveState::Inactive | ActiveState::Failed if view.is_down() => ReplicaState::Stopped,
         ActiveState::Inactive | ActiveState::Failed | ActiveState::Deactivating => ReplicaState::Stopping,
@@ -100,6 +121,10 @@ fn seen(view: &View<'_>) -> ReplicaState {
 }
 
 fn enabled(view: &View<'_>, assignment: &Assignment, files: &Files, key: &str, now: Instant) -> Decision {
+    if view.unit.is_broken() && *view.files == Files::default() {
+        // By what is on the host, not by what zkops wrote.
+        return broken(view, assignment, now);
+    }
     if view.files != files || !view.loaded || view.record.is_none() || view.is_misplaced() {
         return outdated(view, files, key);
     }
@@ -107,7 +132,10 @@ fn enabled(view: &View<'_>, assignment: &Assignment, files: &Files, key: &str, n
         ActiveState::Deactivating => {
             Decision::steady(ReplicaState::Stopping, false).message("waits for its unit to stop")
         }
-        ActiveState::Inactive | ActiveState::Failed => down(view, now),
+        ActiveState::Inactive | ActiveState::Failed => down(view, assignment, now),
+        ActiveState::Active if view.unit.has_ended() && !view.is_stale() => {
+            start(view, Step::Job(Verb::Restart), "is enabled and its process has ended", now)
+        }
         ActiveState::Activating if view.is_stale() => restart(view, assignment, now),
         ActiveState::Activating => {
             Decision { message: view.unit.exit.clone(), ..Decision::steady(ReplicaState::Starting, false) }
@@ -116,6 +144,15 @@ fn enabled(view: &View<'_>, assignment: &Assignment, files: &Files, key: &str, n
             running(view, assignment, now)
         }
     }
+}
+
+/// Its unit's file on the host cannot be used: what runs goes on, nothing is written beside it.
+fn broken(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
+    if view.is_down() {
+        return down(view, assignment, now);
+    }
+    let problem = unusable(view).unwrap_or_default();
+    Decision::steady(seen(view), view.in_instances && view.serves()).message(format!("runs on as it is: {problem}"))
 }
 
 /// Generated files are out of date. What runs goes on while they are written; a start that is still under way with what
@@ -158,68 +195,6 @@ fn prepare(view: &View<'_>, files: &Files, key: &str) -> Decision {
     let state = if leaves { ReplicaState::Draining } else { seen(view) };
     let listed = (view.in_instances || view.is_back()) && view.serves() && !leaves;
     Decision::step(state, Step::Prepare(prepare), "its generated files are out of date").listed(listed)
-}
-
-/// Why the unit can't be started at all, whatever is tried.
-fn unusable(view: &View<'_>) -> Option<String> {
-    let unit = view.unit_name();
-    match view.unit.load {
-        // Its package is downloaded; the start installs it first, and with it the unit.
-        LoadState::NotFound if !view.links.release => None,
-        LoadState::NotFound => {
-            Some(format!("{unit} is not installed on this host, and the service brings no unit_file"))
-        }
-        LoadState::Masked => Some(format!("{unit} is masked on this host (systemctl unmask {unit})")),
-        LoadState::Error | LoadState::BadSetting => {
-            Some(format!("systemd can't load {unit}: see systemctl status {unit}"))
-        }
-        LoadState::Loaded | LoadState::Other => None,
-    }
-}
-
-/// The unit is down, and must not be.
-fn down(view: &View<'_>, now: Instant) -> Decision {
-    let has_failed = view.unit.active == ActiveState::Failed;
-    match (unusable(view), &view.memory.dead) {
-        (Some(problem), _) => Decision::steady(ReplicaState::Failed, false).message(problem),
-        (None, Some(why)) if has_failed => health::given_up(view, why, Step::ResetAndStart, now),
-        (None, Some(why)) => health::given_up(view, why, Step::Job(Verb::Start), now),
-        (None, None) if has_failed => failed(view, now),
-        (None, None) => start(view, Step::Job(Verb::Start), "is enabled and its unit is inactive", now),
-    }
-}
-
-/// The unit is down: start it, at once or when its back-off is over.
-pub(super) fn start(view: &View<'_>, step: Step, why: &str, now: Instant) -> Decision {
-    match view.memory.next_start() {
-        Some(at) if now < at => Decision::steady(ReplicaState::Pending, false)
-            .message(format!("{}; is started again after a back-off", ended(view)))
-            .wake_at(at),
-        _ => Decision::step(ReplicaState::Starting, step, why),
-    }
-}
-
-/// How it came that the unit does not run though it was started.
-fn ended(view: &View<'_>) -> String {
-    if view.unit.condition_failed {
-        return format!("a condition of {} is not met", view.unit_name());
-    }
-    view.unit.exit.clone().unwrap_or_else(|| "its unit ended by itself".to_owned())
-}
-
-/// Past the start limit, or its start failed for good: new work gets a fresh start, known work its back-off.
-fn failed(view: &View<'_>, now: Instant) -> Decision {
-    if view.memory.fresh {
-        return Decision::step(
-            ReplicaState::Starting,
-            Step::ResetAndStart,
-            "is newly assigned and its unit had failed",
-        );
-    }
-    let exit = view.unit.exit.clone().unwrap_or_else(|| "did not start".to_owned());
-    let message = format!("{} failed ({}): {exit}", view.unit_name(), view.unit.result);
-    let decision = start(view, Step::ResetAndStart, "is tried again after it failed", now);
-    Decision { state: ReplicaState::Failed, ..decision }.message(message)
 }
 
 fn running(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Decision, Memory, Step, View, decide};
+use super::{Decision, Memory, Step, View, decide, down};
 use crate::model::{Assignment, ReplicaState};
 
 /// Its liveness probe fails: it is restarted, and when that was done too often, stopped for good.
@@ -35,6 +35,6 @@ fn window(assignment: &Assignment) -> Duration {
 
 /// It was stopped because it was not alive: failed, and tried again after a back-off as what fails to start is.
 pub(super) fn given_up(view: &View<'_>, why: &str, step: Step, now: Instant) -> Decision {
-    let decision = decide::start(view, step, "is tried again after its liveness probe failed", now);
+    let decision = down::start(view, step, "is tried again after its liveness probe failed", now);
     Decision { state: ReplicaState::Failed, ..decision }.message(why)
 }

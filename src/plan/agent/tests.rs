@@ -1,7 +1,9 @@
 //! Each rule of the agent's decisions, one test a rule. Times are offsets from an arbitrary start.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod force;
 mod health;
+mod obstructed;
 mod staging;
 mod trouble;
 

@@ -23,7 +23,7 @@ pub(super) fn announce(view: &View<'_>, upcoming: Upcoming<'_>, decision: Decisi
     let trouble = &view.memory.staging;
     let tried = trouble.problem.as_ref().map(|why| format!("fetching {what} failed, it is tried again: {why}"));
     let said = tried.unwrap_or_else(|| format!("fetching {what}"));
-    let decision = Decision { in_force: false, ..decision };
+    let decision = Decision { in_force: false, rejected: false, ..decision };
     match (upcoming.staging, trouble.retry_at.filter(|at| now < *at)) {
         (Staging::Rejected(why), _) => {
             let decision = if is_idle(view, &decision) { failed(decision) } else { decision };

@@ -121,6 +121,14 @@ pub enum Wanted<'a> {
     /// It is assigned here, and nothing of it can run before its release or configuration is on the host: see
     /// [`View::upcoming`].
     Awaited(&'a Assignment),
+    /// It is assigned here and runs, and this host would not start it as it is any more: it goes on for as long as it
+    /// is up, and nothing is written or started for it.
+    Kept {
+        /// The work.
+        assignment: &'a Assignment,
+        /// What stands against it.
+        why: &'a str,
+    },
     /// It is to leave this unit for good.
     Leaving {
         /// What it was prepared as.
@@ -160,12 +168,25 @@ pub struct Memory {
     pub retry_at: Option<Instant>,
     /// How often steps failed in a row.
     pub failures: u32,
+    /// What happened to it that a person may want to know of, though it is over.
+    pub note: Option<String>,
     /// What keeps its newer work from the host.
     pub staging: Trouble,
     /// When it was restarted because its liveness probe failed, the oldest first.
     pub revived: Vec<Instant>,
+    /// What systemd did not even begin to start the last times; `None` = it began the last time.
+    pub obstructed: Option<Obstructed>,
     /// It was stopped because restarts did not make its liveness probe succeed: why it failed.
     pub dead: Option<String>,
+}
+
+/// Starts in a row that came to nothing before any process of the unit ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstructed {
+    /// How many.
+    pub count: u32,
+    /// What stood in the way the last time.
+    pub why: String,
 }
 
 /// Something that failed, and is tried again.
@@ -189,8 +210,10 @@ impl Memory {
         problem: None,
         retry_at: None,
         failures: 0,
+        note: None,
         staging: Trouble { problem: None, retry_at: None, failures: 0 },
         revived: Vec::new(),
+        obstructed: None,
         dead: None,
     };
     /// How long a unit must have been active before its earlier starts are forgiven.
@@ -202,8 +225,17 @@ impl Memory {
     /// the last start, doubling up to 5 minutes.
     pub fn next_start(&self) -> Option<Instant> {
         let last = self.last_start.filter(|_| self.attempts > 0)?;
-        let doubled = Self::FIRST_RETRY.saturating_mul(1 << (self.attempts - 1).min(10));
-        Some(last + doubled.min(Self::LAST_RETRY))
+        Some(last + Self::rest(self.attempts - 1))
+    }
+
+    /// It is being started.
+    pub fn count_start(&mut self, now: Instant) {
+        (self.attempts, self.last_start, self.fresh) = (self.attempts + 1, Some(now), false);
+    }
+
+    /// How long a start rests that was in vain so often before: 10 s, doubling up to 5 minutes.
+    pub(super) fn rest(before: u32) -> Duration {
+        Self::FIRST_RETRY.saturating_mul(1 << before.min(10)).min(Self::LAST_RETRY)
     }
 }
 
@@ -214,6 +246,7 @@ impl<'a> View<'a> {
             Wanted::Assigned { assignment, .. }
             | Wanted::Refused(assignment, _)
             | Wanted::Awaited(assignment)
+            | Wanted::Kept { assignment, .. }
             | Wanted::Leaving { assignment, .. } => assignment,
         }
     }
@@ -223,11 +256,16 @@ impl<'a> View<'a> {
         &self.assignment().unit
     }
 
+    /// The name that systemd has its unit by; that of an alias is another than it was asked for by.
+    pub fn primary_name(&self) -> &'a str {
+        if self.unit.id.is_empty() { self.unit_name().as_str() } else { &self.unit.id }
+    }
+
     /// Whether it is to run.
     pub fn is_enabled(&self) -> bool {
         match self.wanted {
             Wanted::Assigned { assignment, .. } => assignment.mode == Mode::Enabled,
-            Wanted::Awaited(_) => true,
+            Wanted::Awaited(_) | Wanted::Kept { .. } => true,
             Wanted::Refused(..) | Wanted::Leaving { .. } => false,
         }
     }
@@ -237,7 +275,7 @@ impl<'a> View<'a> {
         let unsure = self.busy == Some(Busy::Unknown);
         let stays = match self.wanted {
             Wanted::Assigned { assignment, .. } => assignment.mode != Mode::Drain,
-            Wanted::Awaited(_) => true,
+            Wanted::Awaited(_) | Wanted::Kept { .. } => true,
             Wanted::Refused(..) | Wanted::Leaving { .. } => false,
         };
         unsure || !stays
@@ -252,7 +290,13 @@ impl<'a> View<'a> {
     /// Whether it is up, ready and alive. Reading its configuration anew takes nobody out of `instances`.
     pub fn serves(&self) -> bool {
         let up = self.unit.active == ActiveState::Active || (self.in_instances && self.unit.active.is_up());
-        up && self.probed.ready && self.probed.alive
+        up && !self.unit.has_ended() && self.probed.ready && self.probed.alive
+    }
+
+    /// Whether systemd did not even begin to start it so often that it counts as failed here.
+    pub fn is_obstructed(&self) -> bool {
+        let limit = self.assignment().restart.limit_burst;
+        self.memory.obstructed.as_ref().is_some_and(|obstructed| obstructed.count >= limit)
     }
 
     /// Whether a process runs, or is about to, with another release than the generated files say, and the ledger does

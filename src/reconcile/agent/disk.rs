@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Agent, publication::explain, steps::Done};
+use super::{Agent, publication::explain, revision::Refusal, steps::Done};
 use crate::{
     ledger::{Ledger, LedgerFile, Record, Stale},
     model::{Assignment, ReplicaId, UnitName},
@@ -41,10 +41,18 @@ pub(super) struct Written {
     ledger: Ledger,
     saved: Result<(), String>,
     changes: Vec<Ended>,
+    /// How often systemd read its unit files again for it.
+    reloads: u64,
 }
 
 /// A change, whether it was made, and its unit after it.
-type Ended = (Change, Result<(), String>, Result<UnitStatus, UnitError>);
+type Ended = (Change, Result<(), Refusal>, Result<UnitStatus, UnitError>);
+
+/// The unit's generated files as they are.
+pub(super) fn read(files: &UnitFiles, unit: &UnitName) -> Result<Files, FileError> {
+    let (drop_in, variables) = (files.read_drop_in(unit)?, files.read_variables(unit)?);
+    Ok(Files { drop_in, variables, unit_file: files.read_unit_file(unit)? })
+}
 
 impl<M: UnitManager + 'static> Agent<M> {
     /// Starts the task, if there is anything to write and none runs.
@@ -58,6 +66,9 @@ impl<M: UnitManager + 'static> Agent<M> {
             let leaves = change.prepare.as_ref().is_some_and(|prepare| prepare.leaves);
             change.number = self.begin(&change.id, Busy::Files { leaves });
             change.record(&mut ledger);
+            // What it runs with is known by its record from now on.
+            self.ledger.left.remove(&change.assignment.unit);
+            ledger.left.remove(&change.assignment.unit);
         }
         self.disk_busy = true;
         let (manager, files, file) = (Arc::clone(&self.manager), self.unit_files.clone(), self.ledger_file.clone());
@@ -76,6 +87,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     pub(super) fn finish_disk(&mut self, written: Written) {
         self.disk_busy = false;
+        self.doubts.reloaded(written.reloads);
         self.save_retry_at = written.saved.is_err().then(|| Instant::now() + SAVE_RETRY);
         self.note("ledger", written.saved.as_ref().err().cloned());
         for (change, result, status) in written.changes {
@@ -96,10 +108,13 @@ impl<M: UnitManager + 'static> Agent<M> {
         change: &Change,
         prepare: &Prepare,
         ledger: &Ledger,
-        result: Result<(), String>,
+        result: Result<(), Refusal>,
         status: Result<UnitStatus, UnitError>,
     ) {
         let (id, unit) = (&change.id, &change.assignment.unit);
+        if result.as_ref().is_err_and(|refusal| refusal.rejected) {
+            return self.put_back(change, result, status);
+        }
         // Also after a failure: what the ledger says of stale invocations must not be lost if it was written.
         if let Some(mut record) = ledger.replicas.get(id).cloned() {
             let before = self.ledger.replicas.get(id);
@@ -108,7 +123,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         }
         let differ = || Some("its generated files don't read back as they were written".to_owned());
         let as_written = matches!(self.read_files(unit), Ok(files) if *files == prepare.files);
-        let problem = result.err().or_else(|| if as_written { None } else { differ() });
+        let problem = result.err().map(|refusal| refusal.message).or_else(|| if as_written { None } else { differ() });
         if problem.is_none() {
             self.unloaded.remove(unit);
         } else {
@@ -118,10 +133,26 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.remember(id, "writing its generated files", problem);
     }
 
-    fn removed(&mut self, change: &Change, result: Result<(), String>) {
+    /// systemd could not load the unit with the files that this work asks for: those of before are back, and the
+    /// work is given up. The ledger's record is still that of before, but for what a predecessor was in the middle of.
+    fn put_back(&mut self, change: &Change, result: Result<(), Refusal>, status: Result<UnitStatus, UnitError>) {
+        let (id, wanted) = (&change.id, &change.assignment);
+        self.unloaded.remove(&wanted.unit);
+        self.finish_step_read(&wanted.unit, status);
+        let message = result.err().map(|refusal| refusal.message).unwrap_or_default();
+        let known = self.ledger.replicas.get_mut(id).filter(|record| record.assignment == *wanted);
+        if known.is_none_or(Record::go_back) {
+            self.reject(id, wanted, message);
+            self.remember(id, "putting its files back", None);
+        } else {
+            self.remember(id, "writing its generated files", Some(message));
+        }
+    }
+
+    fn removed(&mut self, change: &Change, result: Result<(), Refusal>) {
         match result {
             Ok(()) => self.forgotten(&change.id, &change.why),
-            Err(problem) => self.remember(&change.id, "removing its generated files", Some(problem)),
+            Err(refusal) => self.remember(&change.id, "removing its generated files", Some(refusal.message)),
         }
     }
 }
@@ -162,25 +193,32 @@ impl Change {
         record.stale.clone_from(&prepare.stale);
     }
 
-    fn write(&self, files: &UnitFiles) -> Result<bool, FileError> {
+    /// The files as they were before, and whether systemd has to read them again.
+    fn write(&self, files: &UnitFiles) -> Result<(Files, bool), FileError> {
         let unit = &self.assignment.unit;
-        let Files { drop_in, variables, unit_file } =
-            self.prepare.as_ref().map(|it| it.files.clone()).unwrap_or_default();
-        // First, as the drop-in names the file. What changes with each rollout is in it, and costs no daemon-reload.
-        match variables {
-            Some(text) => files.write_variables(unit, &text)?,
-            None => files.remove_variables(unit)?,
-        };
-        let unit_file_changed = match unit_file {
-            Some(text) => files.write_unit_file(unit, &self.id.service, &text)?,
-            None => files.remove_unit_file(unit)?,
-        };
-        let drop_in_changed = match drop_in {
-            Some(text) => files.write_drop_in(unit, &text)?,
-            None => files.remove_drop_in(unit)?,
-        };
-        Ok(unit_file_changed || drop_in_changed)
+        let before = read(files, unit)?;
+        let wanted = self.prepare.as_ref().map(|it| it.files.clone()).unwrap_or_default();
+        let changed = write(files, unit, &self.id, &wanted)?;
+        Ok((before, changed))
     }
+}
+
+/// Whether systemd has to read the unit's files again.
+fn write(files: &UnitFiles, unit: &UnitName, id: &ReplicaId, wanted: &Files) -> Result<bool, FileError> {
+    // First, as the drop-in names the file. What changes with each rollout is in it, and costs no daemon-reload.
+    match &wanted.variables {
+        Some(text) => files.write_variables(unit, text)?,
+        None => files.remove_variables(unit)?,
+    };
+    let unit_file_changed = match &wanted.unit_file {
+        Some(text) => files.write_unit_file(unit, &id.service, text)?,
+        None => files.remove_unit_file(unit)?,
+    };
+    let drop_in_changed = match &wanted.drop_in {
+        Some(text) => files.write_drop_in(unit, text)?,
+        None => files.remove_drop_in(unit)?,
+    };
+    Ok(unit_file_changed || drop_in_changed)
 }
 
 async fn write_all<M: UnitManager>(
@@ -191,16 +229,15 @@ async fn write_all<M: UnitManager>(
     changes: Vec<Change>,
     unloaded: BTreeSet<UnitName>,
 ) -> Written {
-    let blocking = move || write_files(&files, &file, ledger, changes);
-    let (ledger, saved, written) = match tokio::task::spawn_blocking(blocking).await {
-        Ok(written) => written,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    let writer = files.clone();
+    let (ledger, saved, written) = blocking(move || write_files(&writer, &file, ledger, changes)).await;
+    let must_load = |(change, result): &(Change, Result<(Files, bool), String>)| {
+        let changed = result.as_ref().map(|(_, changed)| *changed);
+        changed == Ok(true) || (changed.is_ok() && unloaded.contains(&change.assignment.unit))
     };
-    let must_load = |(change, result): &(Change, Result<bool, String>)| {
-        *result == Ok(true) || (result.is_ok() && unloaded.contains(&change.assignment.unit))
-    };
-    let loaded = if written.iter().any(must_load) { manager.daemon_reload().await } else { Ok(()) };
-    let mut changes = Vec::new();
+    let reloads = written.iter().any(must_load);
+    let loaded = if reloads { manager.daemon_reload().await } else { Ok(()) };
+    let (mut changes, mut broken) = (Vec::new(), Vec::new());
     for item in written {
         let due = must_load(&item);
         let (change, result) = item;
@@ -210,13 +247,63 @@ async fn write_all<M: UnitManager>(
             let _ = manager.reset_failed(&change.assignment.unit).await;
         }
         let status = manager.unit(&change.assignment.unit).await;
-        changes.push((change, result.and(loaded), status));
+        let spoilt = due && change.prepare.is_some() && status.as_ref().is_ok_and(UnitStatus::is_broken);
+        match result {
+            Ok((before, _)) if spoilt => broken.push((change, before)),
+            result => changes.push((change, result.map(drop).and(loaded).map_err(Refusal::passing), status)),
+        }
     }
-    Written { ledger, saved, changes }
+    let again = if broken.is_empty() { 0 } else { put_back(manager, files, broken, &mut changes).await };
+    Written { ledger, saved, changes, reloads: u64::from(reloads && loaded.is_ok()) + again }
 }
 
-/// The ledger, whether it was saved, and which replica's files changed.
-type FilesWritten = (Ledger, Result<(), String>, Vec<(Change, Result<bool, String>)>);
+/// systemd can't load these units with their new files: puts those of before back. How often it read them again.
+async fn put_back<M: UnitManager>(
+    manager: &M,
+    files: UnitFiles,
+    broken: Vec<(Change, Files)>,
+    ended: &mut Vec<Ended>,
+) -> u64 {
+    let mut why = Vec::new();
+    for (change, _) in &broken {
+        let unit = &change.assignment.unit;
+        let said = manager.complaint(unit).await;
+        why.push(said.unwrap_or_else(|| "see systemctl status".to_owned()));
+    }
+    let restore = move || {
+        let restore = |(change, before): (Change, Files)| {
+            let restored = write(&files, &change.assignment.unit, &change.id, &before);
+            (change, restored.map_err(|error| explain(&error)))
+        };
+        broken.into_iter().map(restore).collect::<Vec<_>>()
+    };
+    let restored = blocking(restore).await;
+    let loaded = manager.daemon_reload().await;
+    for ((change, restored), why) in restored.into_iter().zip(why) {
+        let unit = &change.assignment.unit;
+        let status = manager.unit(unit).await;
+        let why = format!("systemd cannot load {unit} as it is wanted: {why}");
+        let whole = restored.and(loaded.as_ref().map_err(ToString::to_string).copied());
+        let refusal = match (whole, &status) {
+            (Err(problem), _) => Refusal::passing(format!("{why}; its files of before can't be put back: {problem}")),
+            // Not for what zkops wrote.
+            (Ok(()), Ok(status)) if status.is_broken() => Refusal::passing(why),
+            (Ok(()), _) => Refusal::rejected(format!("{why}; its files of before are back")),
+        };
+        ended.push((change, Err(refusal), status));
+    }
+    u64::from(loaded.is_ok())
+}
+
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// The ledger, whether it was saved, and of each replica the files of before and whether systemd has to read them again.
+type FilesWritten = (Ledger, Result<(), String>, Vec<(Change, Result<(Files, bool), String>)>);
 
 fn write_files(files: &UnitFiles, file: &LedgerFile, ledger: Ledger, changes: Vec<Change>) -> FilesWritten {
     let saved = file.save(&ledger).map_err(|error| format!("can't write the ledger: {error}"));

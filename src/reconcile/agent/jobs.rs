@@ -14,8 +14,8 @@ use super::{
 use crate::{
     ledger::Record,
     model::{Assignment, ReplicaId, UnitName},
-    plan::agent::Busy,
-    systemd::{JobResult, UnitError, UnitManager, UnitStatus, Verb},
+    plan::agent::{Busy, Obstructed},
+    systemd::{ActiveState, JobResult, UnitError, UnitManager, UnitStatus, Verb},
 };
 
 /// What a unit is told.
@@ -61,6 +61,8 @@ pub(super) struct Job {
     invocation: String,
     outcome: Outcome,
     status: Result<UnitStatus, UnitError>,
+    /// What systemd has against the unit, when the outcome does not tell.
+    complaint: Option<String>,
 }
 
 /// How it ended.
@@ -75,7 +77,7 @@ enum Outcome {
 
 impl<M: UnitManager + 'static> Agent<M> {
     pub(super) fn start_job(&mut self, id: &ReplicaId, assignment: &Assignment, order: Order, reason: &str) {
-        self.count_start(id, order);
+        self.count_start(id, &assignment.unit, order);
         Self::announce(id, order.as_str(), &assignment.unit, reason);
         let number = self.begin(id, Busy::Job(order.verb()));
         self.units.job_began(&assignment.unit);
@@ -90,12 +92,18 @@ impl<M: UnitManager + 'static> Agent<M> {
             invocation: self.units.get(&assignment.unit).map(|unit| unit.invocation.clone()).unwrap_or_default(),
             outcome: Outcome::Ended(Ok(JobResult::Done)),
             status: Ok(UnitStatus::not_found()),
+            complaint: None,
         };
         let (manager, store) = (Arc::clone(&self.manager), self.goods.store.clone());
         self.tasks.push(Box::pin(async move {
             let outcome = job.run(&*manager, &store).await;
-            let status = manager.unit(&job.assignment.unit).await;
-            Done::Job(Box::new(Job { outcome, status, ..job }))
+            let unit = &job.assignment.unit;
+            let status = manager.unit(unit).await;
+            let complaint = match outcome {
+                Outcome::Ended(Ok(JobResult::Dependency)) => manager.complaint(unit).await,
+                _ => None,
+            };
+            Done::Job(Box::new(Job { outcome, status, complaint, ..job }))
         }));
     }
 
@@ -106,11 +114,13 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.goods.store.configurations.is_staged(&wanted).then(|| before.clone())
     }
 
-    fn count_start(&mut self, id: &ReplicaId, order: Order) {
+    fn count_start(&mut self, id: &ReplicaId, unit: &UnitName, order: Order) {
+        let has_ended = self.units.get(unit).is_some_and(UnitStatus::has_ended);
         let memory = self.memory.entry(id.clone()).or_default();
         match order.verb() {
+            Verb::Restart if has_ended => memory.count_start(Instant::now()),
             Verb::Start => {
-                (memory.attempts, memory.last_start, memory.fresh) = (memory.attempts + 1, Some(Instant::now()), false);
+                memory.count_start(Instant::now());
                 memory.dead = None;
             }
             // What was given up stays so until it is started.
@@ -121,6 +131,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     pub(super) fn finish_job(&mut self, job: Job) {
         let (applied, problem, step) = (job.has_applied(), job.problem(), job.order.as_str());
+        let obstacle = job.obstacle();
         self.metrics.step(step, problem.is_none());
         self.goods.forget(&job.id);
         let Job { id, number, order, assignment, outcome, status, .. } = job;
@@ -133,7 +144,8 @@ impl<M: UnitManager + 'static> Agent<M> {
             self.metrics.config_applied(true);
         }
         let current = self.end(&id, number);
-        if current && matches!(outcome, Outcome::Ended(Ok(JobResult::Done))) && order != Order::Verb(Verb::Stop) {
+        let done = matches!(outcome, Outcome::Ended(Ok(JobResult::Done))) && obstacle.is_none();
+        if current && done && order != Order::Verb(Verb::Stop) {
             self.settle(&id);
         }
         match outcome {
@@ -141,9 +153,21 @@ impl<M: UnitManager + 'static> Agent<M> {
             Outcome::NotSwitched(Refusal { rejected: true, message }) if self.has_before(&id) => {
                 self.undone(&id, &assignment, message);
             }
+            _ if current && obstacle.is_some() => self.obstructed(&id, obstacle.unwrap_or_default()),
             _ if current => self.remember(&id, step, problem),
             _ => {}
         }
+    }
+
+    /// systemd did not even begin to start it.
+    fn obstructed(&mut self, id: &ReplicaId, why: String) {
+        self.remember(id, "starting", None);
+        let memory = self.memory.entry(id.clone()).or_default();
+        let before = memory.obstructed.take();
+        if before.as_ref().is_none_or(|before| before.why != why) {
+            tracing::warn!("{id}: not started: {why}");
+        }
+        memory.obstructed = Some(Obstructed { count: before.map_or(1, |before| before.count.saturating_add(1)), why });
     }
 
     /// What the job was for is in force: it is what to go back to from now on.
@@ -217,7 +241,34 @@ impl Job {
     fn has_applied(&self) -> bool {
         let Outcome::Ended(result) = &self.outcome else { return false };
         let anew = self.status.as_ref().is_ok_and(|unit| unit.invocation != self.invocation);
+        if self.obstacle().is_some() {
+            return false;
+        }
         self.order != Order::Verb(Verb::Stop) && (anew || *result == Ok(JobResult::Done))
+    }
+
+    /// What kept the unit from being started before any process of it ran: nothing of that is in the unit's own state.
+    fn obstacle(&self) -> Option<String> {
+        let starts = matches!(self.order.verb(), Verb::Start | Verb::Restart);
+        let unit = self.status.as_ref().ok().filter(|unit| starts && unit.is_down())?;
+        let Outcome::Ended(result) = &self.outcome else { return None };
+        let name = &self.assignment.unit;
+        match result {
+            Ok(JobResult::Dependency) => {
+                let why = self.complaint.as_deref().unwrap_or("a unit that it requires did not come up");
+                Some(format!("{name} was not started: {why}"))
+            }
+            Ok(JobResult::Done | JobResult::Skipped | JobResult::Other(_)) if !unit.unmet.is_empty() => {
+                Some(format!("{name} was not started: {} does not hold", unit.unmet.join(", ")))
+            }
+            Ok(JobResult::Other(word)) => Some(format!("{name} was not started: the job's result is {word}")),
+            Ok(JobResult::Timeout) if unit.active == ActiveState::Inactive => {
+                Some(format!("{name} was not started: its job waited too long"))
+            }
+            // Of the latter two nothing is known, and they pass.
+            Ok(_) | Err(UnitError::Unreachable { .. } | UnitError::NoAnswer { .. }) => None,
+            Err(error) => Some(error.to_string()),
+        }
     }
 
     /// What went wrong, unless the unit's own state tells: it does when a start or stop failed, but a reload leaves

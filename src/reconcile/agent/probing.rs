@@ -83,7 +83,7 @@ impl Health {
     /// What the probes of a replica say. One that is not probed is alive; it is ready if it has no readiness probe.
     pub(super) fn of(&self, id: &ReplicaId, target: &Target) -> Probed<'_> {
         let ready = match target {
-            Target::Ours { assignment, .. } => assignment.probes.readiness.is_none(),
+            Target::Ours { assignment, .. } | Target::Kept { assignment, .. } => assignment.probes.readiness.is_none(),
             _ => true,
         };
         let unprobed = Probed { ready, ..Probed::FINE };
@@ -108,23 +108,28 @@ impl Health {
 impl<M: UnitManager + 'static> Agent<M> {
     /// Probes what runs and is to run, and takes in the verdicts.
     pub(super) fn probe(&mut self, targets: &BTreeMap<ReplicaId, Target>, now: Instant) {
-        let mut probed = BTreeMap::new();
+        let (mut probed, mut unasked) = (BTreeMap::new(), Vec::new());
         self.health.deferred.clear();
         self.health.inherited.retain(|id, _| targets.contains_key(id));
         for (id, target) in targets {
-            let Target::Ours { assignment, .. } = target else { continue };
+            let (Target::Ours { assignment, .. } | Target::Kept { assignment, .. }) = target else { continue };
             let Some(unit) = self.units.get(&assignment.unit).filter(|unit| unit.active.is_up()) else { continue };
             if assignment.mode != Mode::Enabled || assignment.probes == Probes::default() {
                 continue;
             }
             let unit = unit.clone();
             if let Some(was_ready) = self.was_ready(id, assignment, &unit, now) {
+                if matches!(target, Target::Kept { .. }) && !self.settings.accept_commands && runs_commands(assignment)
+                {
+                    unasked.push((id.clone(), unit.invocation, was_ready));
+                    continue;
+                }
                 probed.insert(id.clone(), (unit.invocation.clone(), self.probing(id, assignment, was_ready)));
             } else {
                 self.health.deferred.insert(id.clone());
             }
         }
-        if probed.is_empty() && self.health.verdicts.is_empty() {
+        if probed.is_empty() && unasked.is_empty() && self.health.verdicts.is_empty() {
             self.note("probes", None);
             return;
         }
@@ -139,6 +144,12 @@ impl<M: UnitManager + 'static> Agent<M> {
         }
         let not_asked = self.health.probers.not_asked();
         self.note("probes", not_asked.map(|why| format!("{why}; what its probes found before stands")));
+        for (id, invocation, was_ready) in unasked {
+            let before = before.get(&id).filter(|judged| judged.invocation == invocation);
+            let ready = before.map_or(was_ready, |judged| judged.verdict.ready);
+            let verdict = Verdict { ready, alive: true, message: None };
+            self.health.verdicts.insert(id, Judged::new(invocation, verdict, before, now));
+        }
     }
 
     fn count(&self, before: Option<&Verdict>, now: &Verdict) {
@@ -204,6 +215,12 @@ impl<M: UnitManager + 'static> Agent<M> {
             self.confirm_at = Some(Instant::now() + RETRY);
         }
     }
+}
+
+/// Whether its probes are commands: where this host does not accept them any more, what was ready stays so.
+fn runs_commands(assignment: &Assignment) -> bool {
+    let probes = [&assignment.probes.readiness, &assignment.probes.liveness];
+    probes.into_iter().flatten().any(|probe| probe.exec.is_some())
 }
 
 async fn ask(client: &Client, id: &ReplicaId, host: &HostName, unit: &UnitStatus) -> Result<bool, StoreError> {

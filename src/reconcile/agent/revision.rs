@@ -30,11 +30,11 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn passing(message: impl Into<String>) -> Self {
+    pub(super) fn passing(message: impl Into<String>) -> Self {
         Self { rejected: false, message: message.into() }
     }
 
-    fn rejected(message: impl Into<String>) -> Self {
+    pub(super) fn rejected(message: impl Into<String>) -> Self {
         Self { rejected: true, message: message.into() }
     }
 }

@@ -84,15 +84,19 @@ impl<M: UnitManager + 'static> Agent<M> {
             rejected: decision.rejected,
             restarts: unit.restarts,
             assignment: self.answered(id, target, decision),
-            message: unreadable.or_else(|| decision.message.clone()),
+            message: unreadable.or_else(|| decision.message.clone()).or_else(|| self.note_on(id)),
             updated: Timestamp::now(),
         }
+    }
+
+    fn note_on(&self, id: &ReplicaId) -> Option<String> {
+        self.memory.get(id).and_then(|memory| memory.note.clone())
     }
 
     /// The version of the assignment that the status answers to. One that runs with what was wanted before has not
     /// answered yet: else it would pass for ready, and the next be taken down.
     fn answered(&self, id: &ReplicaId, target: &Target, decision: &Decision) -> Option<i32> {
-        let newer = matches!(target, Target::Ours { newer: Some(_), .. });
+        let newer = matches!(target, Target::Ours { newer: Some(_), .. } | Target::Kept { newer: Some(_), .. });
         // On its way out it still is what was wanted before.
         let old = matches!(decision.state, ReplicaState::Running | ReplicaState::Draining | ReplicaState::Stopping);
         let behind = (old || newer) && !decision.in_force && !decision.rejected;

@@ -17,6 +17,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     pub(super) fn reconcile(&mut self) {
         let now = Instant::now();
         self.lose_patience(now);
+        self.look_at_files();
         let targets = self.targets();
         self.look_at_units(&targets, now);
         self.probe(&targets, now);
@@ -61,7 +62,8 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     fn busy(&self, id: &ReplicaId, target: &Target) -> Option<Busy> {
-        let unread = target.managed_unit().is_some_and(|unit| self.units.certain(unit).is_none());
+        let unread =
+            !target.is_refused() && target.managed_unit().is_some_and(|unit| self.units.certain(unit).is_none());
         let unknown = unread || target.is_unsure();
         self.busy.get(id).map(|(_, busy)| *busy).or_else(|| unknown.then_some(Busy::Unknown))
     }

@@ -158,9 +158,14 @@ impl<M: UnitManager + 'static> Agent<M> {
         let wanted = targets.iter().filter(|(id, _)| ours(id));
         let upcoming = wanted.flat_map(|(_, it)| [Some(it.assignment()), it.upcoming().map(|it| it.assignment)]);
         let used: Vec<&Assignment> = recorded.chain(upcoming.flatten()).collect();
-        let versions: BTreeSet<_> = used.iter().filter_map(|it| it.version.clone()).collect();
-        let units: BTreeSet<_> = used.iter().map(|it| it.unit.clone()).collect();
-        let revisions: BTreeSet<_> = used.iter().filter_map(|it| it.config_version).collect();
+        let mut versions: BTreeSet<_> = used.iter().filter_map(|it| it.version.clone()).collect();
+        let mut units: BTreeSet<_> = used.iter().map(|it| it.unit.clone()).collect();
+        let mut revisions: BTreeSet<_> = used.iter().filter_map(|it| it.config_version).collect();
+        for (unit, left) in self.ledger.left.iter().filter(|(_, left)| left.service == service) {
+            units.insert(unit.clone());
+            versions.extend(left.versions.iter().cloned());
+            revisions.extend(left.config_version);
+        }
         let keep = used.iter().filter_map(|it| it.source.keep).max().unwrap_or(KEEP);
         let keep = if used.is_empty() { 0 } else { keep };
         let store = self.goods.store.clone();

@@ -8,6 +8,7 @@ use std::{
 use super::{
     Agent,
     disk::{Change, Written},
+    doubts,
     jobs::{Job, Order},
     signals,
     staging::Staged,
@@ -15,7 +16,7 @@ use super::{
     work::Basis,
 };
 use crate::{
-    ledger::{Ledger, Record},
+    ledger::{Ledger, Left, Record},
     model::{Assignment, Desired, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, ServiceName, ServiceSpec, UnitName},
     plan::agent::{Busy, Decision, Memory, Step},
     systemd::{UnitError, UnitFiles, UnitManager, UnitStatus, Verb},
@@ -33,6 +34,8 @@ pub(super) enum Done {
     Confirmed(ReplicaId, Option<bool>),
     /// A predecessor's entry in `instances` was read: did it list this invocation? `None` = it could not be read.
     Listed(ReplicaId, String, Option<bool>),
+    /// The generated files were looked at.
+    FilesFound(Box<doubts::Found>),
     /// A replica's newer work is on the host, or can't be.
     Staged(Box<Staged>),
     /// What nobody needs of a service was removed.
@@ -69,6 +72,9 @@ impl<M: UnitManager + 'static> Agent<M> {
         for (id, decision) in decisions {
             let target = &targets[id];
             self.accept(id, target, decision);
+            if let Some(memory) = self.memory.get_mut(id).filter(|_| decision.in_force) {
+                memory.obstructed = None;
+            }
             let reason = &decision.reason;
             if let Some(upcoming) = target.upcoming().filter(|_| decision.stage) {
                 self.stage(id, upcoming.assignment);
@@ -154,6 +160,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             Done::Disk(written) => self.finish_disk(*written),
             Done::Confirmed(id, ours) => self.finish_confirm(&id, ours),
             Done::Listed(id, invocation, listed) => self.finish_asking(id, invocation, listed),
+            Done::FilesFound(found) => self.finish_look_at_files(*found),
             Done::Staged(staged) => self.finish_staging(*staged),
             Done::Pruned(service) => self.finish_prune(&service),
         }
@@ -189,6 +196,28 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.memory.remove(id);
         self.work.forget(id);
         self.publisher.forget(id);
+    }
+
+    /// The replica is gone, and its unit is not this agent's to touch any more: what runs there goes on, and keeps what
+    /// it needs.
+    pub(super) fn leave_alone(&mut self, id: &ReplicaId) {
+        tracing::warn!("{id}: its unit is not among the allowed_units any more, and left as it is");
+        self.keep_goods_of(id);
+        self.goods.forget(id);
+        self.ledger.rejected.remove(id);
+        self.ledger.replicas.remove(id);
+        self.memory.remove(id);
+        self.work.forget(id);
+        self.publisher.forget(id);
+    }
+
+    /// What the replica's unit runs with is not removed, whoever else needs it or not.
+    pub(super) fn keep_goods_of(&mut self, id: &ReplicaId) {
+        let Some(record) = self.ledger.replicas.get(id) else { return };
+        let unit = record.assignment.unit.clone();
+        if !record.is_found() || !self.ledger.left.contains_key(&unit) {
+            self.ledger.left.insert(unit, Left::new(&id.service, record));
+        }
     }
 
     /// The log's line on a step that begins.

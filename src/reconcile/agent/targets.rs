@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     Agent,
     goods::needs_the_same,
+    obstacles::{Obstacle, Verdict},
     work::{Basis, Claim},
 };
 use crate::{
-    ledger::{Record, content_key},
-    model::{Assignment, Mode, Probe, ReplicaId, RestartPolicy, UnitName},
+    ledger::content_key,
+    model::{Assignment, Mode, ReplicaId, UnitName},
     plan::agent::{Files, Links, Staging, Upcoming, Wanted, meanwhile},
     systemd::{ActiveState, Folders, UnitManager, drop_in, restart_key, variables},
 };
@@ -21,8 +22,10 @@ pub(super) enum Target {
     Ours { assignment: Assignment, files: Files, key: String, unsure: bool, links: Links, newer: Option<Box<Newer>> },
     /// It is, and nothing of it can run before what it needs is on the host.
     Awaited(Newer),
-    /// It is, and can't be run here: why.
-    Refused(Assignment, String),
+    /// It is, and can't be run here.
+    Refused(Assignment, Obstacle),
+    /// It is, it runs, and it would not be started as it is any more.
+    Kept { assignment: Assignment, obstacle: Obstacle, newer: Option<Box<Newer>> },
     /// It is to leave its unit for good.
     Leaving { assignment: Assignment, why: String, drain_time: Duration, gone: bool },
 }
@@ -46,7 +49,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         for (id, claim) in self.work.claims(&self.ledger) {
             match self.target(&id, claim) {
                 Some(target) => drop(targets.insert(id, target)),
-                None => self.forgotten(&id, "its unit is not among the allowed_units any more, and left as it is"),
+                None => self.leave_alone(&id),
             }
         }
         self.memory.retain(|id, _| targets.contains_key(id));
@@ -74,8 +77,9 @@ impl<M: UnitManager + 'static> Agent<M> {
         if let Some(leaving) = self.moves_on(id, &assignment) {
             return Some(leaving);
         }
-        Some(match self.refusal(&assignment) {
-            Some(why) => Target::Refused(assignment, why),
+        Some(match self.judge(id, &assignment) {
+            Some(Verdict::Refused(obstacle)) => Target::Refused(assignment, obstacle),
+            Some(Verdict::Kept(obstacle)) => Target::Kept { assignment, obstacle, newer },
             None => self.ours(id, assignment, unsure, newer),
         })
     }
@@ -94,18 +98,19 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// The wanted work, if it can't be in force yet: what it needs is not on the host, or it was given up.
     fn newer(&mut self, id: &ReplicaId, wanted: &Assignment, unsure: bool) -> Option<Newer> {
-        if wanted.mode != Mode::Enabled || unsure || self.refused_unit(wanted).is_some() {
+        if wanted.mode != Mode::Enabled || unsure || self.untouchable(&wanted.unit).is_some() {
             return None;
         }
         let stage = if let Some(why) = self.given_up(id, wanted) {
             Stage::Rejected(why)
-        } else if let Some(why) = self.forbidden(wanted) {
+        } else if let Some(obstacle) = self.forbidden(id, wanted) {
             // Without anything to go on with, it is refused.
             let record = self.ledger.replicas.get(id).filter(|it| !it.is_found() && it.assignment != *wanted)?;
-            if self.forbidden(&record.assignment).is_some() {
+            let before = record.assignment.clone();
+            if !self.is_up(&before.unit) && self.forbidden(id, &before).is_some() {
                 return None;
             }
-            Stage::Rejected(why)
+            Stage::Rejected(obstacle.why)
         } else if self.runs(id, wanted) || self.goods.look(id, wanted).staged {
             return None;
         } else if self.staging.is_under_way(id, wanted) {
@@ -151,22 +156,26 @@ impl<M: UnitManager + 'static> Agent<M> {
     fn gone(&self, assignment: Assignment) -> Option<Target> {
         let why = "is no longer assigned to this host".to_owned();
         let leaving = Target::Leaving { assignment, why, drain_time: Duration::ZERO, gone: true };
-        Some(leaving).filter(|leaving| self.settings.allowed_units.allows(leaving.unit()))
+        Some(leaving).filter(|leaving| self.untouchable(leaving.unit()).is_none())
     }
 
     /// The replica's unit is another from now on: it leaves the one that this agent prepared for it first.
-    fn moves_on(&self, id: &ReplicaId, assignment: &Assignment) -> Option<Target> {
-        let Record { assignment: before, .. } = self.ledger.replicas.get(id)?;
-        let moves = before.unit != assignment.unit && self.settings.allowed_units.allows(&before.unit);
-        moves.then(|| Target::Leaving {
+    fn moves_on(&mut self, id: &ReplicaId, assignment: &Assignment) -> Option<Target> {
+        let record = self.ledger.replicas.get(id).filter(|record| record.assignment.unit != assignment.unit)?;
+        let before = record.assignment.clone();
+        if self.untouchable(&before.unit).is_some() {
+            self.keep_goods_of(id);
+            return None;
+        }
+        Some(Target::Leaving {
             why: format!("its unit is {} from now on", assignment.unit),
             drain_time: assignment.drain_time.get(),
-            assignment: before.clone(),
+            assignment: before,
             gone: false,
         })
     }
 
-    fn files_for(&self, id: &ReplicaId, assignment: &Assignment, folders: &Folders) -> Files {
+    pub(super) fn files_for(&self, id: &ReplicaId, assignment: &Assignment, folders: &Folders) -> Files {
         let variables = variables(assignment, id, &self.settings.host, folders);
         if self.settings.limited {
             return Files { variables: Some(variables), ..Files::default() };
@@ -177,74 +186,6 @@ impl<M: UnitManager + 'static> Agent<M> {
         let whole = |text: &String| if text.ends_with('\n') { text.clone() } else { format!("{text}\n") };
         Files { drop_in: Some(text), variables: Some(variables), unit_file: assignment.unit_file.as_ref().map(whole) }
     }
-
-    /// Why this host does not run the assignment, if so.
-    fn refusal(&mut self, assignment: &Assignment) -> Option<String> {
-        let refused = self.refused_unit(assignment).or_else(|| self.forbidden(assignment));
-        refused.or_else(|| self.read_files(&assignment.unit).as_ref().err().cloned())
-    }
-
-    /// Why this host does not run the unit, if so.
-    fn refused_unit(&self, assignment: &Assignment) -> Option<String> {
-        let unit = &assignment.unit;
-        let host = &self.settings.host;
-        if !self.settings.allowed_units.allows(unit) {
-            return Some(format!("{unit} is not among the allowed_units of {host}'s agent.toml"));
-        }
-        if assignment.unit_file.is_some() && !self.settings.accept_unit_files {
-            return Some(format!(
-                "the service brings its unit's file, and accept_unit_files is not set in {host}'s agent.toml"
-            ));
-        }
-        None
-    }
-
-    /// Which part of the work this host's configuration does not allow, if any.
-    fn forbidden(&self, assignment: &Assignment) -> Option<String> {
-        let Assignment { probes, source, config, .. } = assignment;
-        let exec = |probe: &Option<Probe>| probe.as_ref().is_some_and(|probe| probe.exec.is_some());
-        let what = [
-            (exec(&probes.readiness) || exec(&probes.liveness), "an exec probe", "accept_commands"),
-            (source.exec.is_some(), "an exec source", "accept_commands"),
-            (config.as_ref().is_some_and(|config| !config.check.is_empty()), "a config check", "accept_commands"),
-            (source.apt.is_some(), "an apt source", "accept_packages"),
-            (source.nix.is_some(), "a nix source", "accept_packages"),
-        ];
-        let allowed = |setting: &str| match setting {
-            "accept_commands" => self.settings.accept_commands,
-            _ => self.settings.accept_packages,
-        };
-        let host = &self.settings.host;
-        if let Some((_, what, setting)) = what.into_iter().find(|(there, _, setting)| *there && !allowed(setting)) {
-            return Some(format!("the service has {what}, and {setting} is not set in {host}'s agent.toml"));
-        }
-        let what = takes_root(assignment).filter(|_| self.settings.limited)?;
-        Some(format!(
-            "the service has {what}, which {host}'s agent, being limited, can't give its unit: write it there"
-        ))
-    }
-
-    /// The unit's generated files as they are; read once, then as this agent left them.
-    pub(super) fn read_files(&mut self, unit: &UnitName) -> &Result<Files, String> {
-        if !self.on_disk.contains_key(unit) {
-            let drop_in = self.unit_files.read_drop_in(unit);
-            let variables = self.unit_files.read_variables(unit);
-            let unit_file = self.unit_files.read_unit_file(unit);
-            let files = drop_in.and_then(|drop_in| Ok(Files { drop_in, variables: variables?, unit_file: unit_file? }));
-            self.on_disk.insert(unit.clone(), files.map_err(|error| error.to_string()));
-        }
-        &self.on_disk[unit]
-    }
-}
-
-/// Which part of the work takes a drop-in, or files that belong to others, if any.
-fn takes_root(assignment: &Assignment) -> Option<&'static str> {
-    let what = [
-        (!assignment.environment.is_empty(), "an environment"),
-        (!assignment.credentials.is_empty(), "credentials"),
-        (assignment.restart != RestartPolicy::default(), "a restart policy"),
-    ];
-    what.into_iter().find(|(there, _)| *there).map(|(_, what)| what)
 }
 
 impl Target {
@@ -252,6 +193,7 @@ impl Target {
         match self {
             Self::Ours { assignment, .. }
             | Self::Refused(assignment, _)
+            | Self::Kept { assignment, .. }
             | Self::Leaving { assignment, .. }
             | Self::Awaited(Newer { assignment, .. }) => assignment,
         }
@@ -261,9 +203,16 @@ impl Target {
         &self.assignment().unit
     }
 
-    /// The unit, unless this host does not touch it.
+    /// The unit, unless this host does not touch it. One that is refused for what systemd says of it is looked at, in
+    /// case that changes.
     pub(super) fn managed_unit(&self) -> Option<&UnitName> {
-        (!matches!(self, Self::Refused(..))).then(|| self.unit())
+        let passed_over = matches!(self, Self::Refused(_, obstacle) if !obstacle.by_unit);
+        (!passed_over).then(|| self.unit())
+    }
+
+    /// Whether this host does not run it.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused(..))
     }
 
     /// Whether the replica is not this host's any more.
@@ -279,7 +228,7 @@ impl Target {
     /// Work that is not on the host yet, or was given up.
     pub(super) fn upcoming(&self) -> Option<Upcoming<'_>> {
         let newer = match self {
-            Self::Ours { newer, .. } => newer.as_deref()?,
+            Self::Ours { newer, .. } | Self::Kept { newer, .. } => newer.as_deref()?,
             Self::Awaited(newer) => newer,
             Self::Refused(..) | Self::Leaving { .. } => return None,
         };
@@ -303,7 +252,8 @@ impl Target {
         match self {
             Self::Ours { assignment, files, key, .. } => Wanted::Assigned { assignment, files, key },
             Self::Awaited(newer) => Wanted::Awaited(&newer.assignment),
-            Self::Refused(assignment, why) => Wanted::Refused(assignment, why),
+            Self::Refused(assignment, obstacle) => Wanted::Refused(assignment, &obstacle.why),
+            Self::Kept { assignment, obstacle, .. } => Wanted::Kept { assignment, why: &obstacle.why },
             Self::Leaving { assignment, why, drain_time, .. } => {
                 Wanted::Leaving { assignment, why, drain_time: *drain_time }
             }

@@ -28,7 +28,10 @@ pub(super) struct Changes {
 #[derive(Debug, Default)]
 struct State {
     watched: BTreeSet<UnitName>,
-    by_path: BTreeMap<String, UnitName>,
+    /// The primary names of those that are watched by another one: that is what their signals come under.
+    primary: BTreeMap<UnitName, UnitName>,
+    by_path: BTreeMap<String, Vec<UnitName>>,
+    reloads: u64,
     dirty: BTreeSet<UnitName>,
     leftovers: BTreeMap<UnitName, Instant>,
 }
@@ -45,10 +48,32 @@ impl Changes {
             return;
         }
         state.watched.clone_from(names);
-        state.by_path = names.iter().map(|name| (unit_path(name), name.clone())).collect();
+        state.primary.retain(|name, _| names.contains(name));
+        state.sort();
         state.dirty.retain(|name| names.contains(name));
         state.leftovers.retain(|name, _| names.contains(name));
         self.rewatch.notify_one();
+    }
+
+    /// The unit goes by this primary name.
+    pub(super) fn known_as(&self, name: &UnitName, id: &str) {
+        let primary = id.parse().ok().filter(|primary| primary != name);
+        let mut state = self.lock();
+        if state.primary.get(name) == primary.as_ref() || !state.watched.contains(name) {
+            return;
+        }
+        match primary {
+            Some(primary) => drop(state.primary.insert(name.clone(), primary)),
+            None => drop(state.primary.remove(name)),
+        }
+        state.sort();
+        self.rewatch.notify_one();
+    }
+
+    /// The names that signals of the watched units may come under.
+    pub(super) fn signalling(&self) -> BTreeSet<UnitName> {
+        let state = self.lock();
+        state.watched.iter().chain(state.primary.values()).cloned().collect()
     }
 
     /// The watched units.
@@ -59,21 +84,26 @@ impl Changes {
     /// The unit at this path changed; others than the watched ones are passed over.
     pub(super) fn touch_path(&self, path: &str) {
         let mut state = self.lock();
-        if let Some(name) = state.by_path.get(path).cloned() {
-            state.dirty.insert(name);
+        if let Some(names) = state.by_path.get(path).cloned() {
+            state.dirty.extend(names);
             self.changed.notify_one();
         }
     }
 
-    /// These units may have changed.
-    pub(super) fn touch<'a>(&self, names: impl IntoIterator<Item = &'a UnitName>) {
-        let mut state = self.lock();
-        for name in names {
-            if state.watched.contains(name) {
-                state.dirty.insert(name.clone());
-                self.changed.notify_one();
-            }
-        }
+    /// This unit may have changed, by whichever of its names it is watched.
+    pub(super) fn touch(&self, name: &UnitName) {
+        self.touch_path(&unit_path(name));
+    }
+
+    /// How often unit files were read again, or may have been.
+    pub(super) fn reloads(&self) -> u64 {
+        self.lock().reloads
+    }
+
+    /// Unit files were read again, or may have been: any unit may have changed.
+    pub(super) fn reloaded(&self) {
+        self.lock().reloads += 1;
+        self.touch_all();
     }
 
     /// Any unit may have changed.
@@ -118,6 +148,17 @@ impl Changes {
 }
 
 impl State {
+    /// Which watched units a signal's path is about.
+    fn sort(&mut self) {
+        self.by_path.clear();
+        for name in &self.watched {
+            let names = [Some(name), self.primary.get(name)];
+            for path in names.into_iter().flatten().map(unit_path) {
+                self.by_path.entry(path).or_default().push(name.clone());
+            }
+        }
+    }
+
     fn take_due_leftovers(&mut self, now: Instant) {
         let dirty = &mut self.dirty;
         self.leftovers.retain(|name, due| {
@@ -154,10 +195,28 @@ mod tests {
         }
         assert_eq!(changes.next().await, units(&["a.service", "b.service"]));
         assert!(timeout(Duration::from_secs(60), changes.next()).await.is_err(), "nothing is told twice");
-        changes.touch(&units(&["c.service"]));
+        changes.touch(&"c.service".parse().unwrap());
         assert!(timeout(Duration::from_secs(60), changes.next()).await.is_err());
         changes.touch_all();
         assert_eq!(changes.next().await.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn signals_under_the_primary_name_are_those_of_its_aliases() {
+        let changes = Changes::default();
+        let (alias, real): (UnitName, UnitName) = ("alias.service".parse().unwrap(), "real.service".parse().unwrap());
+        changes.watch(&units(&["alias.service"]));
+        changes.known_as(&alias, "real.service");
+        changes.known_as(&real, "other.service");
+        assert_eq!(changes.signalling(), units(&["alias.service", "real.service"]), "only of what is watched");
+        changes.touch(&real);
+        assert_eq!(changes.next().await, units(&["alias.service"]));
+        changes.watch(&units(&["alias.service", "real.service"]));
+        changes.touch_path("/org/freedesktop/systemd1/unit/real_2eservice");
+        assert_eq!(changes.next().await, units(&["alias.service", "real.service"]));
+        changes.known_as(&alias, "alias.service");
+        changes.touch(&real);
+        assert_eq!(changes.next().await, units(&["real.service"]), "it is an alias no more");
     }
 
     #[tokio::test(start_paused = true)]

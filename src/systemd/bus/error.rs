@@ -47,10 +47,21 @@ fn from_reply(name: &str, message: String, unit: Option<&UnitName>) -> UnitError
         (Some("AccessDenied" | "InteractiveAuthorizationRequired"), _, unit) => {
             UnitError::NotPermitted { unit, message }
         }
-        (_, Some("NoSuchUnit"), Some(unit)) => UnitError::NoSuchUnit { unit },
-        (_, Some("UnitMasked" | "BadUnitSetting" | "LoadFailed"), Some(unit)) => UnitError::Unusable { unit, message },
+        (_, Some("NoSuchUnit" | "UnitMasked" | "BadUnitSetting" | "LoadFailed"), Some(unit)) => {
+            match (subject(&message).filter(|subject| *subject != unit.as_str()), systemd) {
+                // Another one that is to be started with it.
+                (Some(required), _) => UnitError::Requires { unit, required: required.to_owned(), message },
+                (None, Some("NoSuchUnit")) => UnitError::NoSuchUnit { unit },
+                (None, _) => UnitError::Unusable { unit, message },
+            }
+        }
         _ => UnitError::Refused { name: name.to_owned(), message },
     }
+}
+
+/// The unit that a message of systemd's is about: "Unit a.service not found."
+fn subject(message: &str) -> Option<&str> {
+    message.strip_prefix("Unit ")?.split(' ').next().filter(|name| name.contains('.'))
 }
 
 #[cfg(test)]
@@ -73,6 +84,10 @@ mod tests {
             sorted("org.freedesktop.systemd1.UnitMasked"),
             UnitError::Unusable { unit: unit.clone(), message: "why".into() }
         );
+        let missing = "Unit needs.mount not found.";
+        let other = from_reply("org.freedesktop.systemd1.NoSuchUnit", missing.into(), Some(&unit));
+        let required = "needs.mount".to_owned();
+        assert_eq!(other, UnitError::Requires { unit: unit.clone(), required, message: missing.into() });
         for name in ["AccessDenied", "InteractiveAuthorizationRequired"] {
             let denied = sorted(&format!("org.freedesktop.DBus.Error.{name}"));
             assert_eq!(denied, UnitError::NotPermitted { unit: Some(unit.clone()), message: "why".into() });

@@ -108,7 +108,7 @@ impl Shared {
 
     /// Anything may have been missed.
     pub(super) fn doubt_all(&self) {
-        self.changes.touch_all();
+        self.changes.reloaded();
         self.jobs.doubt.notify_waiters();
     }
 }
@@ -183,7 +183,9 @@ fn hear(shared: &Shared, signal: Option<Signal>) {
         Some(Signal::UnitChanged { path }) => shared.changes.touch_path(&path),
         Some(Signal::JobRemoved { job, unit, result }) => {
             shared.jobs.removed(&job, &JobResult::from_word(&result));
-            shared.changes.touch(unit.parse().ok().as_ref());
+            if let Ok(unit) = unit.parse() {
+                shared.changes.touch(&unit);
+            }
         }
         Some(Signal::Reloaded) => {
             shared.doubt_all();

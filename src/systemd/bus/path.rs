@@ -12,8 +12,13 @@ const MAX_UNIT_RULES: usize = 256;
 /// The object of a unit: systemd's `bus_path_encode`, everything but letters and digits as `_` and two hex digits,
 /// a leading digit too.
 pub(super) fn unit_path(name: &UnitName) -> String {
+    object_path(name.as_str())
+}
+
+/// The same, of a unit of any type.
+pub(super) fn object_path(name: &str) -> String {
     let mut path = format!("{MANAGER_PATH}/unit/");
-    for (index, byte) in name.as_str().bytes().enumerate() {
+    for (index, byte) in name.bytes().enumerate() {
         if byte.is_ascii_alphabetic() || (index > 0 && byte.is_ascii_digit()) {
             path.push(char::from(byte));
         } else {

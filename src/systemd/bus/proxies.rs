@@ -76,7 +76,10 @@ pub(super) trait Bus {
 /// The properties of a unit that are read; systemd sends some three hundred.
 #[derive(Debug, Default, DeserializeDict, Type)]
 #[zbus(signature = "a{sv}", rename_all = "PascalCase")]
+#[expect(clippy::struct_excessive_bools, reason = "properties as systemd has them")]
 pub(super) struct UnitProperties {
+    /// The primary name, whatever it was asked for by.
+    pub(super) id: String,
     pub(super) load_state: String,
     pub(super) active_state: String,
     pub(super) sub_state: String,
@@ -94,6 +97,18 @@ pub(super) struct UnitProperties {
     pub(super) active_enter_timestamp: u64,
     pub(super) condition_timestamp: u64,
     pub(super) condition_result: bool,
+    pub(super) conditions: Vec<Check>,
+    pub(super) assert_timestamp: u64,
+    pub(super) assert_result: bool,
+    pub(super) asserts: Vec<Check>,
+    pub(super) refuse_manual_start: bool,
+    pub(super) requires: Vec<String>,
+    pub(super) requisite: Vec<String>,
+    pub(super) binds_to: Vec<String>,
+    pub(super) start_limit_burst: u32,
+    /// Microseconds.
+    #[zbus(rename = "StartLimitIntervalUSec")]
+    pub(super) start_limit_interval: u64,
     // What only services have.
     pub(super) result: Option<String>,
     #[zbus(rename = "MainPID")]
@@ -103,4 +118,15 @@ pub(super) struct UnitProperties {
     pub(super) exec_main_code: Option<i32>,
     pub(super) exec_main_status: Option<i32>,
     pub(super) control_group: Option<String>,
+    #[zbus(rename = "Type")]
+    pub(super) kind: Option<String>,
+    pub(super) restart: Option<String>,
+    pub(super) environment: Option<Vec<String>>,
+    /// The path, and whether a missing one is passed over.
+    pub(super) environment_files: Option<Vec<(String, bool)>>,
+    pub(super) load_credential: Option<Vec<(String, String)>>,
 }
+
+/// A `Condition…=` or `Assert…=`: its name, whether it is one of several that may hold, whether it is negated, its
+/// parameter, and what came of it: below 0 = it did not hold.
+pub(super) type Check = (String, bool, bool, String, i32);

@@ -1,16 +1,18 @@
 //! From systemd's properties to a [`UnitStatus`].
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
 
-use super::proxies::UnitProperties;
-use crate::systemd::{ActiveState, LoadState, UnitStatus, exit};
+use super::proxies::{Check, UnitProperties};
+use crate::systemd::{ActiveState, LoadState, Settings, UnitStatus, exit};
 
 /// The unit, but for what takes another call: the kind of its job, and whether its processes are gone.
 pub(super) fn status(unit: UnitProperties) -> UnitStatus {
     let active = ActiveState::from_word(&unit.active_state);
+    let (unmet, settings) = (unmet(&unit), settings(&unit));
     UnitStatus {
+        id: unit.id,
         load: LoadState::from_word(&unit.load_state),
         load_error: Some(unit.load_error.1).filter(|message| !message.is_empty()),
         active,
@@ -27,8 +29,39 @@ pub(super) fn status(unit: UnitProperties) -> UnitStatus {
         drop_in_paths: unit.drop_in_paths,
         job: None,
         has_processes: unit.control_group.is_some_and(|group| !group.is_empty()),
-        condition_failed: unit.condition_timestamp != 0 && !unit.condition_result,
+        unmet,
+        kind: unit.kind.unwrap_or_default(),
+        refuses_start: unit.refuse_manual_start,
+        settings,
     }
+}
+
+/// The conditions and asserts that kept the unit from its last start.
+pub(super) fn unmet(unit: &UnitProperties) -> Vec<String> {
+    let conditions = (unit.condition_timestamp != 0 && !unit.condition_result).then_some(&unit.conditions);
+    let asserts = (unit.assert_timestamp != 0 && !unit.assert_result).then_some(&unit.asserts);
+    let failed = conditions.into_iter().chain(asserts).flatten().filter(|(.., result)| *result < 0);
+    failed.map(check).collect()
+}
+
+/// A condition as its unit's file spells it.
+fn check((name, trigger, negate, parameter, _): &Check) -> String {
+    let sign = |there: &bool, sign: &'static str| if *there { sign } else { "" };
+    format!("{name}={}{}{parameter}", sign(trigger, "|"), sign(negate, "!"))
+}
+
+/// What a service's files came to; nothing of a unit that has none.
+fn settings(unit: &UnitProperties) -> Option<Settings> {
+    let restart = unit.restart.clone().filter(|_| unit.load_state == "loaded")?;
+    let files = unit.environment_files.iter().flatten();
+    Some(Settings {
+        restart,
+        limit_burst: unit.start_limit_burst,
+        limit_interval: Duration::from_micros(unit.start_limit_interval),
+        environment: unit.environment.clone().unwrap_or_default(),
+        environment_files: files.map(|(path, _)| path.clone()).collect(),
+        credentials: unit.load_credential.clone().unwrap_or_default(),
+    })
 }
 
 /// The id in hex; empty while all bytes are zero or there are none.
@@ -100,6 +133,39 @@ mod tests {
         });
         let message = Some("Unit a.service not found.".to_owned());
         assert_eq!(unit, UnitStatus { load_error: message, ..UnitStatus::not_found() });
+    }
+
+    #[test]
+    fn what_kept_a_unit_from_its_start_is_named() {
+        let held = |name: &str, trigger, negate, result| (name.to_owned(), trigger, negate, "/srv".to_owned(), result);
+        let unit = UnitProperties {
+            condition_timestamp: 1,
+            conditions: vec![
+                held("ConditionPathExists", false, true, -1),
+                held("ConditionHost", false, false, 1),
+                held("ConditionUser", true, false, -1),
+            ],
+            assert_result: true,
+            assert_timestamp: 1,
+            asserts: vec![held("AssertPathExists", false, false, -1)],
+            ..UnitProperties::default()
+        };
+        assert_eq!(status(unit).unmet, ["ConditionPathExists=!/srv", "ConditionUser=|/srv"]);
+    }
+
+    #[test]
+    fn what_a_units_files_came_to_is_read() {
+        let loaded = || UnitProperties {
+            load_state: "loaded".into(),
+            restart: Some("on-failure".into()),
+            start_limit_interval: 60_000_000,
+            environment_files: Some(vec![("/run/a.env".into(), false)]),
+            ..UnitProperties::default()
+        };
+        let settings = status(loaded()).settings.unwrap();
+        assert_eq!((settings.restart.as_str(), settings.limit_interval.as_secs()), ("on-failure", 60));
+        assert_eq!(settings.environment_files, ["/run/a.env"]);
+        assert_eq!(status(UnitProperties { load_state: "bad-setting".into(), ..loaded() }).settings, None);
     }
 
     #[test]

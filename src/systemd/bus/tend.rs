@@ -40,7 +40,8 @@ pub(super) async fn tend(shared: &Shared, connection: &Connection) -> String {
 /// Brings everything to what is wanted, then reports what may have changed unseen until now.
 async fn settle(shared: &Shared, connection: &Connection, held: &mut Held) -> Result<(), UnitError> {
     let watched = shared.changes.watched();
-    let added = settle_rules(&shared.calls, connection, &rules(&watched), &mut held.rules).await?;
+    let signalling = rules(&shared.changes.signalling());
+    let added = settle_rules(&shared.calls, connection, &signalling, &mut held.rules).await?;
     if shared.owner().is_none() {
         // Its arrival comes as a signal.
         return Ok(());

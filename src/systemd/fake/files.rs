@@ -18,20 +18,20 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Reads the unit's files.
-    pub(super) fn read(root: Option<&Path>, name: &UnitName) -> Self {
+    /// Reads the files of a unit by its names, the primary one first.
+    pub(super) fn read(root: Option<&Path>, names: &[UnitName]) -> Self {
         let read = |path: PathBuf| fs::read_to_string(&path).ok().map(|text| (path, text));
-        let Some(root) = root else { return Self::default() };
+        let (Some(root), Some(primary)) = (root, names.first()) else { return Self::default() };
         Self {
-            fragment: read(root.join(name.file_name().as_str())),
-            drop_in: read(root.join(format!("{name}.d")).join(DROP_IN_NAME)),
+            fragment: read(root.join(primary.file_name().as_str())),
+            drop_in: names.iter().find_map(|name| read(root.join(format!("{name}.d")).join(DROP_IN_NAME))),
         }
     }
 
     /// Whether systemd sees that the files differ from what it read: it looks again at what it knows, but not for a
     /// drop-in folder that is new.
     pub(super) fn differ_visibly(&self, root: Option<&Path>, name: &UnitName) -> bool {
-        let now = Self::read(root, name);
+        let now = Self::read(root, std::slice::from_ref(name));
         now.fragment != self.fragment || (self.drop_in.is_some() && now.drop_in != self.drop_in)
     }
 

@@ -131,11 +131,11 @@ async fn an_absent_bus_fails_calls_and_its_return_reports_all() {
 async fn files_come_into_force_at_a_reload() {
     let root = tempfile::tempdir().unwrap();
     let (fake, unit) = (FakeSystemd::with_root(root.path()), name("webapp.service"));
-    std::fs::write(root.path().join("webapp.service"), "[Service]\n").unwrap();
+    std::fs::write(root.path().join("webapp.service"), "[Service]\nExecStart=/bin/true\n").unwrap();
     assert_eq!(fake.unit(&unit).await.unwrap().load, LoadState::NotFound);
     fake.daemon_reload().await.unwrap();
     assert_eq!(fake.unit(&unit).await.unwrap().load, LoadState::Loaded);
-    std::fs::write(root.path().join("webapp.service"), "[Service]\nType=exec\n").unwrap();
+    std::fs::write(root.path().join("webapp.service"), "[Service]\nType=exec\nExecStart=/bin/true\n").unwrap();
     assert!(fake.unit(&unit).await.unwrap().need_daemon_reload);
     fake.daemon_reload().await.unwrap();
     assert!(!fake.unit(&unit).await.unwrap().need_daemon_reload);

@@ -12,6 +12,14 @@ use crate::systemd::{ActiveState, JobResult, LoadState, UnitStatus, Verb};
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent settings, any of which may hold")]
 pub struct Behaviour {
+    /// Its file when that is not below the fake's root, such as one in `/etc` that comes before those.
+    pub fragment: Option<String>,
+    /// What keeps it from being started, if anything.
+    pub obstacle: Option<Obstacle>,
+    /// `Type=oneshot`.
+    pub oneshot: bool,
+    /// `RemainAfterExit=yes`.
+    pub remains: bool,
     /// How long it takes to start.
     pub start_time: Duration,
     /// The status that its start exits with, instead of coming up.
@@ -41,6 +49,10 @@ pub struct Behaviour {
 impl Default for Behaviour {
     fn default() -> Self {
         Self {
+            fragment: None,
+            obstacle: None,
+            oneshot: false,
+            remains: false,
             start_time: Duration::ZERO,
             fails_to_start: None,
             crashes_after: None,
@@ -57,6 +69,31 @@ impl Default for Behaviour {
     }
 }
 
+/// Why systemd does not start a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// This unit, which it requires, does not come up.
+    Requirement(String),
+    /// This unit, which it requires, is not there.
+    MissingRequirement(String),
+    /// This condition does not hold.
+    Condition(String),
+    /// This assertion does not hold.
+    Assertion(String),
+    /// `RefuseManualStart=yes`.
+    RefusesStart,
+}
+
+impl Obstacle {
+    /// What [`crate::systemd::UnitManager::complaint`] says of it.
+    pub(super) fn complaint(&self) -> Option<String> {
+        match self {
+            Self::Requirement(unit) => Some(format!("it requires {unit}, which failed")),
+            _ => None,
+        }
+    }
+}
+
 /// Where the unit is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -64,6 +101,8 @@ enum Phase {
     Failed,
     Starting,
     Running,
+    /// Its process has ended, and it counts as active.
+    Exited,
     Reloading,
     AutoRestart,
     Stopping,
@@ -109,6 +148,7 @@ pub(super) struct FakeUnit {
     result: &'static str,
     exit: Option<String>,
     leftover: bool,
+    unmet: Vec<String>,
 }
 
 impl FakeUnit {
@@ -128,12 +168,27 @@ impl FakeUnit {
             result: "success",
             exit: None,
             leftover: false,
+            unmet: Vec::new(),
         }
     }
 
     /// When the unit next changes by itself.
     pub(super) const fn due(&self) -> Option<Instant> {
         self.due
+    }
+
+    /// What systemd refuses in its files.
+    pub(super) fn broken(&self) -> Option<&'static str> {
+        let says =
+            |file: &Option<(PathBuf, String)>, line: &str| file.as_ref().is_some_and(|(_, text)| text.contains(line));
+        if self.behaviour.fragment.is_none()
+            && self.files.fragment.is_some()
+            && !says(&self.files.fragment, "ExecStart=")
+        {
+            return Some("it has no ExecStart=");
+        }
+        let always = self.behaviour.oneshot && says(&self.files.drop_in, "Restart=always");
+        always.then_some("Restart=always is not for Type=oneshot")
     }
 
     /// Whether it runs.
@@ -150,9 +205,8 @@ impl FakeUnit {
     pub(super) fn begin(&mut self, job: Job, now: Instant, counters: &mut Counters) -> Option<JobResult> {
         self.job = Some(job);
         match (job.verb, self.phase) {
-            (Verb::Start, Phase::Running | Phase::Reloading) | (Verb::Stop, Phase::Dead | Phase::Failed) => {
-                Some(JobResult::Done)
-            }
+            (Verb::Start, Phase::Running | Phase::Exited | Phase::Reloading)
+            | (Verb::Stop, Phase::Dead | Phase::Failed) => Some(JobResult::Done),
             (Verb::Start, Phase::Starting) => None,
             (Verb::Start, _) | (Verb::Restart, Phase::Dead | Phase::Failed | Phase::AutoRestart) => {
                 self.restarts = 0;
@@ -204,12 +258,21 @@ impl FakeUnit {
                 Some(self.reloaded())
             }
             Phase::Stopping => self.stopped(at, counters),
-            Phase::Dead | Phase::Failed => None,
+            Phase::Dead | Phase::Failed | Phase::Exited => None,
         }
     }
 
     /// A start by someone or by systemd; refused past the start limit.
     fn start(&mut self, now: Instant, counters: &mut Counters) -> Option<JobResult> {
+        self.unmet.clear();
+        match self.behaviour.obstacle.clone() {
+            Some(Obstacle::Requirement(_)) => return Some(self.obstructed(JobResult::Dependency, None)),
+            Some(Obstacle::Condition(text)) => return Some(self.obstructed(JobResult::Done, Some(text))),
+            Some(Obstacle::Assertion(text)) => {
+                return Some(self.obstructed(JobResult::Other("assert".to_owned()), Some(text)));
+            }
+            Some(Obstacle::MissingRequirement(_) | Obstacle::RefusesStart) | None => {}
+        }
         while self.starts.front().is_some_and(|first| now.duration_since(*first) >= self.behaviour.limit_interval) {
             self.starts.pop_front();
         }
@@ -228,6 +291,13 @@ impl FakeUnit {
         None
     }
 
+    /// It was not started.
+    fn obstructed(&mut self, result: JobResult, unmet: Option<String>) -> JobResult {
+        self.unmet.extend(unmet);
+        self.rest(Phase::Dead);
+        result
+    }
+
     fn started(&mut self, at: Instant) -> JobResult {
         if let Some(status) = self.behaviour.fails_to_start {
             self.end(End::Exit(status), at);
@@ -236,6 +306,9 @@ impl FakeUnit {
         self.phase = Phase::Running;
         self.since = Some(at);
         self.due = self.behaviour.crashes_after.map(|life| at + life);
+        if self.behaviour.oneshot {
+            self.end(End::Exit(0), at);
+        }
         JobResult::Done
     }
 
@@ -259,7 +332,11 @@ impl FakeUnit {
             End::Exit(status) => ("exit-code", format!("exited with status {status}")),
             End::Kill => ("signal", "killed by SIGKILL".to_owned()),
         };
-        self.rest(if result == "success" { Phase::Dead } else { Phase::Failed });
+        self.rest(match result {
+            "success" if self.behaviour.remains => Phase::Exited,
+            "success" => Phase::Dead,
+            _ => Phase::Failed,
+        });
         (self.result, self.exit) = (result, Some(exit));
         if self.phase == Phase::Failed && self.behaviour.restart {
             self.phase = Phase::AutoRestart;
@@ -288,13 +365,19 @@ impl FakeUnit {
             Phase::Failed => (ActiveState::Failed, "failed"),
             Phase::Starting => (ActiveState::Activating, "start"),
             Phase::Running => (ActiveState::Active, "running"),
+            Phase::Exited => (ActiveState::Active, "exited"),
             Phase::Reloading => (ActiveState::Reloading, "reload"),
             Phase::AutoRestart => (ActiveState::Activating, "auto-restart"),
             Phase::Stopping => (ActiveState::Deactivating, "stop-sigterm"),
         };
         let path = |file: Option<&(PathBuf, String)>| file.map(|(path, _)| path.display().to_string());
         UnitStatus {
-            load: if self.masked { LoadState::Masked } else { LoadState::Loaded },
+            load: match self.broken() {
+                _ if self.masked => LoadState::Masked,
+                Some(_) => LoadState::BadSetting,
+                None => LoadState::Loaded,
+            },
+            load_error: self.broken().map(|_| "it has a bad unit file setting".to_owned()),
             active,
             sub: sub.to_owned(),
             result: self.result.to_owned(),
@@ -304,10 +387,18 @@ impl FakeUnit {
             can_reload: self.behaviour.can_reload,
             active_since: self.since.map(clock),
             exit: self.exit.clone(),
-            fragment_path: path(self.files.fragment.as_ref()).unwrap_or_default(),
+            fragment_path: self
+                .behaviour
+                .fragment
+                .clone()
+                .or_else(|| path(self.files.fragment.as_ref()))
+                .unwrap_or_default(),
             drop_in_paths: path(self.files.drop_in.as_ref()).into_iter().collect(),
             job: self.job.map(|job| job.verb.to_string()),
             has_processes: self.pid.is_some() || self.leftover,
+            unmet: self.unmet.clone(),
+            kind: if self.behaviour.oneshot { "oneshot" } else { "simple" }.to_owned(),
+            refuses_start: self.behaviour.obstacle == Some(Obstacle::RefusesStart),
             ..UnitStatus::not_found()
         }
     }

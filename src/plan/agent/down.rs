@@ -1,0 +1,90 @@
+//! A unit that is down and must not be: why it is, and when it is started again.
+
+use std::time::Instant;
+
+use super::{Decision, Memory, Step, View, health};
+use crate::{
+    model::{Assignment, ReplicaState},
+    systemd::{ActiveState, LoadState, Verb},
+};
+
+/// The unit is down, and must not be.
+pub(super) fn down(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
+    let has_failed = view.unit.active == ActiveState::Failed;
+    let step = if has_failed { Step::ResetAndStart } else { Step::Job(Verb::Start) };
+    match (unusable(view), &view.memory.dead) {
+        (Some(problem), _) => Decision::steady(ReplicaState::Failed, false).message(problem),
+        (None, _) if view.memory.obstructed.is_some() => obstructed(view, assignment, step, now),
+        (None, Some(why)) => health::given_up(view, why, step, now),
+        (None, None) if has_failed => failed(view, now),
+        (None, None) => start(view, step, "is enabled and its unit is inactive", now),
+    }
+}
+
+/// Why the unit cannot be started at all, whatever is tried.
+pub(super) fn unusable(view: &View<'_>) -> Option<String> {
+    let unit = view.unit_name();
+    match view.unit.load {
+        // Its package is downloaded; the start installs it first, and with it the unit.
+        LoadState::NotFound if !view.links.release => None,
+        LoadState::NotFound => {
+            Some(format!("{unit} is not installed on this host, and the service brings no unit_file"))
+        }
+        LoadState::Masked => Some(format!("{unit} is masked on this host (systemctl unmask {unit})")),
+        LoadState::Error | LoadState::BadSetting => {
+            let why = view.unit.load_error.as_deref().unwrap_or("it gives no reason");
+            Some(format!("systemd cannot load {unit}: {why} (see systemctl status {unit})"))
+        }
+        LoadState::Loaded if view.unit.refuses_start => {
+            Some(format!("{unit} has RefuseManualStart=yes: only another unit may start it"))
+        }
+        LoadState::Loaded | LoadState::Other => None,
+    }
+}
+
+/// systemd did not even begin to start it. It is tried again as a process that crashes would be; after
+/// `restart.limit_burst` times in a row it counts as failed on this host, and is tried more and more rarely.
+fn obstructed(view: &View<'_>, assignment: &Assignment, step: Step, now: Instant) -> Decision {
+    let Some(obstructed) = &view.memory.obstructed else { return start(view, step, "is enabled", now) };
+    let rest = match obstructed.count.checked_sub(assignment.restart.limit_burst) {
+        None => assignment.restart.delay.get(),
+        Some(past) => Memory::rest(past),
+    };
+    let state = if view.is_obstructed() { ReplicaState::Failed } else { ReplicaState::Pending };
+    let due = view.memory.last_start.and_then(|last| last.checked_add(rest)).filter(|at| now < *at);
+    let decision = match due {
+        Some(at) => Decision::steady(state, false).wake_at(at),
+        None => Decision { state, ..Decision::step(state, step, "what kept it from starting may be gone") },
+    };
+    decision.message(obstructed.why.clone())
+}
+
+/// The unit is down: start it, at once or when its back-off is over.
+pub(super) fn start(view: &View<'_>, step: Step, why: &str, now: Instant) -> Decision {
+    match view.memory.next_start() {
+        Some(at) if now < at => Decision::steady(ReplicaState::Pending, false)
+            .message(format!("{}; is started again after a back-off", ended(view)))
+            .wake_at(at),
+        _ => Decision::step(ReplicaState::Starting, step, why),
+    }
+}
+
+/// How it came that the unit does not run though it was started.
+fn ended(view: &View<'_>) -> String {
+    view.unit.exit.clone().unwrap_or_else(|| "its unit ended by itself".to_owned())
+}
+
+/// Past the start limit, or its start failed for good: new work gets a fresh start, known work its back-off.
+fn failed(view: &View<'_>, now: Instant) -> Decision {
+    if view.memory.fresh {
+        return Decision::step(
+            ReplicaState::Starting,
+            Step::ResetAndStart,
+            "is newly assigned and its unit had failed",
+        );
+    }
+    let exit = view.unit.exit.clone().unwrap_or_else(|| "did not start".to_owned());
+    let message = format!("{} failed ({}): {exit}", view.unit_name(), view.unit.result);
+    let decision = start(view, Step::ResetAndStart, "is tried again after it failed", now);
+    Decision { state: ReplicaState::Failed, ..decision }.message(message)
+}

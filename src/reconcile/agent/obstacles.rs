@@ -1,0 +1,162 @@
+//! What stands against a piece of work on this host: its configuration, and what systemd has of the unit.
+
+use super::{Agent, disk};
+use crate::{
+    model::{Assignment, Mode, Probe, ReplicaId, RestartPolicy, UnitName},
+    plan::agent::{Files, Placed, overruled},
+    systemd::{ActiveState, UnitManager},
+};
+
+/// Why the work is not run here as it is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Obstacle {
+    pub(super) why: String,
+    /// It was found in what systemd says of the unit: that has to be watched for it to go.
+    pub(super) by_unit: bool,
+}
+
+impl Obstacle {
+    fn of_host(why: String) -> Self {
+        Self { why, by_unit: false }
+    }
+
+    fn of_unit(why: String) -> Self {
+        Self { why, by_unit: true }
+    }
+}
+
+/// What is done about it.
+pub(super) enum Verdict {
+    /// It is not started, and if the unit may not be touched, not stopped either.
+    Refused(Obstacle),
+    /// It runs, and goes on for as long as it does.
+    Kept(Obstacle),
+}
+
+impl<M: UnitManager + 'static> Agent<M> {
+    /// What stands against the work, and what is done about it. To stop what this agent runs is always allowed.
+    pub(super) fn judge(&mut self, id: &ReplicaId, assignment: &Assignment) -> Option<Verdict> {
+        if let Some(obstacle) = self.untouchable(&assignment.unit) {
+            return Some(Verdict::Refused(obstacle));
+        }
+        let is_ours = self.ledger.replicas.get(id).is_some_and(|record| record.assignment.unit == assignment.unit);
+        if is_ours && assignment.mode != Mode::Enabled {
+            return None;
+        }
+        let obstacle = self.forbidden(id, assignment).or_else(|| self.unreadable_files(&assignment.unit))?;
+        let runs = is_ours && self.may_be_up(&assignment.unit);
+        Some(if runs { Verdict::Kept(obstacle) } else { Verdict::Refused(obstacle) })
+    }
+
+    /// Why this host touches the unit by no means, if so. An alias is as good as the unit that it leads to.
+    pub(super) fn untouchable(&self, unit: &UnitName) -> Option<Obstacle> {
+        let host = &self.settings.host;
+        let allowed = &self.settings.allowed_units;
+        if !allowed.allows(unit) {
+            return Some(Obstacle::of_host(format!("{unit} is not among the allowed_units of {host}'s agent.toml")));
+        }
+        let primary = self.units.get(unit).map(|unit| &unit.id).filter(|id| !id.is_empty() && *id != unit.as_str())?;
+        let is_allowed = primary.parse().is_ok_and(|primary| allowed.allows(&primary));
+        (!is_allowed).then(|| {
+            Obstacle::of_unit(format!(
+                "{unit} is another name of {primary}, which is not among the allowed_units of {host}'s agent.toml"
+            ))
+        })
+    }
+
+    /// Which part of the work this host does not run, if any.
+    pub(super) fn forbidden(&mut self, id: &ReplicaId, assignment: &Assignment) -> Option<Obstacle> {
+        let forbidden = self.not_accepted(assignment).map(Obstacle::of_host);
+        forbidden.or_else(|| self.overruled(id, assignment).map(Obstacle::of_unit))
+    }
+
+    /// Which part of the work this host's configuration does not allow, if any.
+    fn not_accepted(&self, assignment: &Assignment) -> Option<String> {
+        let Assignment { probes, source, config, unit_file, .. } = assignment;
+        let exec = |probe: &Option<Probe>| probe.as_ref().is_some_and(|probe| probe.exec.is_some());
+        let settings = &self.settings;
+        let what = [
+            (unit_file.is_some(), "a unit_file", "accept_unit_files", settings.accept_unit_files),
+            (
+                exec(&probes.readiness) || exec(&probes.liveness),
+                "an exec probe",
+                "accept_commands",
+                settings.accept_commands,
+            ),
+            (source.exec.is_some(), "an exec source", "accept_commands", settings.accept_commands),
+            (
+                config.as_ref().is_some_and(|config| !config.check.is_empty()),
+                "a config check",
+                "accept_commands",
+                settings.accept_commands,
+            ),
+            (source.apt.is_some(), "an apt source", "accept_packages", settings.accept_packages),
+            (source.nix.is_some(), "a nix source", "accept_packages", settings.accept_packages),
+        ];
+        let host = &settings.host;
+        if let Some((_, what, setting, _)) = what.into_iter().find(|(there, .., accepted)| *there && !accepted) {
+            return Some(format!("the service has {what}, and {setting} is not set in {host}'s agent.toml"));
+        }
+        let what = takes_root(assignment).filter(|_| settings.limited)?;
+        Some(format!(
+            "the service has {what}, which {host}'s agent, being limited, can't give its unit: write it there"
+        ))
+    }
+
+    /// Whose files are in force in place of those that the work asks for, if any.
+    fn overruled(&mut self, id: &ReplicaId, assignment: &Assignment) -> Option<String> {
+        let unit = &assignment.unit;
+        let (unit_file, drop_in) = (self.unit_files.unit_file_path(unit), self.unit_files.drop_in_path(unit));
+        let variables = self.unit_files.variables_path(unit);
+        let placed = Placed {
+            unit_file: &unit_file,
+            drop_in: &drop_in,
+            variables: &variables,
+            has_drop_in: !self.settings.limited,
+            loaded: true,
+            doubted: self.doubts.raised,
+        };
+        // Mostly nothing: then the files need not be rendered.
+        overruled(self.units.get(unit)?, assignment, placed)?;
+        let loaded = self.are_loaded(id, assignment);
+        overruled(self.units.get(unit)?, assignment, Placed { loaded, ..placed })
+    }
+
+    /// Whether the files that the work asks for are written, and systemd has read them.
+    fn are_loaded(&mut self, id: &ReplicaId, assignment: &Assignment) -> bool {
+        let folders = self.goods.store.folders(id, assignment);
+        let files = self.files_for(id, assignment, &folders);
+        let same = |there: &Files| there.drop_in == files.drop_in && there.unit_file == files.unit_file;
+        self.read_files(&assignment.unit).as_ref().is_ok_and(same) && !self.unloaded.contains(&assignment.unit)
+    }
+
+    /// Files that are in the place of the generated ones and not from zkops.
+    fn unreadable_files(&mut self, unit: &UnitName) -> Option<Obstacle> {
+        self.read_files(unit).as_ref().err().cloned().map(Obstacle::of_host)
+    }
+
+    /// Whether the unit is up, or was never looked at by this process.
+    fn may_be_up(&self, unit: &UnitName) -> bool {
+        let down = |active| matches!(active, ActiveState::Inactive | ActiveState::Failed);
+        self.units.get(unit).is_none_or(|unit| !down(unit.active))
+    }
+
+    /// The unit's generated files as they are; read once, then as this agent left them.
+    pub(super) fn read_files(&mut self, unit: &UnitName) -> &Result<Files, String> {
+        if !self.on_disk.contains_key(unit) {
+            let files = disk::read(&self.unit_files, unit).map_err(|error| error.to_string());
+            self.on_disk.insert(unit.clone(), files);
+        }
+        &self.on_disk[unit]
+    }
+}
+
+/// Which part of the work takes a drop-in, or files that belong to others, if any.
+fn takes_root(assignment: &Assignment) -> Option<&'static str> {
+    let what = [
+        (!assignment.environment.is_empty(), "an environment"),
+        (!assignment.credentials.is_empty(), "credentials"),
+        (assignment.restart != RestartPolicy::default(), "a restart policy"),
+    ];
+    what.into_iter().find(|(there, _)| *there).map(|(_, what)| what)
+}
