@@ -25,6 +25,7 @@ use zkops::{
         Assignment, Desired, ReplicaDesired, ReplicaId, ReplicaNumber, RestartMode, ServiceName, ServiceSpec, Span,
         UnitName,
     },
+    plan::agent::{Placed, overruled},
     systemd::{
         ActiveState, DBusManager, Folders, JobResult, LoadState, UnitError, UnitFiles, UnitManager, UnitStatus, Verb,
         drop_in, variables,
@@ -610,6 +611,58 @@ async fn an_alias_signals_and_takes_its_drop_in() {
     fs::remove_file(link).unwrap();
     host.files.remove_drop_in(&nick).unwrap();
     host.files.remove_variables(&nick).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs systemd as PID 1"]
+async fn a_drop_in_is_in_force_until_a_later_one_takes_something_back() {
+    let (host, unit) = Host::with("zt-force.service", SLEEP).await;
+    let mut wanted = assignment(&unit);
+    let values = [("A", "b c"), ("B", "q\"u\\o't"), ("C", "100%n"), ("D", "$HOME ${A}"), ("E", "ü=;#"), ("F", "")];
+    wanted.environment = values.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    wanted.credentials = [("key".to_owned(), "/etc/machine-id".to_owned())].into();
+    let version = host.systemd.version().await.unwrap();
+    let (unit_file, drop_in) = (host.files.unit_file_path(&unit), host.files.drop_in_path(&unit));
+    let variables = host.files.variables_path(&unit);
+    let placed = Placed {
+        unit_file: &unit_file,
+        drop_in: &drop_in,
+        variables: &variables,
+        has_drop_in: true,
+        loaded: true,
+        doubted: false,
+    };
+    for (policy, interval) in [("always", "1500ms"), ("on-failure", "60s"), ("no", "1us"), ("on-abnormal", "1d")] {
+        let policy = serde_json::from_value(policy.into());
+        let Ok(policy) = policy else { continue };
+        (wanted.restart.policy, wanted.restart.limit_interval) = (policy, interval.parse().unwrap());
+        write(&host.files, &unit, &wanted, version);
+        host.systemd.daemon_reload().await.unwrap();
+        assert_eq!(overruled(&host.unit(&unit).await, &wanted, placed), None, "{interval}");
+    }
+    for (name, section, line) in [
+        ("Restart=", "Service", "Restart=on-abort"),
+        ("StartLimitBurst=", "Unit", "StartLimitBurst=77"),
+        ("StartLimitIntervalSec=", "Unit", "StartLimitIntervalSec=0"),
+        ("EnvironmentFile=", "Service", "EnvironmentFile="),
+        ("Environment=A", "Service", "Environment=A=other"),
+        ("LoadCredential=key", "Service", "LoadCredential="),
+    ] {
+        shell("mkdir -p /etc/systemd/system/zt-force.service.d");
+        fs::write("/etc/systemd/system/zt-force.service.d/99-x.conf", format!("[{section}]\n{line}\n")).unwrap();
+        host.systemd.daemon_reload().await.unwrap();
+        let said = overruled(&host.unit(&unit).await, &wanted, placed).unwrap_or_default();
+        assert!(said.starts_with(name) && said.contains("99-x.conf"), "{line}: {said}");
+    }
+    shell("mv /etc/systemd/system/zt-force.service.d/99-x.conf /etc/systemd/system/zt-force.service.d/50-zkops.conf");
+    host.systemd.daemon_reload().await.unwrap();
+    let said = overruled(&host.unit(&unit).await, &wanted, placed).unwrap_or_default();
+    assert!(said.starts_with("/etc/systemd/system/zt-force.service.d/50-zkops.conf is in force"), "{said}");
+    shell("ln -sf /dev/null /etc/systemd/system/zt-force.service.d/50-zkops.conf");
+    host.systemd.daemon_reload().await.unwrap();
+    let said = overruled(&host.unit(&unit).await, &wanted, placed).unwrap_or_default();
+    assert!(said.contains("masks it"), "{said}");
+    shell("rm -r /etc/systemd/system/zt-force.service.d");
 }
 
 #[tokio::test]

@@ -15,6 +15,9 @@ ETC = "/etc/systemd/system"
 #: Where revert expects a vendor's unit.
 VENDOR = "/usr/lib/systemd/system"
 
+#: Each service has one of its own.
+PORTS: dict[str, int] = {}
+
 #: On both hosts, each in its folder.
 UNITS = {
     f"{ETC}/true-real.service": SLEEP,
@@ -45,12 +48,9 @@ TROUBLE = {
 
 def described(name: str, unit: str = "", **options) -> str:
     """A service with one replica and a unit that is there."""
-    described.port += 1
-    return webapp(1, name=name, unit=unit or f"true-{name}.service", port=described.port,
+    port = PORTS.setdefault(name, 9000 + len(PORTS))
+    return webapp(1, name=name, unit=unit or f"true-{name}.service", port=port,
                   **({"placement": {}, "restart": RESTART} | options))
-
-
-described.port = 9000
 
 
 def said(tree, service: str) -> str:
@@ -111,11 +111,13 @@ def test() -> None:
         assert not history.gaps("/services/once/instances", {"web1"}, after=mark)
 
     with subtest("systemd cannot load what is wanted: its words, the old files, rolled back"):
+        mark = fleet.history().last()
         fleet.apply(described("once", restart={"policy": "always"}))
         tree = fleet.wait(lambda tree: tree.condition("once", "RolledBack"), "the rollout is taken back")
         assert "Refusing." in tree.condition("once", "RolledBack"), tree.status("once")
         assert web1.get_unit_property("true-once.service", "LoadState") == "loaded"
         assert "Restart=on-failure" in web1.succeed("cat /run/systemd/system/true-once.service.d/50-zkops.conf")
+        assert not fleet.history().gaps("/services/once/instances", {"web1"}, after=mark)
         fleet.apply(described("bare", extra="unit_file = '''\n[Service]\nType=simple\n'''"))
         fleet.wait(lambda tree: "Refusing." in said(tree, "bare"), "a unit file without ExecStart= is refused by systemd")
         assert web1.get_unit_property("true-bare.service", "LoadState") == "not-found"

@@ -75,7 +75,9 @@ async fn refused_setting(unit: &str) -> Option<String> {
     // What was just said may not be in the journal yet.
     let _ = journalctl(&["--sync"]).await;
     let matches = format!("UNIT={unit}");
-    let journal = journalctl(&["--boot", "--quiet", "--no-pager", "--output=cat", LINES, "_PID=1", &matches]).await?;
+    // It says so at each reload. Not `--boot`: the id of the boot may look different from within the agent's sandbox.
+    let what = ["--since=-5min", "--quiet", "--no-pager", "--output=cat", LINES, "_PID=1", &matches];
+    let journal = journalctl(&what).await?;
     last_refusal(&journal)
 }
 
