@@ -4,6 +4,8 @@
 //! One JSON file, replaced atomically (write beside, fsync, rename, fsync the folder: rename(2)), so a crash at
 //! any point leaves the old or the new one. A file that can't be read is put aside, never deleted.
 
+pub mod owner;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -219,14 +221,19 @@ impl LedgerFile {
     /// # Errors
     /// When the folder can't be made or written, such as on a full disk; the old file is then intact.
     pub fn save(&self, ledger: &Ledger) -> io::Result<()> {
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(&as_released(serde_json::to_vec_pretty(ledger)?))?;
-        file.as_file().sync_all()?;
-        file.persist(&self.path)?;
-        File::open(dir)?.sync_all()
+        replace_file(&self.path, &as_released(serde_json::to_vec_pretty(ledger)?))
     }
+}
+
+/// Replaces a file: after a crash at any point, the old or the new one is there in whole.
+fn replace_file(path: &Path, data: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(dir)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(data)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

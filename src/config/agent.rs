@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     AllowedUnits, Check, ConfigError, Pattern, ZooKeeperSettings,
-    fragment::{self, Fragment, host_or_system, lay},
+    fragment::{self, Fragment, OwnHost, lay, own_host_or_system},
     zookeeper::ZooKeeperFragment,
 };
 use crate::model::HostName;
@@ -67,7 +67,7 @@ impl AgentSettings {
         Ok(Self {
             limited,
             zookeeper: fragment.zookeeper.settle(),
-            host: host_or_system(fragment.host, "host")?,
+            host: own_host_or_system(fragment.host, "host")?,
             address: fragment.address.map(|address| address.0),
             labels: fragment.labels.into_iter().map(|(key, value)| (key.0, value.0)).collect(),
             allowed_units: AllowedUnits::new(fragment.allowed_units.unwrap_or_default()),
@@ -85,7 +85,7 @@ impl AgentSettings {
 #[serde(deny_unknown_fields, default)]
 struct AgentFragment {
     zookeeper: ZooKeeperFragment,
-    host: Option<HostName>,
+    host: Option<OwnHost>,
     address: Option<Address>,
     labels: BTreeMap<Word, Word>,
     allowed_units: Option<Vec<Pattern>>,

@@ -25,7 +25,7 @@ pub enum ConfigError {
         /// What is wrong, and what would be right.
         message: String,
     },
-    /// What no file sets cannot be found out either.
+    /// What no file sets, this machine does not say either: it may at another time, and another machine may.
     #[error("{message}")]
     Missing {
         /// What is missing, and which key sets it.
@@ -54,6 +54,8 @@ pub struct Check {
     pub files: Vec<PathBuf>,
     /// What is wrong; the configuration can be used when this is empty.
     pub problems: Vec<ConfigError>,
+    /// What this machine lacks for it to be used here.
+    pub remarks: Vec<String>,
 }
 
 impl Check {
@@ -72,6 +74,9 @@ impl fmt::Display for Check {
             write!(f, "{problem}")?;
             let source = std::error::Error::source(problem);
             writeln!(f, "{}", source.map(|source| format!(": {source}")).unwrap_or_default())?;
+        }
+        for remark in &self.remarks {
+            writeln!(f, "not on this machine: {remark}")?;
         }
         f.write_str(if self.is_ok() { "the configuration is good" } else { "the configuration cannot be used" })
     }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{Check, ConfigError, document, sources};
 use crate::model::HostName;
@@ -36,9 +36,9 @@ pub(super) fn check<F: Fragment, S>(
 ) -> Check {
     let files = match sources::files(root, F::NAME, main) {
         Ok(files) => files,
-        Err(problem) => return Check { files: Vec::new(), problems: vec![problem] },
+        Err(problem) => return Check { problems: vec![problem], ..Check::default() },
     };
-    let (mut merged, mut problems) = (F::default(), Vec::new());
+    let (mut merged, mut problems, mut remarks) = (F::default(), Vec::new(), Vec::new());
     for path in &files {
         match read::<F>(path) {
             Ok(fragment) => merged.merge(fragment),
@@ -46,9 +46,14 @@ pub(super) fn check<F: Fragment, S>(
         }
     }
     if problems.is_empty() {
-        problems.extend(settle(merged).err());
+        match settle(merged) {
+            Ok(_) => {}
+            // Where a configuration is checked need not be where it is used.
+            Err(missing @ ConfigError::Missing { .. }) => remarks.push(missing.to_string()),
+            Err(problem) => problems.push(problem),
+        }
     }
-    Check { files, problems }
+    Check { files, problems, remarks }
 }
 
 fn read<F: Fragment>(path: &Path) -> Result<F, ConfigError> {
@@ -68,6 +73,41 @@ pub(super) fn host_or_system(host: Option<HostName>, key: &str) -> Result<HostNa
     host.map_or_else(|| host_from_system(&rustix::system::uname().nodename().to_string_lossy(), key), Ok)
 }
 
+/// The same for who may be taken for another: a name that every machine has before it is given one is refused.
+pub(super) fn own_host_or_system(host: Option<OwnHost>, key: &str) -> Result<HostName, ConfigError> {
+    let host = host_or_system(host.map(|host| host.0), key)?;
+    if is_anyones(&host) {
+        let message = format!(
+            "the system's host name is \"{host}\", which any machine may have: set {key} = \"NAME\", or give the \
+             system its name (hostnamectl set-hostname NAME)"
+        );
+        return Err(ConfigError::Missing { message });
+    }
+    Ok(host)
+}
+
+/// A host's name that tells it from others.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "HostName")]
+pub(super) struct OwnHost(HostName);
+
+impl TryFrom<HostName> for OwnHost {
+    type Error = String;
+
+    fn try_from(host: HostName) -> Result<Self, String> {
+        if is_anyones(&host) {
+            return Err(format!("\"{host}\" may be any machine: use a name that no other host has"));
+        }
+        Ok(Self(host))
+    }
+}
+
+/// Names by which every machine knows itself (hosts(5)).
+fn is_anyones(host: &HostName) -> bool {
+    let first = host.as_str().split('.').next().unwrap_or_default();
+    matches!(first, "localhost" | "localhost4" | "localhost6" | "ip6-localhost" | "ip6-loopback")
+}
+
 fn host_from_system(nodename: &str, key: &str) -> Result<HostName, ConfigError> {
     nodename.to_lowercase().parse().map_err(|error| ConfigError::Missing {
         message: format!("the system's host name does not serve: {error}; set the key \"{key}\""),
@@ -78,12 +118,23 @@ fn host_from_system(nodename: &str, key: &str) -> Result<HostName, ConfigError> 
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::host_from_system;
+    use super::{host_from_system, is_anyones};
 
     #[test]
     fn the_systems_host_name_serves_in_lower_case() {
         assert_eq!(host_from_system("Web1.Example.org", "host").unwrap().as_str(), "web1.example.org");
         let error = host_from_system("my_host", "host").unwrap_err().to_string();
         assert!(error.contains("\"my_host\"") && error.ends_with("set the key \"host\""), "{error}");
+    }
+
+    #[test]
+    fn names_that_every_machine_has_are_none() {
+        for name in ["localhost", "localhost.localdomain", "localhost.example.org", "localhost6.localdomain6"] {
+            assert!(is_anyones(&name.parse().unwrap()), "{name}");
+        }
+        assert!(!is_anyones(&"localhost1.example.org".parse().unwrap()));
+        for nodename in ["", "(none)"] {
+            assert!(host_from_system(nodename, "host").is_err(), "{nodename}");
+        }
     }
 }

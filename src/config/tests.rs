@@ -161,6 +161,7 @@ fn agent_problem(text: &str) -> String {
 #[case("[zookeeper]\nserver = 'a'", ":2: zookeeper.server: there is no key \"server\"; did you mean \"servers\"?")]
 #[case("[zoo]", ":1: zoo: there is no key \"zoo\"; there are: ")]
 #[case("host = 3", ":1: host: invalid type: integer `3`, expected a string")]
+#[case("host = 'localhost'", ":1: host: \"localhost\" may be any machine: use a name that no other host has")]
 #[case("host = 'Web_1'", ":1: host: \"Web_1\" is not a host name: use lower-case")]
 #[case("accept_unit_files = 'yes'", ":1: accept_unit_files: invalid type: string \"yes\", expected a boolean")]
 #[case("allowed_units = 'a'", ":1: allowed_units: invalid type: string \"a\", expected a sequence")]

@@ -19,6 +19,7 @@ mod doubts;
 mod facts;
 mod farewell;
 mod goods;
+mod identity;
 mod jobs;
 mod loops;
 mod obstacles;
@@ -59,6 +60,7 @@ use crate::{
 
 use doubts::Doubts;
 use goods::Goods;
+use identity::Identified;
 use probing::Health;
 use publish::{Published, Publisher};
 use staging::Staging;
@@ -72,11 +74,20 @@ use work::Work;
 /// When its configuration is bad, another agent runs on this machine, or systemd can't be reached at the start.
 pub async fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
     log::init();
-    let settings = AgentSettings::load(Path::new("/"), config.as_deref())?;
     let mut service_manager = ServiceManager::new().context("can't install signal handlers")?;
-    rights(&settings)?;
+    let mut registry = Registry::default();
+    let metrics = AgentMetrics::default();
+    metrics.register(&mut registry);
+    let (shown, status) = watch::channel(serde_json::Value::Null);
+    http::serve(registry, &status).context("can't serve on the sockets that systemd passed")?;
+    let load = || {
+        let settings = AgentSettings::load(Path::new("/"), config.as_deref())?;
+        rights(&settings).map(|()| settings)
+    };
+    let waits = |why: &str| drop(shown.send_replace(serde_json::json!({ "status": why })));
+    let identified = identity::identify(load, identity::unit_files, &mut service_manager, waits).await?;
+    let Some(Identified { settings, lock: _only_one }) = identified else { return Ok(()) };
     service_manager.status("connecting to systemd");
-    let _only_one = facts::lock(&settings.state_dir)?;
     let manager = DBusManager::connect();
     let version = manager.version().await.context("can't ask systemd for its version")?;
     let alive = facts::alive(&settings, Some(version))?;
@@ -84,14 +95,7 @@ pub async fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
         servers: settings.zookeeper.servers.clone(),
         session_timeout: settings.zookeeper.session_timeout,
     });
-    let mut registry = Registry::default();
-    let metrics = AgentMetrics::default();
-    metrics.register(&mut registry);
-    let (shown, status) = watch::channel(serde_json::Value::Null);
-    http::serve(registry, &status).context("can't serve on the sockets that systemd passed")?;
-    let limited = settings.limited;
-    let unit_files =
-        if limited { UnitFiles::variables_only(UnitFiles::LIMITED) } else { UnitFiles::new(UnitFiles::SYSTEM) };
+    let unit_files = identity::unit_files(&settings);
     let agent = Agent::new(Parts { settings, manager: Arc::new(manager), unit_files, session, alive, metrics, shown });
     agent.run(service_manager).await
 }
@@ -116,8 +120,10 @@ pub async fn run_with<M: UnitManager + 'static>(
     session: Session,
     metrics: AgentMetrics,
 ) -> anyhow::Result<()> {
-    let service_manager = ServiceManager::new().context("can't install signal handlers")?;
-    let _only_one = facts::lock(&settings.state_dir)?;
+    let mut service_manager = ServiceManager::new().context("can't install signal handlers")?;
+    let (load, files) = (|| Ok(settings.clone()), |_: &AgentSettings| unit_files.clone());
+    let identified = identity::identify(load, files, &mut service_manager, |_| {}).await?;
+    let Some(Identified { settings, lock: _only_one }) = identified else { return Ok(()) };
     let alive = facts::alive(&settings, Some(manager.version().await?))?;
     let (shown, _status) = watch::channel(serde_json::Value::Null);
     let agent = Agent::new(Parts { settings, manager, unit_files, session, alive, metrics, shown });
@@ -204,7 +210,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             link: session.link(),
             publisher: Publisher::new(host.clone(), presence, mirror.barrier_handle()),
             mirror,
-            work: Work::new(host),
+            work: Work::new(host, alive.machine_id.clone()),
             ledger: steps::adopt(loaded.ledger.clone(), &unit_files),
             saved: loaded.ledger,
             unsaved_since: None,

@@ -8,6 +8,7 @@ mod support;
 mod configs;
 mod disk;
 mod host;
+mod identity;
 mod limited;
 mod links;
 mod manager;

@@ -38,7 +38,7 @@ pub(super) fn alive(settings: &AgentSettings, systemd: Option<u32>) -> anyhow::R
         labels: settings.labels.clone(),
         version: crate::VERSION.to_owned(),
         systemd,
-        machine_id: read("/etc/machine-id")?,
+        machine_id: machine_id()?,
         boot_id: read("/proc/sys/kernel/random/boot_id")?,
         pid: std::process::id(),
         started: Timestamp::now(),
@@ -54,6 +54,11 @@ pub(super) fn other_machine(path: &str, data: &[u8], machine_id: &str) -> Option
     other.then(|| {
         format!("the machine {} goes by this host's name too; set `host` in one's agent.toml", alive.machine_id)
     })
+}
+
+/// machine-id(5).
+pub(super) fn machine_id() -> anyhow::Result<String> {
+    read("/etc/machine-id")
 }
 
 fn capacity() -> Capacity {

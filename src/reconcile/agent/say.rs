@@ -29,7 +29,8 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// The connection, while what this agent would write rests on all that is in the tree.
     pub(super) fn publishable(&self) -> Option<Up> {
-        self.up().filter(|up| self.synced == Some(up.epoch) && self.work.basis() == Basis::Tree)
+        let ours = self.work.basis() == Basis::Tree && self.work.held_by().is_none();
+        self.up().filter(|up| ours && self.synced == Some(up.epoch))
     }
 
     /// Whether the replica's unit was ever read: before that, nothing can be said of it.
@@ -124,8 +125,9 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// must not have the agent taken for one that hangs.
     pub(super) fn tell(&mut self, service_manager: &mut ServiceManager) {
         let settled = self.busy.is_empty() && self.confirming.is_empty();
+        let held = self.work.held_by().is_some();
         let registered = self.up().is_some_and(|up| self.publisher.is_registered(up.epoch));
-        let published = self.publisher.is_idle() && (registered || self.work.basis() == Basis::Ledger);
+        let published = self.publisher.is_idle() && (registered || held || self.work.basis() == Basis::Ledger);
         if (settled && published && self.work.basis() != Basis::Waiting) || self.started.elapsed() >= READY_LIMIT {
             self.is_ready = true;
             service_manager.ready();

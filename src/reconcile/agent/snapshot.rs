@@ -18,6 +18,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let now = Instant::now();
         self.lose_patience(now);
         self.look_at_files();
+        self.tell_who_holds_the_name();
         let targets = self.targets();
         self.look_at_units(&targets, now);
         self.probe(&targets, now);
@@ -43,6 +44,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         static FORGETFUL: Memory = Memory::NEW;
         // Until this process has registered, a predecessor's entry may still stand for what is assigned here.
         let undecided = self.work.basis() == Basis::Tree && !self.publisher.has_taken_over();
+        let newcomer = self.is_newcomer(targets);
         let seen = |(id, target): (&'a ReplicaId, &'a Target)| View {
             id,
             wanted: target.wanted(),
@@ -52,7 +54,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             loaded: !self.unloaded.contains(target.unit()),
             memory: self.memory.get(id).unwrap_or(&FORGETFUL),
             in_instances: self.publisher.lists(id) || (undecided && !target.is_gone()),
-            busy: self.busy(id, target),
+            busy: self.busy(id, target, newcomer),
             disk_busy: self.disk_busy,
             upcoming: target.upcoming(),
             links: target.links(),
@@ -61,19 +63,41 @@ impl<M: UnitManager + 'static> Agent<M> {
         targets.iter().map(seen).collect()
     }
 
-    fn busy(&self, id: &ReplicaId, target: &Target) -> Option<Busy> {
-        let unread =
-            !target.is_refused() && target.managed_unit().is_some_and(|unit| self.units.certain(unit).is_none());
-        let unknown = unread || target.is_unsure();
+    fn busy(&self, id: &ReplicaId, target: &Target, newcomer: bool) -> Option<Busy> {
+        let unit = target.managed_unit().filter(|_| !target.is_refused());
+        let unread = unit.is_some_and(|unit| self.units.certain(unit).is_none());
+        let waits = newcomer && unit.is_some_and(|unit| !self.is_up(unit));
+        let unknown = unread || target.is_unsure() || waits;
         self.busy.get(id).map(|(_, busy)| *busy).or_else(|| unknown.then_some(Busy::Unknown))
     }
 
+    /// Whether this host starts nothing yet: another machine may be about to take its name, and of the two only one
+    /// registers. A host that has yet to stop what is no longer its own is known, and does not wait for that.
+    pub(super) fn is_newcomer(&self, targets: &BTreeMap<ReplicaId, Target>) -> bool {
+        let unregistered = self.work.basis() == Basis::Tree && !self.publisher.has_taken_over();
+        let alone = self.up().is_none() && self.started.elapsed() >= self.patience();
+        unregistered && !alone && !targets.values().any(Target::is_gone)
+    }
+
+    fn tell_who_holds_the_name(&mut self) {
+        let held = self.work.held_by().map(|machine| {
+            format!(
+                "the machine {machine} is {} in ZooKeeper: this one, {}, runs none of its work. Set another `host` in \
+                 agent.toml here, or stop the agent there",
+                self.settings.host, self.alive.machine_id
+            )
+        });
+        self.note("name", held);
+    }
+
     fn next_wake(&self, decisions: &BTreeMap<ReplicaId, Decision>) -> Option<Instant> {
-        let waiting = (self.work.basis() == Basis::Waiting).then(|| self.started + self.patience());
+        let unknown = self.work.basis() == Basis::Waiting || !self.publisher.has_taken_over();
+        let patience = Some(self.started + self.patience()).filter(|at| unknown && *at > Instant::now());
         let publish = self.publishable().and_then(|_| self.publisher.next_due());
         let confirm = self.confirmable().and(self.confirm_at);
         let ready = (!self.is_ready).then(|| self.started + super::READY_LIMIT);
-        let others = [waiting, publish, confirm, self.save_due(), ready, self.units.next_due(), self.health.next_due()];
+        let others =
+            [patience, publish, confirm, self.save_due(), ready, self.units.next_due(), self.health.next_due()];
         decisions.values().filter_map(|decision| decision.wake_at).chain(others.into_iter().flatten()).min()
     }
 }

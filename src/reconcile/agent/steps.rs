@@ -69,6 +69,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         now: Instant,
     ) {
         let mut changes = Vec::new();
+        let newcomer = self.is_newcomer(targets);
         for (id, decision) in decisions {
             let target = &targets[id];
             self.accept(id, target, decision);
@@ -76,7 +77,7 @@ impl<M: UnitManager + 'static> Agent<M> {
                 memory.obstructed = None;
             }
             let reason = &decision.reason;
-            if let Some(upcoming) = target.upcoming().filter(|_| decision.stage) {
+            if let Some(upcoming) = target.upcoming().filter(|_| decision.stage && !newcomer) {
                 self.stage(id, upcoming.assignment);
             }
             match &decision.step {

@@ -128,7 +128,8 @@ impl<M: UnitManager + 'static> Agent<M> {
         in_force && self.is_up(&wanted.unit)
     }
 
-    fn is_up(&self, unit: &UnitName) -> bool {
+    /// Whether anything of the unit runs.
+    pub(super) fn is_up(&self, unit: &UnitName) -> bool {
         let unit = self.units.get(unit);
         unit.is_some_and(|unit| !matches!(unit.active, ActiveState::Inactive | ActiveState::Failed))
     }

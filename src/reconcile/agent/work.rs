@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     ledger::{Ledger, Record},
-    model::{Assignment, HostName, HostSpec, ReplicaId, decode},
+    model::{Assignment, HostAlive, HostName, HostSpec, ReplicaId, decode},
     store::{Change, Node, layout::Place},
 };
 
@@ -38,7 +38,10 @@ pub(super) enum Claim {
 #[derive(Debug)]
 pub(super) struct Work {
     host: HostName,
+    machine_id: String,
     basis: Basis,
+    /// The machine that holds this host's name in the tree, while it is another: its work is not this host's.
+    held_by: Option<String>,
     /// Whose `alive` the tree has.
     alive: Option<i64>,
     tree: BTreeMap<ReplicaId, Assignment>,
@@ -65,9 +68,11 @@ pub(super) enum Effect {
 
 impl Work {
     /// No work known yet.
-    pub(super) fn new(host: HostName) -> Self {
+    pub(super) fn new(host: HostName, machine_id: String) -> Self {
         Self {
             host,
+            machine_id,
+            held_by: None,
             basis: Basis::Waiting,
             alive: None,
             tree: BTreeMap::new(),
@@ -103,6 +108,8 @@ impl Work {
         match Place::of(&change.path) {
             Place::Alive(host) if host == self.host => {
                 self.alive = change.node.as_ref().map(|node| node.ephemeral_owner);
+                let alive = change.node.as_ref().and_then(|node| decode::<HostAlive>(&node.data).ok());
+                self.held_by = alive.map(|alive| alive.machine_id).filter(|machine| *machine != self.machine_id);
                 Effect::Alive(self.alive)
             }
             Place::Assignment(host, id) if host == self.host => match &change.node {
@@ -161,7 +168,7 @@ impl Work {
 
     /// The replicas whose assignment is missing though this host runs them: their `desired` must be read.
     pub(super) fn unconfirmed(&self, ledger: &Ledger) -> Vec<ReplicaId> {
-        if self.basis != Basis::Tree {
+        if self.basis != Basis::Tree || self.held_by.is_some() {
             return Vec::new();
         }
         let known = ledger.replicas.keys().chain(self.tree.keys()).collect::<BTreeSet<_>>();
@@ -198,6 +205,11 @@ impl Work {
         self.unreadable.get(id).map(String::as_str)
     }
 
+    /// The machine that holds this host's name in the tree, if it is another.
+    pub(super) fn held_by(&self) -> Option<&str> {
+        self.held_by.as_deref()
+    }
+
     /// The session whose `alive` the tree has, as last seen.
     pub(super) fn alive_owner(&self) -> Option<i64> {
         self.alive
@@ -224,6 +236,10 @@ impl Work {
 
     fn claim(&self, id: &ReplicaId, record: Option<&Record>) -> Option<Claim> {
         let prepared = record.map(|record| record.assignment.clone());
+        if self.held_by.is_some() {
+            // What the tree says is for the other machine; what runs here is left as it is.
+            return prepared.map(Claim::Unsure);
+        }
         if self.given_up.contains(id) {
             // What the tree said last may never have been in force, or not even allowed here.
             return prepared.map(Claim::Gone);

@@ -1,0 +1,93 @@
+//! Who this host is, found out before anything is touched: a configuration that names it, and a state on disk that is its
+//! own. Until then the agent waits: it is up and says why, its services are left alone, and nothing is registered.
+
+use std::{fs::File, path::Path, time::Duration};
+
+use super::facts;
+use crate::{
+    config::{AgentSettings, ConfigError},
+    ledger::owner::{self, Owner},
+    report::notify::{Call, ServiceManager},
+    systemd::UnitFiles,
+};
+
+/// How often it is looked again: a machine may be given its name late in its boot, and a person needs no restart.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// A host that knows who it is.
+pub(super) struct Identified {
+    pub(super) settings: AgentSettings,
+    /// Held as long as the agent runs: no other uses the state.
+    pub(super) lock: File,
+}
+
+/// Waits until this host has a name and the state on disk is its own; `None` when the agent is told to stop before.
+///
+/// # Errors
+/// What waiting does not help: a bad configuration, another agent on this machine.
+pub(super) async fn identify(
+    load: impl Fn() -> Result<AgentSettings, ConfigError>,
+    unit_files: impl Fn(&AgentSettings) -> UnitFiles,
+    service_manager: &mut ServiceManager,
+    say: impl Fn(&str),
+) -> anyhow::Result<Option<Identified>> {
+    let mut said = None;
+    loop {
+        let why = match look(&load, &unit_files)? {
+            Ok(identified) => {
+                if said.is_some() {
+                    tracing::info!("this host is {}: the agent goes on", identified.settings.host);
+                }
+                return Ok(Some(identified));
+            }
+            Err(why) => why,
+        };
+        if said.as_ref() != Some(&why) {
+            tracing::error!("the agent does nothing before it knows whose work to do: {why}");
+            say(&why);
+            service_manager.status(&format!("waits, and leaves all services alone: {why}"));
+            said = Some(why);
+        }
+        // Up, for what is ordered after it: waiting for a person is no start that hangs.
+        service_manager.ready();
+        tokio::select! {
+            call = service_manager.call() => if call == Call::Stop { return Ok(None) },
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+/// This host, or why it is not known yet.
+fn look(
+    load: impl Fn() -> Result<AgentSettings, ConfigError>,
+    unit_files: impl Fn(&AgentSettings) -> UnitFiles,
+) -> anyhow::Result<Result<Identified, String>> {
+    let settings = match load() {
+        Ok(settings) => settings,
+        Err(missing @ ConfigError::Missing { .. }) => return Ok(Err(missing.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    let lock = facts::lock(&settings.state_dir)?;
+    let ours = Owner { host: settings.host.clone(), machine_id: facts::machine_id()? };
+    match owner::claim(&settings.state_dir, &ours, count_units(&unit_files(&settings))) {
+        Err(not_ours) => Ok(Err(not_ours.to_string())),
+        Ok(claimed) => {
+            claimed.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+            Ok(Ok(Identified { settings, lock }))
+        }
+    }
+}
+
+/// How many units have files that an agent of this host generated.
+fn count_units(files: &UnitFiles) -> usize {
+    files.managed().map_or(0, |managed| managed.len())
+}
+
+/// The unit files of an agent of this kind.
+pub(super) fn unit_files(settings: &AgentSettings) -> UnitFiles {
+    if settings.limited {
+        UnitFiles::variables_only(Path::new(UnitFiles::LIMITED))
+    } else {
+        UnitFiles::new(Path::new(UnitFiles::SYSTEM))
+    }
+}
