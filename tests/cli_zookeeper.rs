@@ -88,6 +88,72 @@ fn several_files_are_checked_before_the_first_is_written() {
     assert!(tree.get("/services/webapp").is_some());
 }
 
+/// A folder of services, `svc000.toml` and so on.
+fn services(count: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..count {
+        let text = format!("name = \"svc{number:03}\"\nunit = \"webapp@.service\"\n");
+        std::fs::write(folder.path().join(format!("svc{number:03}.toml")), text).unwrap();
+    }
+    folder
+}
+
+/// With a session a file, it ended after some 58: see `maxClientCnxns` in `cli_support`.
+#[test]
+fn a_folder_of_services_is_applied_over_one_connection() {
+    let (tree, folder) = (Tree::new("folder"), services(300));
+    let output = tree.zkops(&["apply", "-f", folder.path().to_str().unwrap()]).assert().success();
+    let said = String::from_utf8(output.get_output().stdout.clone()).unwrap();
+    let names: Vec<_> = said.lines().collect();
+    assert_eq!((names.len(), names[0], names[299]), (300, "service/svc000 created", "service/svc299 created"));
+    tree.zkops(&["diff", "-f", folder.path().to_str().unwrap()]).assert().code(0).stdout("");
+}
+
+#[test]
+fn several_files_follow_one_option_and_one_text_has_several_services() {
+    let (tree, folder) = (Tree::new("files"), services(3));
+    let path = |number: usize| folder.path().join(format!("svc{number:03}.toml")).to_str().unwrap().to_owned();
+    let said = "service/svc000 created\nservice/svc001 created\nservice/svc002 created\n";
+    tree.zkops(&["apply", "-f", &path(0), &path(1), "-f", &path(2), "--dry-run"])
+        .assert()
+        .success()
+        .stdout(said.replace("created", "created (dry run)"));
+    let texts = [0, 1, 2].map(|number| std::fs::read_to_string(path(number)).unwrap());
+    tree.zkops(&["apply", "-f", "-"]).write_stdin(texts.join("---\n")).assert().success().stdout(said);
+    tree.zkops(&["plan", "-f", "-"])
+        .write_stdin(texts.join("---\n"))
+        .assert()
+        .code(0)
+        .stdout(contains("svc002: rollout 1 would begin"));
+    let bad = format!("{}---\n{}unti = 1\n", texts[0], texts[1]);
+    tree.zkops(&["apply", "-f", "-"]).write_stdin(bad).assert().code(2).stderr(contains("<stdin>:6:1: unti: "));
+    let twice = format!("{}---\n{}", texts[0], texts[0]);
+    tree.zkops(&["apply", "-f", "-"])
+        .write_stdin(twice)
+        .assert()
+        .code(2)
+        .stderr(contains("<stdin>:4: name: <stdin> describes \"svc000\" as well"));
+}
+
+/// A server that accepts connections and never answers, as one that is stopped by SIGSTOP.
+#[test]
+fn a_server_that_serves_no_session_is_passed_over() {
+    let tree = Tree::new("frozen");
+    let frozen = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = frozen.local_addr().unwrap().to_string();
+    for _ in 0..10 {
+        let begun = std::time::Instant::now();
+        tree.zkops_beside(&address, &["get", "services"]).assert().success();
+        // Before it is given up, which takes 2 s.
+        assert!(begun.elapsed() < Duration::from_millis(1800), "{:?}", begun.elapsed());
+    }
+    tree.zkops(&["get", "services"])
+        .env("ZKOPS_ZOOKEEPER", &address)
+        .assert()
+        .code(6)
+        .stderr(contains(format!("{address} accepts connections but serves no session")));
+}
+
 #[test]
 fn diff_has_exit_codes_of_its_own() {
     let tree = Tree::new("diff");

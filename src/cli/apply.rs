@@ -1,15 +1,16 @@
 //! `zkops apply`: makes the tree say what description files say.
 //!
-//! All files are read and checked before the first write; each service is one transaction. The description is the
+//! All files are read and checked before the first write; each service is one transaction, over one connection. The description is the
 //! file's alone (a key left out has its default), of the desired state only the keys that the file sets are changed,
 //! so that `zkops scale` and a file without `replicas` don't fight.
 
 mod found;
 mod index;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{cell::Cell, collections::BTreeMap, path::PathBuf};
 
 use anyhow::anyhow;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Map, Value};
 
 use self::{found::Found, index::CheckIndex};
@@ -17,8 +18,8 @@ use super::{
     config::{self, Next},
     context::Context,
     document::Change,
-    failure::Failure,
-    manifest::{self, Manifest},
+    failure::{self, Failure},
+    manifest::{FileArgs, Manifest},
     render,
     wait::{self, Target, WaitArgs},
 };
@@ -36,14 +37,14 @@ gets mode = \"enabled\" and replicas = 1 when they are left out.
 
 Examples:
   zkops apply -f webapp.toml --wait
-  zkops apply -f webapp.toml -f worker.toml --dry-run
+  zkops apply -f services/*.toml --dry-run
+  zkops apply -f services/
   zkops apply -f webapp.toml --config ./conf --wait
   zkops plan -f webapp.toml; zkops apply -f webapp.toml --check-index 4294967311
-  generate-services | zkops apply -f -")]
+  generate-services | zkops apply -f -   # a line --- between two services")]
 pub(super) struct Args {
-    /// A service's description; may be given several times, `-` is standard input
-    #[arg(short, long = "file", value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    files: FileArgs,
     /// Take the service's configuration from this folder: it becomes a revision unless the newest is the same, and the
     /// `config_version` that is wanted, in the same transaction
     #[arg(long, value_name = "DIR")]
@@ -60,7 +61,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<()> {
-    let manifests = manifest::read_all(&args.files)?;
+    let manifests = args.files.read()?;
     let expected = index::expected(&args.check_index, &manifests)?;
     let wishes = wishes(&manifests, args)?;
     let plans = if args.dry_run {
@@ -116,36 +117,64 @@ fn say(plans: &[Plan], suffix: &str) -> anyhow::Result<()> {
 /// The indices that are expected, by service.
 type Expected = BTreeMap<ServiceName, i64>;
 
+/// How many services are looked at at once.
+const LOOKS: usize = 16;
+
 async fn plan_all(wishes: &[Wish<'_>], expected: &Expected, client: &Client) -> anyhow::Result<Vec<Plan>> {
-    let mut plans = Vec::new();
-    for wish in wishes {
+    let plans = stream::iter(wishes).map(|wish| async {
         let plan = wish.plan(client).await?;
         if let Some(index) = expected.get(&plan.name) {
             index::check(&plan.name, *index, plan.index)?;
         }
         plan.ops()?;
+        Ok(plan)
+    });
+    plans.buffered(LOOKS).try_collect().await
+}
+
+/// Each service in a transaction of its own. What would be refused is found before the first is written.
+async fn commit_each(wishes: &[Wish<'_>], cx: &Context) -> anyhow::Result<Vec<Plan>> {
+    let mut plans = Vec::new();
+    let planned = plan_all(wishes, &Expected::new(), &cx.connect_to_tree().await?).await?;
+    for (wish, planned) in wishes.iter().zip(planned) {
+        let plan = match commit_one(wish, planned, cx).await {
+            Err(error) if wishes.len() > 1 => return Err(error.context(half_way(wishes, plans.len()))),
+            done => done?,
+        };
+        say(std::slice::from_ref(&plan), "")?;
         plans.push(plan);
     }
     Ok(plans)
 }
 
-/// Each service in a transaction of its own. What would be refused is found before the first is written.
-async fn commit_each(wishes: &[Wish<'_>], cx: &Context) -> anyhow::Result<Vec<Plan>> {
-    if wishes.len() > 1 {
-        plan_all(wishes, &Expected::new(), &cx.connect_to_tree().await?).await?;
+/// As planned, or as planned again once the tree has changed or the connection was lost: what is in force then needs no
+/// change.
+async fn commit_one(wish: &Wish<'_>, planned: Plan, cx: &Context) -> anyhow::Result<Plan> {
+    let (what, planned) = (format!("service/{}", wish.manifest.name), Cell::new(Some(planned)));
+    let attempt = async || {
+        cx.write(&what, async |client| {
+            let plan = match planned.take() {
+                Some(plan) => plan,
+                None => wish.plan(client).await?,
+            };
+            Ok((plan.ops()?, plan))
+        })
+        .await
+    };
+    match attempt().await {
+        Err(error) if failure::is_lost_connection(&error) => attempt().await,
+        done => done,
     }
-    let mut plans = Vec::new();
-    for wish in wishes {
-        let plan = cx
-            .write(&format!("service/{}", wish.manifest.name), async |client| {
-                let plan = wish.plan(client).await?;
-                Ok((plan.ops()?, plan))
-            })
-            .await?;
-        say(std::slice::from_ref(&plan), "")?;
-        plans.push(plan);
-    }
-    Ok(plans)
+}
+
+/// Where a run over several services stands when one of them could not be written.
+fn half_way(wishes: &[Wish<'_>], applied: usize) -> String {
+    let Manifest { source, name, .. } = wishes[applied].manifest;
+    format!(
+        "{applied} of {} services are applied; {name} ({source}) and those after it are not. Run the command again: what \
+         is applied stays as it is",
+        wishes.len()
+    )
 }
 
 /// All services in one transaction, or none if one of them has changed.

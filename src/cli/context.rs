@@ -1,6 +1,11 @@
 //! What every verb shares: the servers, and how to read and write through them.
 
-use std::{cell::RefCell, env, path::Path, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    env,
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 
@@ -23,6 +28,8 @@ use crate::{
 pub(super) struct Context {
     session: SessionConfig,
     opened: RefCell<Vec<Opened>>,
+    /// The tree was seen to have its roots.
+    has_roots: Cell<bool>,
 }
 
 /// A session that the verb opened.
@@ -51,7 +58,7 @@ impl Context {
             Some(servers) => SessionConfig { servers, session_timeout: ZooKeeperSettings::DEFAULT_SESSION_TIMEOUT },
             None => configured(Path::new("/"))?,
         };
-        Ok(Self { session, opened: RefCell::default() })
+        Ok(Self { session, opened: RefCell::default(), has_roots: Cell::new(false) })
     }
 
     /// How to reach ZooKeeper.
@@ -59,12 +66,24 @@ impl Context {
         self.session.clone()
     }
 
-    /// Connects, or says at once that nobody is there.
+    /// The verb's connection: made at the first call, and again only when it was lost. Says at once that nobody is there.
     pub(super) async fn connect(&self) -> anyhow::Result<Client> {
+        if let Some(client) = self.connected() {
+            return Ok(client);
+        }
         let hint = "can't use ZooKeeper (-z, ZKOPS_ZOOKEEPER or /etc/zkops/cli.toml say where it is)";
         let client = store::connect_once(self.session()).await.context(hint)?;
         self.opened.borrow_mut().push(Opened::Once(client.clone()));
         Ok(client)
+    }
+
+    fn connected(&self) -> Option<Client> {
+        let opened = self.opened.borrow();
+        let mut clients = opened.iter().filter_map(|opened| match opened {
+            Opened::Once(client) => Some(client),
+            Opened::Live(_) => None,
+        });
+        clients.find(|client| client.is_connected()).cloned()
     }
 
     /// Starts a session that lives as long as the verb takes.
@@ -87,7 +106,10 @@ impl Context {
     /// Connects to a tree that has its roots.
     pub(super) async fn connect_to_tree(&self) -> anyhow::Result<Client> {
         let client = self.connect().await?;
-        must_have_roots(&client).await?;
+        if !self.has_roots.get() {
+            must_have_roots(&client).await?;
+            self.has_roots.set(true);
+        }
         Ok(client)
     }
 

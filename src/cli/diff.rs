@@ -1,6 +1,6 @@
 //! `zkops diff`: what `apply` would change, as a unified diff in the files' own format.
 
-use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
+use std::{fmt::Write as _, process::ExitCode};
 
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
@@ -10,7 +10,7 @@ use super::{
     context::Context,
     document::Change,
     failure::{self, Failure},
-    manifest,
+    manifest::FileArgs,
     render::{self, Tone},
 };
 
@@ -21,9 +21,8 @@ Exit code 0: no change, 1: changes, more: an error, as `kubectl diff`.
 Example:
   zkops diff -f webapp.toml || zkops apply -f webapp.toml")]
 pub(super) struct Args {
-    /// A service's description; may be given several times, `-` is standard input
-    #[arg(short, long = "file", value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    files: FileArgs,
 }
 
 pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<ExitCode> {
@@ -44,7 +43,7 @@ pub(super) fn never_one(error: anyhow::Error) -> anyhow::Error {
 }
 
 async fn compare(args: &Args, cx: &Context) -> anyhow::Result<bool> {
-    let manifests = manifest::read_all(&args.files)?;
+    let manifests = args.files.read()?;
     let client = cx.connect_to_tree().await?;
     let mut changed = false;
     for manifest in &manifests {

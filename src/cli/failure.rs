@@ -88,6 +88,14 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
     }
 }
 
+/// Whether the connection was lost, so that nobody knows yet what became of the request.
+pub(super) fn is_lost_connection(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(CommitError::Disconnected | CommitError::Unknown { .. }))
+            || matches!(cause.downcast_ref(), Some(StoreError::Disconnected))
+    })
+}
+
 /// Prints the whole chain of `error` as one `zkops: …` message on standard error, and returns its exit code.
 ///
 /// A reader of our output that went away (`zkops get | head`) is no failure, and is not talked about.

@@ -9,6 +9,7 @@
 //! The documents' types are the model's own; what makes the file strict (unknown keys, nearest names, lines) is here.
 
 mod fields;
+mod files;
 mod sections;
 mod spans;
 mod strict;
@@ -19,15 +20,14 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs,
-    io::{self, Read as _},
-    path::{Path, PathBuf},
+    fmt,
 };
 
-use anyhow::Context as _;
 use toml::{Table, Value, de::DeTable};
 
+pub(super) use self::files::FileArgs;
 use self::{
+    files::Text,
     spans::{Place, Spans},
     strict::Finding,
 };
@@ -67,33 +67,27 @@ impl fmt::Display for Complaint {
     }
 }
 
-/// Reads all files (`-` is standard input) before anything is done with one of them.
+/// Reads all texts before anything is done with one of them.
 ///
 /// # Errors
-/// [`Failure::Input`] with every problem of every file; an I/O error for a file that can't be read.
-pub(super) fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<Manifest>> {
+/// [`Failure::Input`] with every problem of every text.
+fn read_all(texts: &[Text]) -> anyhow::Result<Vec<Manifest>> {
     let mut manifests = Vec::new();
     let mut complaints = Vec::new();
-    for file in files {
-        let (source, text) = read(file)?;
-        match parse(&source, &text) {
-            Ok(manifest) => manifests.push(manifest),
-            Err(found) => complaints.extend(found.iter().map(|complaint| format!("{source}:{complaint}"))),
+    for Text { source, text } in texts {
+        for (lines_before, document) in files::documents(text) {
+            let place = if lines_before == 0 { source.clone() } else { format!("{source}:{}", lines_before + 1) };
+            match parse(&place, document) {
+                Ok(manifest) => manifests.push(manifest),
+                Err(found) => complaints.extend(found.into_iter().map(|mut complaint| {
+                    complaint.place.line += lines_before;
+                    format!("{source}:{complaint}")
+                })),
+            }
         }
     }
     complaints.extend(twice(&manifests));
     if complaints.is_empty() { Ok(manifests) } else { Err(Failure::Input(complaints.join("\n")).into()) }
-}
-
-fn read(file: &Path) -> anyhow::Result<(String, String)> {
-    if file == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).context("can't read standard input")?;
-        return Ok(("<stdin>".into(), text));
-    }
-    let source = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| Failure::Input(format!("can't read {source}: {error}")))?;
-    Ok((source, text))
 }
 
 /// Services that more than one file describes.
@@ -108,7 +102,7 @@ fn twice(manifests: &[Manifest]) -> Vec<String> {
     clashes
 }
 
-/// Reads one file's text.
+/// Reads one description.
 fn parse(source: &str, text: &str) -> Result<Manifest, BTreeSet<Complaint>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {

@@ -3,7 +3,7 @@
 mod forecast;
 mod words;
 
-use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
+use std::{fmt::Write as _, process::ExitCode};
 
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use super::{
     diff,
     document::Change,
     get::Format,
-    manifest::{self, Manifest},
+    manifest::{FileArgs, Manifest},
     render::{self, Tone},
 };
 use crate::{
@@ -34,9 +34,8 @@ Examples:
   zkops plan -f webapp.toml
   zkops plan -f webapp.toml -o json | jq '.items[].rollout.disruptive'")]
 pub(super) struct Args {
-    /// A service's description; may be given several times, `-` is standard input
-    #[arg(short, long = "file", value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    files: FileArgs,
     #[command(flatten)]
     output: Format,
 }
@@ -47,7 +46,7 @@ pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<ExitCode> {
 
 /// Prints the plan; whether anything would change.
 async fn plan(args: &Args, cx: &Context) -> anyhow::Result<bool> {
-    let manifests = manifest::read_all(&args.files)?;
+    let manifests = args.files.read()?;
     let client = cx.connect_to_tree().await?;
     let mut items = Vec::new();
     for manifest in &manifests {

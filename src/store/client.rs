@@ -50,6 +50,11 @@ impl Client {
         self.connection.chroot()
     }
 
+    /// Whether there is a connection, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        self.connection.request(|_| ()).is_ok()
+    }
+
     /// Ends the session of a client that no supervisor looks after ([`connect_once`](super::connect_once)).
     pub async fn close(self, limit: Duration) -> bool {
         tokio::time::timeout(limit, self.connection.close()).await.unwrap_or(false)

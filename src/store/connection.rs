@@ -9,6 +9,7 @@
 use std::{
     fmt,
     future::poll_fn,
+    net::SocketAddr,
     pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -41,9 +42,9 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Connects to `address` (`host:port`), for a new session or to resume one.
+    /// Connects to `address`, for a new session or to resume one.
     pub(super) async fn open(
-        address: &str,
+        address: SocketAddr,
         chroot: &str,
         session_timeout: Duration,
         resume: Option<zk::SessionInfo>,

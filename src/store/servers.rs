@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
+    net::SocketAddr,
     str::FromStr,
     time::Duration,
 };
@@ -10,7 +11,14 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{net::TcpStream, time};
 
 use super::StoreError;
-use crate::model::{Address, InvalidAddress, read_number};
+use crate::{
+    connect::words,
+    model::{Address, InvalidAddress, read_number},
+    resolve::Resolver,
+};
+
+/// The names of ZooKeeper's servers, more at once than an ensemble has members.
+static NAMES: Resolver = Resolver::new(16);
 
 const DEFAULT_PORT: &str = "2181";
 
@@ -53,38 +61,101 @@ fn address(host: &str) -> Option<String> {
 }
 
 impl Servers {
-    /// The connection string as given.
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
     /// The chroot, empty or as in `/prod`.
     pub(super) fn chroot(&self) -> &str {
         &self.chroot
     }
 
-    /// The address of a server that accepts connections. Starts at a random one; gives each `limit` to accept.
+    /// A server that accepts connections; `last` is the one to be asked last, since it did not serve just now.
     ///
     /// The client library hides why a server cannot be reached, and waits for the kernel's retries of a lost SYN
-    /// (1 s, 3 s, 7 s). Asking first gives the operator the reason, and a healed link is found within `limit`.
-    pub(super) async fn reach(&self, limit: Duration) -> Result<String, StoreError> {
+    /// (1 s, 3 s, 7 s). Asking first gives the operator the reason, and a healed link is found within the limits.
+    pub(super) async fn reach(&self, limits: Limits, last: Option<&str>) -> Result<Reached, StoreError> {
+        let attempts = self.shuffled(last).into_iter().map(|server| reach_one(server, limits));
+        first_of(attempts, STAGGER).await.map_err(|reasons| self.unreachable(reasons))
+    }
+
+    /// The servers from a random one on, so that an ensemble's members get their share each.
+    pub(super) fn shuffled(&self, last: Option<&str>) -> Vec<String> {
         let first = usize::try_from(random() % self.addresses.len() as u64).unwrap_or(0);
         let (behind, ahead) = self.addresses.split_at(first);
-        let mut attempts: FuturesUnordered<_> = ahead
-            .iter()
-            .chain(behind)
-            .zip(0..)
-            .map(|(address, turn)| async move { (address, accepts(address, STAGGER * turn, limit).await) })
-            .collect();
-        let mut reasons = Vec::new();
-        while let Some((address, answer)) = attempts.next().await {
-            match answer {
-                Ok(()) => return Ok(address.clone()),
-                Err(error) => reasons.push(format!("{address}: {error}")),
-            }
-        }
+        let mut all: Vec<String> = ahead.iter().chain(behind).cloned().collect();
+        // Stable: the others stay in their order.
+        all.sort_by_key(|server| Some(server.as_str()) == last);
+        all
+    }
+
+    /// The failure of reaching any.
+    pub(super) fn unreachable(&self, mut reasons: Vec<String>) -> StoreError {
         reasons.sort();
-        Err(StoreError::Unreachable { servers: self.text.clone(), reason: reasons.join(", ") })
+        StoreError::Unreachable { servers: self.text.clone(), reason: reasons.join(", ") }
+    }
+}
+
+/// How long a server may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// For its name to resolve, where it never has.
+    pub(super) lookup: Duration,
+    /// For each of its addresses to accept a connection.
+    pub(super) connect: Duration,
+}
+
+/// A server that accepts connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reached {
+    /// As the connection string has it.
+    pub(super) server: String,
+    /// Where it was found.
+    pub(super) address: SocketAddr,
+}
+
+/// One server; why it cannot be reached, for people.
+pub(super) async fn reach_one(server: String, limits: Limits) -> Result<Reached, String> {
+    let because = |why: String| format!("{server}: {why}");
+    let mut refusals = Vec::new();
+    for address in look_up(&server, limits.lookup).await.map_err(because)? {
+        match time::timeout(limits.connect, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => return Ok(Reached { server, address }),
+            Ok(Err(error)) => refusals.push(words(&error)),
+            Err(_) => refusals.push(format!("no answer within {:?}", limits.connect)),
+        }
+    }
+    refusals.dedup();
+    Err(because(refusals.join(", ")))
+}
+
+/// A server's addresses. A lookup that takes longer than `limit` goes on, and serves the next who asks.
+async fn look_up(server: &str, limit: Duration) -> Result<Vec<SocketAddr>, String> {
+    let Address { host, port } = server.parse().map_err(|error: InvalidAddress| error.to_string())?;
+    match time::timeout(limit, NAMES.look_up(&host, port)).await {
+        Ok(found) => found.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("its name has not resolved within {limit:?}: does a name server hang?")),
+    }
+}
+
+/// The first success. The next attempt begins when one has failed, or when all so far have kept silent for `stagger`.
+///
+/// # Errors
+/// Why each of them failed.
+pub(super) async fn first_of<T, E, F: Future<Output = Result<T, E>>>(
+    attempts: impl IntoIterator<Item = F>,
+    stagger: Duration,
+) -> Result<T, Vec<E>> {
+    let mut waiting = attempts.into_iter().fuse().peekable();
+    let mut begun: FuturesUnordered<F> = waiting.next().into_iter().collect();
+    let mut failures = Vec::new();
+    loop {
+        let more = waiting.peek().is_some();
+        tokio::select! {
+            Some(ended) = begun.next() => match ended {
+                Ok(success) => return Ok(success),
+                Err(failure) => failures.push(failure),
+            },
+            () = time::sleep(stagger), if more => {}
+            else => return Err(failures),
+        }
+        begun.extend(waiting.next());
     }
 }
 
@@ -98,12 +169,6 @@ pub fn addresses(text: &str) -> Result<Vec<Address>, StoreError> {
     servers.addresses.iter().map(|address| address.parse().map_err(bad)).collect()
 }
 
-async fn accepts(address: &str, wait: Duration, limit: Duration) -> std::io::Result<()> {
-    time::sleep(wait).await;
-    time::timeout(limit, TcpStream::connect(address)).await??;
-    Ok(())
-}
-
 /// A number that differs from process to process and call to call, to spread load; no secret.
 pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
@@ -111,7 +176,38 @@ pub(super) fn random() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::future::{pending, ready};
+
+    use futures_util::future::Either;
+
     use super::*;
+
+    const SHORT: Duration = Duration::from_millis(10);
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn a_failure_lets_the_next_begin_at_once() {
+        let attempts = [Err("a"), Ok("b"), Err("never asked")].map(ready);
+        assert_eq!(first_of(attempts, LONG).await, Ok("b"));
+        assert_eq!(first_of([Err::<(), _>("a"), Err("b")].map(ready), LONG).await, Err(vec!["a", "b"]));
+        assert_eq!(first_of([Ok::<_, ()>("a")].map(ready), LONG).await, Ok("a"));
+    }
+
+    #[tokio::test]
+    async fn silence_lets_the_next_begin_after_a_moment() {
+        let attempts = [Either::Left(pending()), Either::Left(pending()), Either::Right(ready(Ok::<_, ()>("c")))];
+        assert_eq!(first_of(attempts, SHORT).await, Ok("c"));
+    }
+
+    #[test]
+    fn who_did_not_serve_is_asked_last() {
+        let servers: Servers = "zk1,zk2,zk3".parse().unwrap();
+        for _ in 0..20 {
+            let order = servers.shuffled(Some("zk2:2181"));
+            assert_eq!((order.len(), order[2].as_str()), (3, "zk2:2181"));
+        }
+    }
 
     fn parsed(text: &str) -> Option<(Vec<String>, String)> {
         text.parse::<Servers>().ok().map(|servers| (servers.addresses, servers.chroot))

@@ -2,15 +2,33 @@
 
 mod supervisor;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use zookeeper_client as zk;
 
-use super::{Client, StoreError, connection::Connection, servers::Servers};
+use super::{
+    Client, StoreError,
+    connection::Connection,
+    servers::{Limits, Reached, Servers, first_of, reach_one},
+};
 
-/// How long a server may take to accept a connection before a command gives up on it.
-const REACH_ONCE: Duration = Duration::from_secs(3);
+/// How long a server may take before a command gives up on it. A name's lookup may meet one dead name server, or two
+/// (resolv.conf(5): 5 s for each).
+const ONCE: Limits = Limits { lookup: Duration::from_secs(12), connect: Duration::from_secs(3) };
+
+/// How long a command leaves one server to begin a session before it asks the next as well.
+const HEDGE: Duration = Duration::from_millis(300);
+
+/// How long a command tries again while servers accept connections and none serves a session: they elect a leader, say.
+const ELECTION: Duration = Duration::from_secs(5);
+
+/// The pause between two such attempts.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Where ZooKeeper is, and how patient it shall be with us.
 #[derive(Clone, Debug)]
@@ -110,20 +128,47 @@ impl Session {
     }
 }
 
-/// Connects once, without a supervisor: for a command that does its work and ends.
+/// Connects once, without a supervisor: for a command that does its work and ends. A server that accepts connections
+/// and serves no session (it is frozen, or has no quorum) is passed over for one that does.
 ///
 /// # Errors
-/// [`StoreError::Unreachable`] when no server accepts the connection, as soon as that is known.
+/// [`StoreError::Unreachable`] when no server accepts the connection, as soon as that is known; when some do and none
+/// serves, after a few seconds.
 pub async fn connect_once(config: SessionConfig) -> Result<Client, StoreError> {
     let servers: Servers = config.servers.parse()?;
-    let address = servers.reach(REACH_ONCE).await?;
-    let connection = Connection::open(&address, servers.chroot(), config.session_timeout, None)
-        .await
-        .map_err(|error| refused(&servers, &address, &error))?;
-    Ok(Client::new(Arc::new(connection)))
+    let give_up = Instant::now() + ELECTION;
+    loop {
+        let attempts = servers.shuffled(None).into_iter().map(|server| begin_one(&servers, server, &config));
+        let silences = match first_of(attempts, HEDGE).await {
+            Ok(connection) => return Ok(Client::new(Arc::new(connection))),
+            Err(silences) => silences,
+        };
+        if Instant::now() >= give_up || !silences.iter().any(|silence| silence.accepts) {
+            return Err(servers.unreachable(silences.into_iter().map(|silence| silence.why).collect()));
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
-fn refused(servers: &Servers, address: &str, error: &zk::Error) -> StoreError {
-    let reason = format!("{address} accepts connections but serves no session ({error})");
-    StoreError::Unreachable { servers: servers.text().to_owned(), reason }
+/// Why a server serves no session.
+struct Silence {
+    /// It does accept connections.
+    accepts: bool,
+    /// For people.
+    why: String,
+}
+
+async fn begin_one(servers: &Servers, server: String, config: &SessionConfig) -> Result<Connection, Silence> {
+    let reached = reach_one(server, ONCE).await.map_err(|why| Silence { accepts: false, why })?;
+    Connection::open(reached.address, servers.chroot(), config.session_timeout, None)
+        .await
+        .map_err(|error| Silence { accepts: true, why: serves_nobody(&reached, &error) })
+}
+
+fn refused(servers: &Servers, reached: &Reached, error: &zk::Error) -> StoreError {
+    servers.unreachable(vec![serves_nobody(reached, error)])
+}
+
+fn serves_nobody(Reached { server, .. }: &Reached, error: &zk::Error) -> String {
+    format!("{server} accepts connections but serves no session ({error})")
 }

@@ -40,8 +40,9 @@ fn start() -> Server {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let path = |name: &str| -> PathBuf { folder.path().join(name) };
     let data = path("data");
+    // As many connections of one address as ZooKeeper allows unless it is told otherwise: 60.
     let config = format!(
-        "tickTime=500\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\nmaxClientCnxns=0\n",
+        "tickTime=500\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n",
         data.display()
     );
     fs::write(path("zoo.cfg"), config).unwrap();
@@ -95,6 +96,13 @@ impl Tree {
     pub(crate) fn zkops(&self, args: &[&str]) -> assert_cmd::Command {
         let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_zkops"));
         command.args(args).env("ZKOPS_ZOOKEEPER", &self.servers).env("NO_COLOR", "1").timeout(Duration::from_secs(60));
+        command
+    }
+
+    /// The command, on this tree by way of these servers before its own, whichever serves.
+    pub(crate) fn zkops_beside(&self, servers: &str, args: &[&str]) -> assert_cmd::Command {
+        let mut command = self.zkops(args);
+        command.env("ZKOPS_ZOOKEEPER", format!("{servers},{}", self.servers));
         command
     }
 

@@ -89,3 +89,16 @@ def test() -> None:
         fleet.wait_for_zookeeper()
         fleet.wait_running("webapp", 2)
         assert fleet.pids() == pids
+
+    with subtest("a member is frozen: every command is served by another"):
+        for frozen in (leader, fleet.wait_for_leader(fleet.zookeepers)):
+            others = [each for each in fleet.zookeepers if each is not frozen]
+            fleet.zk = others[0]
+            # It accepts connections as before: the kernel does.
+            frozen.succeed("systemctl kill --signal=STOP zookeeper.service")
+            fleet.wait_for_leader(others)
+            began = time.monotonic()
+            fleet.zk.succeed("for _ in $(seq 20); do zkops get services || exit; done")
+            driver.logger.tell(f"      20 commands in {time.monotonic() - began:.1f} s")
+            frozen.succeed("systemctl kill --signal=CONT zookeeper.service")
+            fleet.wait_for_zookeeper()

@@ -1,4 +1,7 @@
-"""A host is renamed, boots as `localhost`, is copied: its services run on, and nobody takes another's work for its own."""
+"""A host is renamed, boots as `localhost`, is copied: its services run on, and nobody takes another's work for its own.
+
+And the names of others: name servers that are dead keep nobody from ZooKeeper.
+"""
 
 from lib.fleet import Fleet
 from lib.service import webapp
@@ -10,6 +13,21 @@ AGENT = "zkops-agent.service"
 STATE = "/var/lib/zkops/agent"
 INSTANCES = "/services/webapp/instances"
 
+#: Two name servers: the first never answers, the second knows every name's address, as long as it runs.
+NAME_SERVERS = """
+import socket
+silent, server = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+silent.bind(("127.0.0.2", 53))
+server.bind(("127.0.0.3", 53))
+while True:
+    query, sender = server.recvfrom(512)
+    end = query.index(0, 12) + 5
+    is_ipv4 = query[end - 4:end - 2] == bytes([0, 1])
+    answer = bytes([192, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]) + socket.inet_aton("ADDRESS")
+    counts = bytes([0, 1, 0, 1 if is_ipv4 else 0, 0, 0, 0, 0])
+    server.sendto(query[:2] + bytes([129, 128]) + counts + query[12:end] + (answer if is_ipv4 else b""), sender)
+"""
+
 
 def test() -> None:
     fleet = Fleet(driver)
@@ -18,7 +36,6 @@ def test() -> None:
     fleet.zkops("hosts cordon web3")
     fleet.apply(webapp(2, lost_after="60s"), "--wait")
     fleet.wait_running("webapp", 2)
-    score()
     pids, mark = fleet.pids(), fleet.history().last()
 
     with subtest("renamed: its service runs on"):
@@ -75,6 +92,32 @@ def test() -> None:
         fleet.wait_running("webapp", 2)
         assert fleet.pids()["web1"] == pids["web1"]
 
+    with subtest("the first name server is dead: the agent connects all the same"):
+        address = web1.succeed("awk '$2 == \"zk1\" {print $1}' /etc/hosts").strip()
+        fleet.write(web1, "/root/names.py", NAME_SERVERS.replace("ADDRESS", address))
+        web1.succeed(
+            "sed -i '/ zk1$/d' /etc/hosts", "systemd-run --quiet --unit=names python3 /root/names.py",
+            "printf 'nameserver 127.0.0.2\\nnameserver 127.0.0.3\\n' > /etc/resolv.conf",
+        )
+        web1.wait_until_succeeds("getent ahostsv4 zk1")
+        web1.succeed(f"systemctl restart {AGENT}")
+        registered(fleet)
+        assert "webapp" in web1.succeed("zkops get services")
+
+    with subtest("all are: it comes back by the last good address"):
+        web1.succeed("systemctl kill --signal=STOP names")
+        web1.block()
+        fleet.wait(lambda tree: not tree.agent_session("web1"), "web1's session has ended")
+        web1.unblock()
+        registered(fleet)
+        assert fleet.pids()["web1"] == pids["web1"]
+
+
+def registered(fleet: Fleet) -> None:
+    """web1's present agent is."""
+    agent = int(web1.get_unit_property(AGENT, "MainPID"))
+    fleet.wait(lambda tree: tree.doc("/hosts/web1/alive").get("pid") == agent, "web1 is registered")
+
 
 def status(host, words: str) -> str:
     """What the agent says of itself, as soon as it has these words."""
@@ -104,13 +147,3 @@ def untouched(fleet: Fleet, pids: dict[str, dict[str, int]], mark: int) -> None:
     assert (now["web1"], now["web2"]) == (pids["web1"], pids["web2"]), (pids, now)
     gaps = fleet.history().gaps(INSTANCES, {"web1", "web2"}, after=mark)
     assert not gaps, gaps
-
-
-def score() -> None:
-    web1.log(web1.succeed("systemd-analyze security --no-pager zkops-agent.service | tail -1"))
-    web1.succeed("mkdir -p /etc/systemd/system/zkops-agent.service.d")
-    import base64, pathlib
-    text = base64.b64encode(pathlib.Path("packaging/limited/service.conf").read_bytes()).decode()
-    web1.succeed(f"echo {text} | base64 -d > /etc/systemd/system/zkops-agent.service.d/l.conf; systemctl daemon-reload")
-    web1.log(web1.succeed("systemd-analyze security --no-pager zkops-agent.service | tail -1"))
-    web1.succeed("rm /etc/systemd/system/zkops-agent.service.d/l.conf; systemctl daemon-reload")

@@ -61,3 +61,11 @@ fn a_service_on_its_way_out_is_not_applied_to() {
     let error = Plan::new(&manifest(None), &found).unwrap_err();
     assert_eq!(crate::cli::failure::code(&error), 4);
 }
+
+#[test]
+fn a_run_that_ends_half_way_says_how_far_it_came() {
+    let manifests = [manifest(None), manifest(None)];
+    let wishes: Vec<_> = manifests.iter().map(|manifest| Wish { manifest, config: None }).collect();
+    let said = half_way(&wishes, 1);
+    assert!(said.starts_with("1 of 2 services are applied; w (w.toml) and those after it are not. Run"), "{said}");
+}

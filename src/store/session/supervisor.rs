@@ -14,11 +14,11 @@ use super::{Control, Link, SessionConfig, Up, refused};
 use crate::store::{
     Client, StoreError,
     connection::Connection,
-    servers::{Servers, random},
+    servers::{Limits, Servers, random},
 };
 
-/// How long a server may take to accept a connection before the next attempt.
-const REACH: Duration = Duration::from_millis(500);
+/// How long a server may take before the next attempt. A lookup that takes longer goes on beside it.
+const REACH: Limits = Limits { lookup: Duration::from_secs(1), connect: Duration::from_millis(500) };
 /// The first pause between two rounds of attempts; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause while the loss is recent: a healed link is used within a second.
@@ -39,6 +39,7 @@ pub(super) async fn supervise(
     };
     let mut supervisor = Supervisor {
         servers,
+        silent: None,
         session_timeout: config.session_timeout,
         publish,
         epoch: 0,
@@ -71,6 +72,8 @@ async fn refuse(error: &StoreError, publish: &watch::Sender<Link>, mut orders: m
 
 struct Supervisor {
     servers: Servers,
+    /// The server that accepted the last connection and served no session, or not for long.
+    silent: Option<String>,
     session_timeout: Duration,
     publish: watch::Sender<Link>,
     epoch: u64,
@@ -116,14 +119,16 @@ impl Supervisor {
     }
 
     async fn attempt(&mut self) -> Result<zk::StateWatcher, Failure> {
-        let address = self.servers.reach(REACH).await.map_err(Failure::Store)?;
+        let silent = self.silent.take();
+        let reached = self.servers.reach(REACH, silent.as_deref()).await.map_err(Failure::Store)?;
         let timeout = self.session_timeout;
-        let connection = Connection::open(&address, self.servers.chroot(), timeout, self.resume.clone())
+        self.silent = Some(reached.server.clone());
+        let connection = Connection::open(reached.address, self.servers.chroot(), timeout, self.resume.clone())
             .await
             .map_err(|error| match error {
-                zk::Error::SessionExpired => Failure::Expired,
-                error => Failure::Store(refused(&self.servers, &address, &error)),
-            })?;
+            zk::Error::SessionExpired => Failure::Expired,
+            error => Failure::Store(refused(&self.servers, &reached, &error)),
+        })?;
         let connection = Arc::new(connection);
         let states = connection.request(|zk| {
             self.resume = Some(zk.session().clone());
