@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -49,9 +50,15 @@ class Apt:
         )
 
 
+#: What reads as a failure to whoever ran apt, also where apt ends with 0.
+_FAILURES = re.compile(r"^(Failed to |Job for |Warning: |dpkg: (error|warning)|[EW]: )", re.MULTILINE)
+
+
 def apt(machine: Any, words: str) -> str:
-    """`apt-get …` on a host; returns all that it said."""
-    return str(machine.succeed(f"DEBIAN_FRONTEND=noninteractive apt-get -y {words} 2>&1"))
+    """`apt-get …` on a host; returns all that it said, in which nothing reads as a failure."""
+    said = str(machine.succeed(f"DEBIAN_FRONTEND=noninteractive apt-get -y {words} 2>&1"))
+    assert not _FAILURES.search(said), f"apt-get {words}:\n{said}"
+    return said
 
 
 def version(machine: Any, package: str) -> str:

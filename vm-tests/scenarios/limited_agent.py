@@ -1,6 +1,6 @@
 """An agent that runs as its own user drives the units that polkit lets it drive, and has no way to root."""
 
-from lib.apt import Apt, apt, everywhere
+from lib.apt import Apt, apt, everywhere, version
 from lib.fleet import Fleet
 from lib.service import webapp
 from lib.ways import PROOF, attempt, refuses, ways
@@ -32,10 +32,13 @@ EnvironmentFile=-/run/zkops-agent/%n.d/50-zkops.env
 def test() -> None:
     fleet = Fleet(driver)
     start_all()
-    everywhere(machines, Apt(zk1).add_to)
+    repository = Apt(zk1)
+    everywhere(machines, repository.add_to)
+    with subtest("installed in one run with the agent, whose agent.toml is there before, it is limited from its first start"):
+        at_once(fleet, web2)
     install(fleet)
     with subtest("an agent of a fleet that runs becomes limited: its services go on"):
-        limit(fleet)
+        limit(fleet, repository)
     with subtest("it starts, updates, stops and fails over units that are installed"):
         drives(fleet)
     with subtest("what takes root is refused, and the replica says why"):
@@ -54,6 +57,10 @@ def test() -> None:
         assert tries(web2) == {}
     with subtest("installed again, it is limited again"):
         again(fleet)
+    with subtest("upgraded in one run with the agent, both go on"):
+        upgrade(fleet, repository)
+    with subtest("with an agent.toml that takes root, it is not installed, and the agent stays as it is"):
+        takes_root(web2)
     with subtest("purged with the agent, it leaves nothing, and the agent is not root meanwhile"):
         purge(web1)
 
@@ -75,10 +82,34 @@ def install(fleet: Fleet) -> None:
     fleet.wait_running("webapp", 2)
 
 
-def limit(fleet: Fleet) -> None:
-    """As docs/installation.md says."""
+def at_once(fleet: Fleet, host) -> None:
+    """A host that has its files before the packages. There is no ZooKeeper yet, for which the agent waits as that user."""
+    host.succeed("mkdir -p /etc/zkops")
+    fleet.write(host, "/etc/zkops/agent.toml", AGENT)
+    # Nobody waits for an agent that has no ZooKeeper, also not apt.
+    host.succeed("mkdir -p /etc/systemd/system/zkops-agent.service.d",
+                 "printf '[Service]\\nType=exec\\n' > /etc/systemd/system/zkops-agent.service.d/test.conf")
+    said = apt(host, "-o Dpkg::Options::=--force-confold install zkops-agent zkops-agent-limited")
+    assert "the agent now runs as the user zkops-agent" in said, said
+    assert user(host) == USER
+    assert not host.succeed("journalctl --quiet _SYSTEMD_UNIT=zkops-agent.service _UID=0").strip()
+    apt(host, "purge zkops-agent zkops-agent-limited")
+    host.succeed("rm -r /etc/systemd/system/zkops-agent.service.d", "systemctl daemon-reload")
+
+
+def user(host) -> str:
+    """Whose the agent's process is."""
+    pid = host.get_unit_property("zkops-agent", "MainPID")
+    return host.succeed(f"stat -c %U /proc/{pid}").strip()
+
+
+def limit(fleet: Fleet, repository: Apt) -> None:
+    """As docs/installation.md says; on web2 the agent has to be upgraded for it, in the same run."""
     before = fleet.pids()
     for host in fleet.agents:
+        if host == web2:
+            repository.publish("second")
+            host.succeed("apt-get -q update")
         host.succeed("test -e /run/systemd/system/webapp@*.service.d/50-zkops.conf")
         become_limited(host)
         host.succeed(f"sed -i 's|^    // /\\^webapp|    /^webapp|; s|^];|    /^absent@[0-9]{{10}}\\\\.service$/,\\n];|' {RULES}")
@@ -92,10 +123,9 @@ def limit(fleet: Fleet) -> None:
 def become_limited(host) -> str:
     """Installs the package. The second time dpkg says that it is an upgrade, as there are conffiles."""
     said = apt(host, "install zkops-agent-limited")
-    assert f"Name its units in {RULES}" in said, said
+    assert "the agent now runs as the user zkops-agent" in said and RULES in said, said
     host.fail("ls -d /run/systemd/system/webapp@*")
-    pid = host.get_unit_property("zkops-agent", "MainPID")
-    assert host.succeed(f"stat -c %U /proc/{pid}").strip() == USER
+    assert user(host) == USER
     files = host.succeed("dpkg-query -W -f='${Conffiles}' zkops-agent-limited").split()
     assert files[::2] == [RULES, POLICY], f"the rule has to go before the policy: {files}"
     return said
@@ -110,6 +140,30 @@ def again(fleet: Fleet) -> None:
     said = [become_limited(host) for host in fleet.agents]
     assert ["config/theirs, and maybe more" in each for each in said] == [host == web2 for host in fleet.agents], said
     fleet.wait_running("webapp", 2)
+
+
+def upgrade(fleet: Fleet, repository: Apt) -> None:
+    """web1 has the first build of both, web2 the second already."""
+    before, old = fleet.pids(), web1.get_unit_property("zkops-agent", "MainPID")
+    web1.succeed("apt-get -q update")
+    said = apt(web1, "upgrade")
+    assert "the agent now runs as the user zkops-agent" in said, said
+    assert version(web1, "zkops-agent-limited") == version(web2, "zkops-agent") and user(web1) == USER
+    assert web1.get_unit_property("zkops-agent", "MainPID") != old
+    fleet.wait_running("webapp", 2)
+    assert fleet.pids() == before, (before, fleet.pids())
+
+
+def takes_root(host) -> None:
+    """Refused before anything changes: the agent, which is root, runs on."""
+    apt(host, "remove zkops-agent-limited")
+    host.succeed("cp /etc/zkops/agent.toml /root/agent.toml", "sed -i '1i accept_commands = true' /etc/zkops/agent.toml")
+    pid = host.get_unit_property("zkops-agent", "MainPID")
+    said = host.fail("DEBIAN_FRONTEND=noninteractive apt-get -y install zkops-agent-limited 2>&1")
+    assert "limited and accept_commands exclude each other" in said, said
+    host.fail("test -e /usr/lib/zkops/agent.toml.d/50-limited.toml")
+    assert host.get_unit_property("zkops-agent", "MainPID") == pid and user(host) == "root"
+    host.succeed("cp /root/agent.toml /etc/zkops/agent.toml")
 
 
 def purge(host) -> None:
@@ -185,8 +239,7 @@ def unlimit(fleet: Fleet) -> None:
     before = fleet.pids()
     for host in fleet.agents:
         apt(host, "remove zkops-agent-limited")
-        pid = host.get_unit_property("zkops-agent", "MainPID")
-        assert host.succeed(f"stat -c %U /proc/{pid}").strip() == "root"
+        assert user(host) == "root"
         host.wait_until_succeeds("test -e /run/systemd/system/webapp@*.service.d/50-zkops.conf")
         host.fail("test -e /run/zkops-agent")
         host.succeed("test $(stat -c %U /var/lib/zkops/agent/ledger.json) = root")
