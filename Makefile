@@ -50,7 +50,7 @@ vm-tests: build next-build test-packages nix-setup
 	$(PYTHON) vm-tests/run --jobs $(JOBS)
 
 # What a scenario needs beyond the build.
-NEEDS_PACKAGES = install ensemble limited_agent
+NEEDS_PACKAGES = install ensemble limited_agent docs
 vm-test: build $(if $(filter $(NEEDS_PACKAGES),$(SCENARIO)),test-packages) $(if $(filter qemu,$(DRIVER)),qemu-setup test-packages) \
 		$(if $(filter mixed_versions,$(SCENARIO)),next-build) $(if $(filter nix_units,$(SCENARIO)),nix-setup)
 	$(PYTHON) vm-tests/run --scenario $(SCENARIO) $(if $(DRIVER),--driver $(DRIVER)) $(if $(RELEASE),--release $(RELEASE)) $(if $(KEEP),--keep)

@@ -44,6 +44,8 @@ rustPlatform.buildRustPackage {
 
   postInstall = ''
     installManPage packaging/man/zkops-{agent,controller}.8
+    mkdir -p $out/share/doc/zkops
+    cp -r examples $out/share/doc/zkops/examples
   ''
   + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
     $out/bin/zkops man man

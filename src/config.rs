@@ -22,6 +22,8 @@ mod sources;
 mod zookeeper;
 
 #[cfg(test)]
+mod packaged;
+#[cfg(test)]
 mod tests;
 
 pub use self::{

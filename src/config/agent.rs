@@ -83,7 +83,7 @@ impl AgentSettings {
 /// One file of it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct AgentFragment {
+pub(super) struct AgentFragment {
     zookeeper: ZooKeeperFragment,
     host: Option<OwnHost>,
     address: Option<Address>,

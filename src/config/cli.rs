@@ -34,7 +34,7 @@ impl CliSettings {
 /// One file of it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct CliFragment {
+pub(super) struct CliFragment {
     zookeeper: ZooKeeperFragment,
 }
 

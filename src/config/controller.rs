@@ -51,7 +51,7 @@ impl ControllerSettings {
 /// One file of it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct ControllerFragment {
+pub(super) struct ControllerFragment {
     zookeeper: ZooKeeperFragment,
     name: Option<HostName>,
     failover_max_fraction: Option<Fraction>,
