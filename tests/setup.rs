@@ -1,5 +1,7 @@
 //! `vm-tests/setup` with an apt that does as it is told: which tries it makes, in which order, and what it says at the end.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
