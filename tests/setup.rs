@@ -32,7 +32,7 @@ impl Machine {
         machine.program("dpkg-query", DPKG_QUERY);
         machine.program("apt-get", APT_GET);
         machine.program("id", "echo 0");
-        machine.write("installed", &installed.iter().map(|each| format!("{each}\n")).collect::<String>());
+        machine.write("installed", &format!("{}\n", installed.join("\n")));
         machine.write("grants", grants);
         machine.write("update", "0");
         machine.write("calls", "");
