@@ -4,7 +4,8 @@
 //! ```text
 //!  <data_dir>/config/webapp/7.1f0c93aa@0000000001/…             revision 7, as rendered for replica 1
 //!                          /current@0000000001 -> 7.1f0c93aa@0000000001
-//!                          /.new-7.1f0c93aa@0000000001          an attempt under way, or what a crash left of one
+//!                          /.new-7.1f0c93aa@0000000001/…        an attempt under way, or what a crash left of one: the
+//!                                                               service's folder as it will be
 //! ```
 //!
 //! The digits after the revision's number stand for what else was rendered: see [`Wanted`].
@@ -13,6 +14,7 @@ mod check;
 mod error;
 mod files;
 mod folder;
+mod missing;
 mod owner;
 mod prune;
 mod render;
@@ -22,16 +24,19 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use sha2::{Digest as _, Sha256};
 
+use self::check::Places;
+
 pub use self::{error::ConfigurationError, folder::read_folder, render::services_named};
 use crate::{
     model::{ConfigPolicy, ConfigRevision, HostName, ReplicaId, ReplicaNumber, ServiceName, UnitName},
-    source::link,
+    source::{command, link},
 };
 
 /// Which configuration a replica is to have. A change of any of these is another configuration, staged anew.
@@ -64,16 +69,19 @@ pub struct Facts {
     pub instances: BTreeMap<ServiceName, Vec<Peer>>,
 }
 
-/// One ready replica of another service.
+/// One ready replica of another service. What it does not have is left out: to templates, it is not there.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Peer {
     /// Its host.
     pub host: HostName,
     /// What clients connect to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// Its port.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// The version that it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Its number.
     pub replica: ReplicaNumber,
@@ -133,13 +141,13 @@ impl Configurations {
         // dropped, and has the folder until its end.
         let job = tokio::task::spawn_blocking(move || {
             let rendered = render::render(&revision, &context);
-            let written = rendered.and_then(|files| files::write(&aside.path, &files));
+            let written = rendered.and_then(|files| files::write(&aside.files(), &files));
             (aside, written)
         });
         let (aside, written) =
             job.await.map_err(|error| ConfigurationError::passing(format!("rendering ended: {error}")))?;
         written?;
-        check::run(policy, wanted, facts, &aside.path).await?;
+        check::run(policy, wanted, facts, &aside.places()).await?;
         let folder = self.folder(wanted);
         let doing = format!("cannot keep {}", folder.display());
         let job = tokio::task::spawn_blocking(move || aside.settle(&folder));
@@ -155,8 +163,9 @@ impl Configurations {
         if !self.staging.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
             return Err(ConfigurationError::passing(format!("{} is being staged already", path.display())));
         }
-        let aside = Aside { path, key, staging: Arc::clone(&self.staging) };
-        let made = link::remove(&aside.path).and_then(|()| link::make_dir(&aside.path));
+        let (folder, link) = (folder_name(wanted), link::link_name(wanted.unit));
+        let aside = Aside { path, folder, link, key, staging: Arc::clone(&self.staging) };
+        let made = link::remove(&aside.path).and_then(|()| aside.make());
         made.map_err(|error| ConfigurationError::io(format_args!("cannot make {}", aside.path.display()), &error))?;
         Ok(aside)
     }
@@ -192,8 +201,8 @@ impl Configurations {
         let dir = self.root.join(service.as_str());
         let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let busy = |name: &str| staging.contains(&format!("{service}/{name}"));
-        if let Err(error) = prune::prune(&dir, units, keep, busy) {
-            tracing::warn!(%service, "old configurations can't be removed: {error}");
+        for problem in prune::prune(&dir, units, keep, busy) {
+            tracing::warn!(%service, "an old configuration can't be removed: {problem}");
         }
     }
 
@@ -202,19 +211,46 @@ impl Configurations {
     }
 }
 
-/// An attempt's folder; removed when this is dropped before the attempt's end.
+/// An attempt's folder; removed when this is dropped before the attempt's end. It is the service's folder as it will be:
+/// the new files by their name, and the link that leads to them.
 #[derive(Debug)]
 struct Aside {
     path: PathBuf,
+    /// The name of the folder with the files.
+    folder: String,
+    /// The name of the link to it.
+    link: String,
     key: String,
     staging: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Aside {
+    fn make(&self) -> io::Result<()> {
+        link::make_dir(&self.files())?;
+        symlink(&self.folder, self.path.join(&self.link))
+    }
+
+    /// Where the files are until they are kept.
+    fn files(&self) -> PathBuf {
+        self.path.join(&self.folder)
+    }
+
+    /// Where a check finds them. Where it can be had, it sees the attempt's folder in the place of the service's: what the
+    /// files say of their own place, as by `{{ config_dir }}`, then leads to them, and not to those in force.
+    fn places(&self) -> Places {
+        let service = self.path.parent().unwrap_or(&self.path);
+        let (seen, bind) = if command::runs_in_units() {
+            (service, Some((self.path.clone(), service.to_owned())))
+        } else {
+            (&*self.path, None)
+        };
+        Places { files: seen.join(&self.folder), link: seen.join(&self.link), bind }
+    }
+
     /// Gives the folder its name, once all of it is on disk: after a crash it is there whole, or not at all.
     fn settle(self, folder: &Path) -> io::Result<()> {
-        rustix::fs::syncfs(fs::File::open(&self.path)?)?;
-        fs::rename(&self.path, folder)?;
+        rustix::fs::syncfs(fs::File::open(self.files())?)?;
+        fs::rename(self.files(), folder)?;
         link::sync_dir(folder.parent().unwrap_or(Path::new("/")))
     }
 }

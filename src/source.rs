@@ -4,7 +4,8 @@
 //!  <data_dir>/releases/webapp/v1.2.3/…                          a release: whole, or not there
 //!                            /v1.2.4/…
 //!                            /current@0000000001 -> v1.2.4      in force for replica 1
-//!                            /.download-v1.2.5, /.new-v1.2.5    an attempt under way, or what a crash left of one
+//!                            /.download-v1.2.5                  an attempt under way, or what a crash left of one
+//!                            /.new-v1.2.5~x7f2Qa/…              the same: each attempt has a folder of its own
 //! ```
 //!
 //! Fetching never touches what runs. A release gets its name only once it is verified, unpacked and on disk.
@@ -208,10 +209,9 @@ impl Sources {
         let (this, service, in_use) = (self.clone(), service.clone(), in_use.clone());
         let job = tokio::task::spawn_blocking(move || {
             let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-            let pruned =
-                this.0.folder(&service).prune(&in_use, keep, |version| this.0.locks.is_held(&service, version));
-            if let Err(error) = pruned {
-                tracing::warn!(%service, "old releases can't be removed: {error}");
+            let busy = |version: &str| this.0.locks.is_held(&service, version);
+            for problem in this.0.folder(&service).prune(&in_use, keep, busy) {
+                tracing::warn!(%service, "an old release can't be removed: {problem}");
             }
         });
         let _ = job.await;
@@ -224,6 +224,14 @@ impl Sources {
             tracing::warn!("{} can't be removed: {error}", link.display());
         }
     }
+}
+
+/// Does what may wait for a disk in a thread of its own: it must not hold up the agent.
+async fn blocking<T: Send + 'static>(
+    job: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    let ended = tokio::task::spawn_blocking(job).await;
+    ended.map_err(|error| SourceError::passing(format!("the attempt ended: {error}")))?
 }
 
 impl Inner {

@@ -12,31 +12,38 @@ use crate::{
     source::link::{self, CURRENT, link_name},
 };
 
-/// See [`super::Configurations::prune`]; `busy` tells which attempts are under way.
-pub(super) fn prune(dir: &Path, units: &BTreeSet<UnitName>, keep: u32, busy: impl Fn(&str) -> bool) -> io::Result<()> {
+/// See [`super::Configurations::prune`]; `busy` tells which attempts are under way. What can't be removed, and why: it
+/// keeps nothing else.
+pub(super) fn prune(dir: &Path, units: &BTreeSet<UnitName>, keep: u32, busy: impl Fn(&str) -> bool) -> Vec<String> {
+    let names = match names(dir) {
+        Ok(names) => names,
+        Err(error) => return vec![format!("{}: {error}", dir.display())],
+    };
     let links: BTreeSet<String> = units.iter().map(link_name).collect();
     let mut spare: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for name in names(dir)? {
+    let mut left = Vec::new();
+    for name in names {
         let is_link = name.starts_with(CURRENT);
         if name.starts_with('.') {
-            if !busy(&name) {
-                link::remove(&dir.join(name))?;
-            }
+            left.extend((!busy(&name)).then(|| dir.join(name)));
         } else if is_link && !links.contains(&name) {
-            link::remove(&dir.join(name))?;
+            left.push(dir.join(name));
         } else if !is_link {
             spare.entry(link_of(&name)).or_default().push(name);
         }
     }
+    let mut problems = link::remove_all(left);
     let keep = usize::try_from(keep.max(1)).unwrap_or(usize::MAX);
     for (link, mut folders) in spare {
         let current = link::read(&dir.join(&link));
         folders.retain(|name| current.as_deref() != Some(Path::new(name)));
         folders.sort_by_key(|name| std::cmp::Reverse(age(&dir.join(name))));
         let kept = if links.contains(&link) { keep } else { 0 };
-        folders.iter().skip(kept).try_for_each(|name| discard(dir, name))?;
+        let discard =
+            |name: &String| discard(dir, name).err().map(|error| format!("{}: {error}", dir.join(name).display()));
+        problems.extend(folders.iter().skip(kept).filter_map(discard));
     }
-    Ok(())
+    problems
 }
 
 /// The link that would lead to a folder of this name: `current@1` for `7.1f0c93aa@1`.

@@ -88,7 +88,9 @@ async fn a_revision_is_staged_and_switched_to_and_back() {
     assert!(host.configurations.is_staged(&host.wanted(1)) && !host.configurations.is_current(&host.wanted(1)));
     let before = host.configurations.switch(&host.wanted(1)).unwrap();
     assert!(before.is_none() && host.configurations.is_current(&host.wanted(1)));
-    host.stage(2, "test $(cat $1/app.conf) = two && test $ZKOPS_CONFIG_DIR = $1", &two).await.unwrap();
+    host.stage(2, "test $(cat $1/app.conf) = two && test $(readlink -f $ZKOPS_CONFIG_DIR) = $(readlink -f $1)", &two)
+        .await
+        .unwrap();
     assert_eq!(host.read("app.conf"), "one");
     let one = host.configurations.switch(&host.wanted(2)).unwrap();
     assert_eq!(host.read("app.conf"), "two");
@@ -151,7 +153,20 @@ fn services_are_found_however_templates_name_them() {
 
 #[rstest]
 #[case::undefined(template("a\nport = {{ prot }}\n"), &["app.conf, line 2", "undefined", "{{ prot }}"])]
-#[case::absent(template("{{ address }}"), &["line 1", "undefined"])]
+#[case::absent(template("{{ address }}"), &["line 1", "undefined", "web1 has no address: set `address` in its agent.toml"])]
+#[case::spaces(template("x {{address|upper}}"), &["line 1", "undefined", "web1 has no address"])]
+#[case::truth(template("{% if address %}x{% endif %}"), &["line 1", "undefined", "web1 has no address"])]
+#[case::concat(template("{{ 'http://' ~ address }}"), &["line 1", "undefined", "web1 has no address"])]
+#[case::set(template("{% set a = address %}\n{{ a }}"), &["line 2", "undefined"])]
+#[case::peer(template("\n{% for db in instances['my-db'] %}{{ db.version }}{% endfor %}"),
+    &["line 2", "undefined", "my-db has no version: set it in its desired"])]
+#[case::peers(template("{{ instances['my-db']|map(attribute='version')|join(',') }}"),
+    &["line 1", "undefined", "my-db has no version"])]
+#[case::none(template("port = {{ none }}"), &["app.conf, line 1", "undefined"])]
+#[case::first(template("{{ instances['my-db'][1:]|first }}"), &["line 1", "undefined"])]
+#[case::otherwise(template("{{ 'x' if port == 1 }}"), &["line 1", "undefined"])]
+#[case::long(template("{% for a in range(10000) %}{{ 'x' * 1000 }}{% endfor %}"), &["app.conf", "longer than 4194304 bytes"])]
+#[case::repeated(template("{{ 'a' * 600000000 }}"), &["app.conf, line 1", "too large"])]
 #[case::label(template("{{ labels.zone }}"), &["line 1", "undefined"])]
 #[case::service(template("{{ instances.cache[0] }}"), &["line 1", "undefined"])]
 #[case::syntax(template("ok\n{% for %}"), &["app.conf, line 2", "syntax error"])]
@@ -166,6 +181,39 @@ async fn what_cant_be_rendered_is_rejected_with_its_place(#[case] file: ConfigFi
     let error = host.stage(1, "", &revision(&[("app.conf", file)])).await.unwrap_err();
     assert!(error.rejected && words.iter().all(|word| error.message.contains(word)), "{error}");
     assert!(host.names().is_empty());
+}
+
+#[tokio::test]
+async fn what_may_be_absent_can_be_asked_for() {
+    let host = Host::new();
+    let words = "{{ address|default('127.0.0.1') }} {% if address is defined %}x{% else %}none{% endif %} \
+                 {{ instances['my-db']|map(attribute='host')|join('+') }} {{ [1, 2]|join }}";
+    host.stage(1, "", &revision(&[("app.conf", template(words))])).await.unwrap();
+    host.configurations.switch(&host.wanted(1)).unwrap();
+    assert_eq!(host.read("app.conf"), "127.0.0.1 none db1 12");
+}
+
+#[tokio::test]
+async fn a_revision_can_only_become_so_large() {
+    let host = Host::new();
+    let large = template("{% for a in range(4) %}{{ 'x' * 1000000 }}{% endfor %}");
+    let files: Vec<_> = ["a", "b", "c", "d", "e"].map(|path| (path, large.clone())).into();
+    host.stage(1, "", &revision(&files[..4])).await.unwrap();
+    let error = host.stage(2, "", &revision(&files)).await.unwrap_err();
+    assert!(error.rejected && error.message.contains("e: the revision's files become more than 16777216"), "{error}");
+}
+
+#[tokio::test]
+async fn a_check_looks_at_the_new_files_by_their_own_paths() {
+    let host = Host::new();
+    let old = revision(&[("app.conf", text("old"))]);
+    host.stage(1, "", &old).await.unwrap();
+    host.configurations.switch(&host.wanted(1)).unwrap();
+    let new = revision(&[("app.conf", text("new")), ("conf.d/more", text("more"))]);
+    let script = "set -e; test $(cat $ZKOPS_CONFIG_DIR/app.conf) = new; test -e $ZKOPS_CONFIG_DIR/conf.d/more; \
+                  test $(basename $ZKOPS_CONFIG_DIR) = current@0000000001; test $(cat $1/app.conf) = new";
+    host.stage(2, script, &new).await.unwrap();
+    assert_eq!(host.read("app.conf"), "old");
 }
 
 #[rstest]
@@ -251,6 +299,7 @@ async fn pruning_keeps_what_is_in_force_and_some_more() {
     fs::create_dir(&left).unwrap();
     let units = BTreeSet::from([host.unit.clone()]);
     host.configurations.prune(&host.id.service, &units, 0);
+    assert!(!left.exists());
     let revisions: Vec<_> = host.names().iter().map(|name| name.split('.').next().unwrap().to_owned()).collect();
     assert_eq!(revisions, ["1", "4", "current@0000000001"]);
     host.configurations.prune(&host.id.service, &BTreeSet::new(), 2);

@@ -8,7 +8,8 @@ use super::{Problem, Span};
 
 /// Where the versions come from: at most one of `archive`, `apt`, `nix` and `exec`; none = whatever is installed.
 ///
-/// Texts may contain `{version}` and `{arch}` (as `uname -m` says it).
+/// Texts may contain `{version}`, and this machine's architecture as the kernel (`{arch}`: `x86_64`, `aarch64`), Debian
+/// (`{debarch}`: `amd64`, `arm64`) or Go (`{goarch}`) calls it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Source {
@@ -37,10 +38,11 @@ pub struct Source {
 pub struct ArchiveSource {
     /// Its URL, `http` or `https`.
     pub url: String,
-    /// The archive's SHA-256 in hexadecimal, by version.
+    /// The archive's SHA-256 in hexadecimal, by version; by `VERSION/ARCHITECTURE`, with any of the architecture's names,
+    /// where each has an archive of its own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sha256: BTreeMap<String, String>,
-    /// Where the SHA-256 is found, in the format of sha256sum(1), when `sha256` does not have the version.
+    /// Where the SHA-256 is found, in the format of sha256sum(1) or of BSD's sha256(1), when `sha256` does not have the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256_url: Option<String>,
     /// The minisign public key (`RW…`) that must have signed the archive; the signature is at the URL with `.minisig`.

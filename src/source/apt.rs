@@ -20,7 +20,7 @@ use std::{
 
 use super::{
     SourceError,
-    command::{self, Order, Outcome},
+    command::{self, Environment, Order, Outcome},
     folder::Folder,
     link,
 };
@@ -85,7 +85,7 @@ impl Apt {
         folder: &Folder,
         limit: Duration,
     ) -> Result<(), SourceError> {
-        check(version)?;
+        check(package, version)?;
         let _one = self.lock.lock().await;
         let held = self.installed(package).is_some_and(|installed| installed.held);
         let mut arguments = vec!["--download-only".to_owned()];
@@ -112,7 +112,7 @@ impl Apt {
 
     /// Installs the package, leaving its units as they are.
     pub(super) async fn install(&self, package: &str, version: &str, unit: &UnitName) -> Result<(), SourceError> {
-        check(version)?;
+        check(package, version)?;
         let _one = self.lock.lock().await;
         let before = self.installed(package);
         if before.as_ref().is_some_and(|installed| installed.version == version) {
@@ -122,7 +122,7 @@ impl Apt {
         let path = self.stand_in().map_err(|error| SourceError::io(self.dir.display(), &error))?;
         let mut arguments = vec!["-o".to_owned(), format!("DPkg::Path={}", path.display())];
         arguments.extend(install(package, version, held));
-        let environment = vec![("ZKOPS_HELD_UNITS", unit.to_string())];
+        let environment = vec![("ZKOPS_HELD_UNITS".into(), unit.to_string())];
         let order = apt_get(arguments, environment.clone(), None);
         let mut outcome = run(&order).await?;
         if outcome.output.contains("dpkg --configure -a") {
@@ -157,11 +157,20 @@ impl Apt {
     }
 }
 
-/// The versions that Debian allows, less what apt-get would take for a pattern or for a wish to remove.
-fn check(version: &str) -> Result<(), SourceError> {
+/// The names and versions that Debian allows, less what apt-get would take for something else: a file (it has a `/`), an
+/// option, a pattern, or a wish to remove or to install (it ends in `-` or `+`). Whatever the tree says, what is
+/// installed comes from this host's repositories.
+fn check(package: &str, version: &str) -> Result<(), SourceError> {
+    let named = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if !package.starts_with(lower) || package.len() < 2 || !package.chars().all(named) {
+        return Err(SourceError::rejected(format!(
+            "{package:?} is no name of a Debian package: see source.apt.package"
+        )));
+    }
     let word = |c: char| c.is_ascii_alphanumeric() || ".+~:-".contains(c);
     let good = version.starts_with(|c: char| c.is_ascii_digit()) && version.chars().all(word);
-    if good && !version.ends_with('-') {
+    if good && !version.ends_with(['-', '+']) {
         return Ok(());
     }
     let rule = "write it as dpkg does, as in 1.2.3-1";
@@ -172,31 +181,38 @@ fn check(version: &str) -> Result<(), SourceError> {
 fn install(package: &str, version: &str, held: bool) -> Vec<String> {
     let mut arguments = vec!["--yes", "--allow-downgrades", "--no-remove"];
     arguments.extend(held.then_some("--allow-change-held-packages"));
-    arguments.extend(["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold", "install"]);
+    arguments.extend([
+        "-o",
+        "Dpkg::Options::=--force-confdef",
+        "-o",
+        "Dpkg::Options::=--force-confold",
+        "install",
+        "--",
+    ]);
     let mut arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
     arguments.push(format!("{package}={version}"));
     arguments
 }
 
-fn apt_get(arguments: Vec<String>, mut environment: Vec<(&'static str, String)>, limit: Option<Duration>) -> Order {
+fn apt_get(arguments: Vec<String>, mut environment: Environment, limit: Option<Duration>) -> Order {
     let mut command = vec!["apt-get".to_owned(), "-q".to_owned()];
     command.extend(["-o".to_owned(), format!("DPkg::Lock::Timeout={LOCK_WAIT}")]);
     command.extend(arguments);
     environment.extend(quiet());
-    Order { command, environment, limit }
+    Order { command, environment, limit, ..Order::default() }
 }
 
-fn repair(path: &Path, mut environment: Vec<(&'static str, String)>) -> Order {
+fn repair(path: &Path, mut environment: Environment) -> Order {
     let path = format!("PATH={}", path.display());
     let command = ["env", &path, "dpkg", "--force-confdef", "--force-confold", "--configure", "-a"];
     environment.extend(quiet());
-    Order { command: command.map(str::to_owned).to_vec(), environment, limit: None }
+    Order { command: command.map(str::to_owned).to_vec(), environment, ..Order::default() }
 }
 
 /// Puts the package on hold again.
 async fn hold(package: &str) {
-    let command = ["apt-mark", "hold", package].map(str::to_owned).to_vec();
-    match run(&Order { command, environment: quiet().to_vec(), limit: None }).await {
+    let command = ["apt-mark", "hold", "--", package].map(str::to_owned).to_vec();
+    match run(&Order { command, environment: quiet(), ..Order::default() }).await {
         Ok(outcome) if outcome.status == Some(0) => {}
         Ok(outcome) => tracing::warn!("apt-mark hold {package} {}", outcome.words()),
         Err(error) => tracing::warn!("apt-mark hold {package}: {error}"),
@@ -204,9 +220,10 @@ async fn hold(package: &str) {
 }
 
 /// Nobody is there to answer questions, and nothing else is to restart services.
-fn quiet() -> [(&'static str, String); 3] {
+fn quiet() -> Environment {
     [("DEBIAN_FRONTEND", "noninteractive"), ("APT_LISTCHANGES_FRONTEND", "none"), ("NEEDRESTART_SUSPEND", "1")]
-        .map(|(name, value)| (name, value.to_owned()))
+        .map(|(name, value)| (name.into(), value.to_owned()))
+        .into()
 }
 
 async fn run(order: &Order) -> Result<Outcome, SourceError> {
@@ -253,7 +270,7 @@ fn judge(outcome: &Outcome, package: &str, version: &str) -> Result<(), SourceEr
 fn query(package: &str) -> io::Result<Option<Installed>> {
     let format = "--showformat=${db:Status-Want} ${db:Status-Status} ${Version}\n";
     let mut command = Command::new("/usr/bin/dpkg-query");
-    command.args(["--show", format, package]).env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).stderr(Stdio::null());
+    command.args(["--show", format, "--", package]).env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).stderr(Stdio::null());
     Ok(parse(&String::from_utf8_lossy(&command.output()?.stdout)))
 }
 

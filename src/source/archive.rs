@@ -5,6 +5,9 @@
 //! ```
 
 mod http;
+mod members;
+mod pax;
+mod sparse;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -21,9 +24,18 @@ use tokio::sync::mpsc;
 use self::{
     http::{Web, shown},
     sums::Expected,
+    unpack::Limits,
 };
-use super::{SourceError, folder::Folder, link, text};
+use super::{
+    SourceError, blocking,
+    folder::Folder,
+    link,
+    text::{self, Architecture},
+};
 use crate::model::ArchiveSource;
+
+/// How large an archive, and what it unpacks to, may be, in bytes.
+const LARGEST: u64 = 16 * 1024 * 1024 * 1024;
 
 /// How an archive is fetched.
 #[derive(Clone, Debug)]
@@ -41,12 +53,12 @@ impl Attempt {
     /// Makes the release. It is there whole, or not at all.
     pub(super) async fn run(self) -> Result<(), SourceError> {
         let deadline = Instant::now() + self.limit;
-        self.folder.clear(&self.version)?;
         let url = http::parse(&text::fill(&self.source.url, &text::escape(&self.version)))?;
+        let (folder, version) = (self.folder.clone(), self.version.clone());
+        blocking(move || folder.clear(&version)).await?;
         let late = || SourceError::passing(format!("{}: not there within {:?}", shown(&url), self.limit));
         let download = tokio::time::timeout(self.limit, self.download(&url)).await.map_err(|_| late())??;
-        let job = tokio::task::spawn_blocking(move || self.unpack(&url, &download, deadline));
-        job.await.map_err(|error| SourceError::passing(format!("unpacking ended: {error}")))?
+        blocking(move || self.unpack(&url, &download, deadline)).await
     }
 
     /// Downloads and verifies the archive. The file is removed when what is returned is dropped.
@@ -62,20 +74,20 @@ impl Attempt {
         // Written and hashed in a thread of its own: a slow disk must not hold up the agent.
         let shown_path = path.to_path_buf();
         let writer = tokio::task::spawn_blocking(move || sums::write(file, &shown_path, chunks, sum));
-        let streamed = web.stream(url, sender).await;
+        let streamed = web.stream(url, sender, LARGEST).await;
         let written = writer.await.map_err(|error| SourceError::passing(format!("writing ended: {error}")))?;
         let (sum, whole) = match (written, streamed) {
             (Err(error), _) | (Ok(_), Err(error)) => return Err(error),
             (Ok(sum), Ok(whole)) => (sum, whole),
         };
-        expected.verify(sum, &shown(url)).map_err(|message| SourceError { rejected: whole, message })?;
+        expected.verify(sum, url).map_err(|message| SourceError { rejected: whole, message })?;
         Ok(path)
     }
 
     /// What the archive must be like, asking the server where the description says so.
     async fn expected(&self, web: &Web, url: &reqwest::Url) -> Result<Expected, SourceError> {
         let mut expected = Expected::default();
-        if let Some(sum) = self.source.sha256.get(&self.version) {
+        if let Some(sum) = self.listed_sum() {
             expected.sha256 = Some(sum.to_ascii_lowercase());
         } else if let Some(sum_url) = &self.source.sha256_url {
             let sum_url = http::parse(&text::fill(sum_url, &text::escape(&self.version)))?;
@@ -87,19 +99,32 @@ impl Attempt {
             expected.signature = Some((key.clone(), web.text(&signature).await?));
         }
         if expected.sha256.is_none() && expected.signature.is_none() {
-            let version = &self.version;
-            let mend = format!("add its checksum to the description as source.archive.sha256.\"{version}\"");
-            return Err(SourceError::rejected(format!("nothing would verify the archive of {version}: {mend}")));
+            let (version, architecture) = (&self.version, Architecture::of_this_machine().debian);
+            let fix = format!(
+                "add its checksum to the description as source.archive.sha256.\"{version}\", or \
+                 \"{version}/{architecture}\" where each architecture has an archive of its own"
+            );
+            return Err(SourceError::rejected(format!("nothing would verify the archive of {version}: {fix}")));
         }
         Ok(expected)
     }
 
+    /// The checksum in the description: the one for this architecture, by any of its names, before the one for all.
+    fn listed_sum(&self) -> Option<&String> {
+        let (sums, version) = (&self.source.sha256, &self.version);
+        let own = Architecture::of_this_machine();
+        let own = own.names().into_iter().find_map(|name| sums.get(&format!("{version}/{name}")));
+        own.or_else(|| sums.get(version))
+    }
+
     fn unpack(self, url: &reqwest::Url, download: &TempPath, deadline: Instant) -> Result<(), SourceError> {
         let new = self.folder.new_release(&self.version);
-        let unpacked = unpack::unpack(download, &new, self.source.strip_components, deadline);
+        let new = new.map_err(|error| SourceError::io(format_args!("cannot unpack {}", shown(url)), &error))?;
+        let unpacked =
+            unpack::unpack(download, &new, self.source.strip_components, Limits { bytes: LARGEST, deadline });
         let settled = unpacked.and_then(|()| {
             let doing = format!("cannot keep {}", new.display());
-            self.folder.settle(&self.version).map_err(|error| SourceError::io(doing, &error))
+            self.folder.settle(&new, &self.version).map_err(|error| SourceError::io(doing, &error))
         });
         settled.map_err(|error| {
             let _ = link::remove(&new);

@@ -5,6 +5,7 @@
 //! child in a process group of its own.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     ffi::OsString,
     io,
@@ -34,15 +35,25 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// How long systemd may take to kill a command.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Variables of a command's environment.
+pub(crate) type Environment = Vec<(Cow<'static, str>, String)>;
+
 /// A command to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Order {
     /// The program, by path or by name, and its arguments.
     pub(crate) command: Vec<String>,
     /// Its environment, beside `PATH` and `LC_ALL`; nothing of the agent's.
-    pub(crate) environment: Vec<(&'static str, String)>,
+    pub(crate) environment: Environment,
     /// When it is killed, with all that it started; `None` = never, as suits what must not be cut short.
     pub(crate) limit: Option<Duration>,
+    /// The unit that it runs as, where systemd runs: two of one name can't. See [`end_unit`]. A name of its own when
+    /// absent.
+    pub(crate) unit: Option<String>,
+    /// Folders that it sees in the place of others, where systemd runs: what is there, and where it is seen.
+    pub(crate) binds: Vec<(PathBuf, PathBuf)>,
+    /// Whether systemd is to write nothing of it into the journal: for what runs every few seconds.
+    pub(crate) quiet: bool,
 }
 
 /// How a command ended.
@@ -77,7 +88,7 @@ impl Outcome {
 /// # Errors
 /// When the program can't be started.
 pub(crate) async fn run(order: &Order) -> io::Result<Outcome> {
-    let unit = Path::new("/run/systemd/system").is_dir().then(unit_name);
+    let unit = runs_in_units().then(|| order.unit.clone().unwrap_or_else(unit_name));
     let mut command = match &unit {
         Some(unit) => in_unit(order, unit)?,
         None => directly(order)?,
@@ -101,6 +112,17 @@ pub(crate) async fn run(order: &Order) -> io::Result<Outcome> {
     Ok(Outcome { status, late, output: output.text() })
 }
 
+/// Whether commands run as transient units, and so see [`Order::binds`].
+pub(crate) fn runs_in_units() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// Whether systemd has come to start the unit, going by the control group that it then has.
+pub(crate) fn has_begun(unit: &str) -> bool {
+    let hierarchies = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
+    hierarchies.iter().any(|hierarchy| Path::new(hierarchy).join("system.slice").join(unit).exists())
+}
+
 fn directly(order: &Order) -> io::Result<Command> {
     let (program, arguments) = parts(order)?;
     let mut command = Command::new(program);
@@ -108,14 +130,15 @@ fn directly(order: &Order) -> io::Result<Command> {
     Ok(command)
 }
 
-fn unit_name() -> String {
+/// A name for a unit that no other command has.
+pub(crate) fn unit_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!("zkops-run-{}-{}.service", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Has systemd run it. The unit's own limit is for when the agent that asked is gone: it comes a little later, so that
 /// it is this process that knows what happened.
-fn in_unit(order: &Order, unit: &str) -> io::Result<Command> {
+pub(crate) fn in_unit(order: &Order, unit: &str) -> io::Result<Command> {
     let (program, arguments) = parts(order)?;
     let mut command = Command::new(find("systemd-run")?);
     command.args(["--quiet", "--wait", "--pipe", "--collect", "--service-type=exec", "--unit", unit]);
@@ -124,13 +147,35 @@ fn in_unit(order: &Order, unit: &str) -> io::Result<Command> {
         command.arg("--property=KillSignal=SIGKILL");
         command.arg(format!("--property=RuntimeMaxSec={}ms", (limit + GRACE).as_millis()));
     }
+    if order.quiet {
+        command.arg("--property=LogLevelMax=emerg");
+    }
     for (name, value) in environment(order) {
         let mut setting = OsString::from(format!("--setenv={name}="));
         setting.push(value);
         command.arg(setting);
     }
+    for (from, to) in &order.binds {
+        command.arg(format!("--property=BindPaths={}:{}", quoted(from), quoted(to)));
+    }
+    // PID 1 fills in variables of the environment, as in a unit file: a doubled `$` is a plain one, in all versions.
+    let arguments = arguments.iter().map(|word| word.replace('$', "$$"));
     command.arg("--").arg(program).args(arguments).current_dir("/");
     Ok(command)
+}
+
+/// A path as systemd-run's lists of paths have it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let special = |c: char| c.is_whitespace() || "\\:'\"".contains(c);
+    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+/// Ends the command that runs as this unit, if one does: an agent of before may have left it.
+pub(crate) async fn end_unit(unit: &str) {
+    if runs_in_units() {
+        stop(unit).await;
+    }
 }
 
 /// Kills the unit, and waits until nothing of it is left.
@@ -142,7 +187,7 @@ async fn stop(unit: &str) {
 }
 
 fn environment(order: &Order) -> impl Iterator<Item = (&str, &str)> {
-    let own = order.environment.iter().map(|(name, value)| (*name, value.as_str()));
+    let own = order.environment.iter().map(|(name, value)| (&**name, value.as_str()));
     [("PATH", PATH), ("LC_ALL", "C.UTF-8")].into_iter().chain(own)
 }
 
@@ -260,7 +305,12 @@ mod tests {
 
     fn shell(script: &str, limit: Duration) -> Order {
         let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-        Order { command, environment: vec![("ZKOPS_SERVICE", "webapp".into())], limit: Some(limit) }
+        Order {
+            command,
+            environment: vec![("ZKOPS_SERVICE".into(), "webapp".into())],
+            limit: Some(limit),
+            ..Order::default()
+        }
     }
 
     #[tokio::test]
@@ -269,7 +319,7 @@ mod tests {
         let outcome = run(&shell("echo $ZKOPS_SERVICE; echo no such thing >&2; exit 3", limit)).await.unwrap();
         assert_eq!(outcome.words(), "exited with status 3: no such thing");
         assert!(outcome.output.contains("webapp"));
-        let missing = Order { command: vec!["/no/such/program".into()], environment: Vec::new(), limit: None };
+        let missing = Order { command: vec!["/no/such/program".into()], ..Order::default() };
         assert_eq!(run(&missing).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
@@ -285,6 +335,19 @@ mod tests {
             assert!(words.contains(part), "{part}: {words}");
         }
         assert!(words.ends_with("-- /bin/sh -c exit 0"), "{words}");
+    }
+
+    #[test]
+    fn systemd_is_given_words_that_it_leaves_as_they_are() {
+        if find("systemd-run").is_err() {
+            return;
+        }
+        let command = ["/bin/echo", "${d} $$", "$HOME", "%n", "a\\", ""].map(str::to_owned).to_vec();
+        let binds = vec![("/a b/c:d".into(), "/e".into())];
+        let command = in_unit(&Order { command, binds, ..Order::default() }, "zkops-run-1.service").unwrap();
+        let words: Vec<_> = command.as_std().get_args().map(|word| word.to_str().unwrap()).collect();
+        assert!(words.ends_with(&["/bin/echo", "$${d} $$$$", "$$HOME", "%n", "a\\", ""]), "{words:?}");
+        assert!(words.contains(&"--property=BindPaths=/a\\ b/c\\:d:/e"), "{words:?}");
     }
 
     #[tokio::test]

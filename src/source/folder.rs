@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -32,6 +34,12 @@ pub(super) fn check(version: &str) -> Result<(), SourceError> {
     Err(SourceError::rejected(format!("{version:?} can't be a release's folder: {why}")))
 }
 
+/// The version that a folder or a file of an attempt is of.
+fn attempted(name: &str) -> Option<&str> {
+    let folder = || name.strip_prefix(NEW).map(|rest| rest.rsplit_once('~').map_or(rest, |(version, _)| version));
+    name.strip_prefix(DOWNLOAD).or_else(folder)
+}
+
 /// The releases of one service.
 #[derive(Clone, Debug)]
 pub(super) struct Folder(PathBuf);
@@ -53,8 +61,13 @@ impl Folder {
         self.0.join(format!("{DOWNLOAD}{version}"))
     }
 
-    pub(super) fn new_release(&self, version: &str) -> PathBuf {
-        self.0.join(format!("{NEW}{version}"))
+    /// A new folder for one attempt at the version. No two attempts have the same: what one of before still writes, or
+    /// left so that it can't be removed, is in the way of none.
+    pub(super) fn new_release(&self, version: &str) -> io::Result<PathBuf> {
+        link::make_dir(&self.0)?;
+        let path = tempfile::Builder::new().prefix(&format!("{NEW}{version}~")).tempdir_in(&self.0)?.keep();
+        fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+        Ok(path)
     }
 
     /// What says that a version was fetched when it is no folder here; its name stands for `what` was fetched.
@@ -62,57 +75,62 @@ impl Folder {
         self.0.join(format!("{MARK}{}", version.replace('/', "_")))
     }
 
-    /// Makes the folder, and removes what a crashed attempt at the version left.
+    /// Makes the folder, and removes what attempts at the version left that a crash ended. Such a folder as can't be
+    /// removed is left to [`Self::prune`].
     pub(super) fn clear(&self, version: &str) -> Result<(), SourceError> {
-        let cleared = link::make_dir(&self.0)
-            .and_then(|()| link::remove(&self.download(version)))
-            .and_then(|()| link::remove(&self.new_release(version)));
-        cleared.map_err(|error| SourceError::io(format_args!("cannot prepare {}", self.0.display()), &error))
+        let cleared = link::make_dir(&self.0).and_then(|()| link::remove(&self.download(version)));
+        cleared.map_err(|error| SourceError::io(format_args!("cannot prepare {}", self.0.display()), &error))?;
+        let names = self.names().unwrap_or_default();
+        let left = names.iter().filter(|name| name.starts_with(NEW) && attempted(name) == Some(version));
+        for problem in link::remove_all(left.map(|name| self.0.join(name))) {
+            tracing::warn!("an attempt's folder can't be removed: {problem}");
+        }
+        Ok(())
     }
 
     /// Gives a new release its name, once all of it is on disk: after a crash it is there whole, or not at all.
-    pub(super) fn settle(&self, version: &str) -> io::Result<()> {
-        let new = self.new_release(version);
-        rustix::fs::syncfs(fs::File::open(&new)?)?;
+    pub(super) fn settle(&self, new: &Path, version: &str) -> io::Result<()> {
+        rustix::fs::syncfs(fs::File::open(new)?)?;
         fs::rename(new, self.release(version))?;
         link::sync_dir(&self.0)
     }
 
-    /// Removes what [`super::Sources::prune`] says; `busy` tells which versions are being fetched.
-    pub(super) fn prune(&self, in_use: &BTreeSet<String>, keep: usize, busy: impl Fn(&str) -> bool) -> io::Result<()> {
-        let names = self.names()?;
-        let mut spare = Vec::new();
+    /// Removes what [`super::Sources::prune`] says; `busy` tells which versions are being fetched. What can't be removed,
+    /// and why: it keeps nothing else.
+    pub(super) fn prune(&self, in_use: &BTreeSet<String>, keep: usize, busy: impl Fn(&str) -> bool) -> Vec<String> {
+        let names = match self.names() {
+            Ok(names) => names,
+            Err(error) => return vec![format!("{}: {error}", self.0.display())],
+        };
+        let wanted_marks: BTreeSet<_> = in_use.iter().map(|version| self.mark(version)).collect();
+        let (mut left, mut spare) = (Vec::new(), Vec::new());
         for name in &names {
-            let left = name.strip_prefix(DOWNLOAD).or_else(|| name.strip_prefix(NEW));
-            if let Some(version) = left {
-                if !busy(version) {
-                    link::remove(&self.0.join(name))?;
-                }
+            let path = self.0.join(name);
+            if let Some(version) = attempted(name) {
+                left.extend((!busy(version)).then_some(path));
+            } else if name.starts_with(MARK) {
+                left.extend((!wanted_marks.contains(&path)).then_some(path));
             } else if !name.starts_with('.')
                 && check(name).is_ok()
                 && !in_use.contains(name)
                 && !self.is_linked(name, &names)
             {
-                spare.extend(self.0.join(name).metadata().is_ok_and(|found| found.is_dir()).then_some(name));
+                spare.extend(path.metadata().is_ok_and(|found| found.is_dir()).then_some(name));
             }
         }
         spare.sort_by_key(|name| std::cmp::Reverse(self.age(name)));
-        self.prune_marks(&names, in_use)?;
-        spare.into_iter().skip(keep).try_for_each(|name| self.discard(name))
-    }
-
-    fn prune_marks(&self, names: &[String], in_use: &BTreeSet<String>) -> io::Result<()> {
-        let wanted: BTreeSet<_> = in_use.iter().map(|version| self.mark(version)).collect();
-        let marks = names.iter().filter(|name| name.starts_with(MARK)).map(|name| self.0.join(name));
-        marks.filter(|mark| !wanted.contains(mark)).try_for_each(|mark| link::remove(&mark))
+        let mut problems = link::remove_all(left);
+        problems.extend(spare.into_iter().skip(keep).filter_map(|name| self.discard(name).err()));
+        problems
     }
 
     /// Removes a release. It loses its name first: half a release never looks whole.
-    fn discard(&self, version: &str) -> io::Result<()> {
-        let aside = self.new_release(version);
-        link::remove(&aside)?;
-        fs::rename(self.release(version), &aside)?;
-        link::remove(&aside)
+    fn discard(&self, version: &str) -> Result<(), String> {
+        let release = self.release(version);
+        // An empty folder is replaced.
+        let aside = self.new_release(version).and_then(|aside| fs::rename(&release, &aside).map(|()| aside));
+        let aside = aside.map_err(|error| format!("{}: {error}", release.display()))?;
+        link::remove(&aside).map_err(|error| format!("{}: {error}", aside.display()))
     }
 
     fn is_linked(&self, version: &str, names: &[String]) -> bool {

@@ -81,7 +81,12 @@ fn is_hopeless(output: &str) -> bool {
 async fn run(words: &[&str], limit: Duration) -> Result<Outcome, SourceError> {
     let command: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
     let program = words.first().copied().unwrap_or_default();
-    let order = Order { command, environment: vec![("HOME", "/root".to_owned())], limit: Some(limit) };
+    let order = Order {
+        command,
+        environment: vec![("HOME".into(), "/root".to_owned())],
+        limit: Some(limit),
+        ..Order::default()
+    };
     command::run(&order).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => SourceError::rejected(format!("{program}: {error}")),
         _ => SourceError::io(program, &error),

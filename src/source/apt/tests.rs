@@ -29,13 +29,30 @@ fn asks_dpkg_once_for_each_change_of_its_record() {
 }
 
 #[test]
-fn versions_can_smuggle_nothing_in() {
-    for good in ["1", "1:2.3.4-5~deb12u1", "1.0+b1"] {
-        assert!(check(good).is_ok(), "{good}");
+fn names_and_versions_can_smuggle_nothing_in() {
+    for (package, version) in [("webapp", "1"), ("g++", "1:2.3.4-5~deb12u1"), ("libx2.0-dev", "1.0+b1")] {
+        assert!(check(package, version).is_ok(), "{package} {version}");
     }
-    for bad in ["", "v1", "1.*", "1 2", "1-", "1=2", "1/stable", "-o=x", "1;x"] {
-        assert!(check(bad).unwrap_err().rejected, "{bad}");
+    for bad in ["", "v1", "1.*", "1 2", "1-", "1+", "1=2", "1/stable", "-o=x", "1;x", "1.deb/../x", "1\n2"] {
+        assert!(check("webapp", bad).unwrap_err().rejected, "{bad}");
     }
+    // apt-get takes the first for a file: `PACKAGE=VERSION` is one that ends in .deb.
+    let file = "/var/lib/zkops/releases/carrier/v1/evil";
+    for bad in [file, "./evil", "-o=x", "--", "", "x", "Webapp", "webapp*", "webapp:amd64", "web app", "webapp=1"] {
+        let error = check(bad, "1.deb").unwrap_err();
+        assert!(error.rejected && error.message.contains("no name of a Debian package"), "{bad}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_package_reaches_no_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let (apt, folder) = (Apt::new(dir.path().join("apt")), Folder::new(dir.path().join("releases")));
+    let evil = dir.path().join("evil").display().to_string();
+    let fetched = apt.fetch(&evil, "1.deb", &folder, Duration::from_secs(5)).await;
+    let installed = apt.install(&evil, "1.deb", &"webapp.service".parse().unwrap()).await;
+    assert!(fetched.unwrap_err().rejected && installed.unwrap_err().rejected);
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "not even the stand-in for systemctl is made");
 }
 
 #[test]
@@ -45,9 +62,9 @@ fn installs_exactly_one_version_and_asks_nobody() {
     assert_eq!(
         line,
         "apt-get -q -o DPkg::Lock::Timeout=60 --yes --allow-downgrades --no-remove --allow-change-held-packages \
-         -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install webapp=1.2-3"
+         -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install -- webapp=1.2-3"
     );
-    assert!(order.environment.contains(&("DEBIAN_FRONTEND", "noninteractive".to_owned())));
+    assert!(order.environment.contains(&("DEBIAN_FRONTEND".into(), "noninteractive".to_owned())));
     assert!(!install("webapp", "1.2-3", false).contains(&"--allow-change-held-packages".to_owned()));
 }
 

@@ -67,13 +67,20 @@ impl Web {
     }
 
     /// Sends the body on, chunk by chunk. Whether the server said where it ends: what breaks off without that can't be
-    /// told from what is whole. Ends early, without an error, when nobody takes the chunks any more.
-    pub(super) async fn stream(&self, url: &Url, sender: Sender<Chunk>) -> Result<bool, SourceError> {
+    /// told from what is whole. Ends early, without an error, when nobody takes the chunks any more. A body of more than
+    /// `most` bytes is refused.
+    pub(super) async fn stream(&self, url: &Url, sender: Sender<Chunk>, most: u64) -> Result<bool, SourceError> {
         let mut response = self.get(url).await?;
         let length = response.content_length();
         let mut received = 0;
+        if length.is_some_and(|length| length > most) {
+            return Err(too_large(url, most));
+        }
         while let Some(chunk) = self.next(&mut response, url).await? {
             received += chunk.len() as u64;
+            if received > most {
+                return Err(too_large(url, most));
+            }
             if sender.send(Chunk::Bytes(chunk)).await.is_err() {
                 return Ok(false);
             }
@@ -118,6 +125,10 @@ impl Web {
         }
         SourceError::passing(format!("{}: {}", shown(url), words(&error.without_url())))
     }
+}
+
+fn too_large(url: &Url, most: u64) -> SourceError {
+    SourceError::rejected(format!("{}: is larger than {most} bytes", shown(url)))
 }
 
 /// HTTP/2 tells the end of a body by itself.

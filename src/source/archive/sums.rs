@@ -1,6 +1,6 @@
 //! What an archive must be like: its SHA-256, its signature.
 
-use std::{fs::File, io::Write as _, path::Path};
+use std::{collections::BTreeSet, fs::File, io::Write as _, path::Path};
 
 use minisign_verify::{PublicKey, Signature};
 use reqwest::Url;
@@ -42,16 +42,28 @@ impl Expected {
         Ok(Sum { sha256: Sha256::new(), signature: signature.transpose()?, verified: Ok(()) })
     }
 
-    /// Whether the archive is what it must be; else, why not.
-    pub(super) fn verify(&self, sum: Sum, name: &str) -> Result<(), String> {
-        let actual = hex::encode(sum.sha256.finalize());
+    /// Whether the archive at this URL is what it must be; else, why not.
+    pub(super) fn verify(&self, sum: Sum, url: &Url) -> Result<(), String> {
+        let (name, actual) = (shown(url), hex::encode(sum.sha256.finalize()));
         match &self.sha256 {
             Some(expected) if *expected != actual => {
-                Err(format!("{name}: wrong checksum: SHA-256 is {actual}, expected {expected}"))
+                return Err(format!("{name}: wrong checksum: SHA-256 is {actual}, expected {expected}"));
             }
-            _ => sum.verified.map_err(|error| format!("{name}: wrong signature: {error}")),
+            _ => sum.verified.map_err(|error| format!("{name}: wrong signature: {error}"))?,
+        }
+        // Only now: the signature is of this comment, too.
+        let signed = sum.signature.as_ref().and_then(|(_, signature)| signed_name(signature.trusted_comment()));
+        match signed.filter(|signed| *signed != file_name(url)) {
+            Some(signed) => Err(format!("{name}: wrong signature: it was made for a file called {signed:?}")),
+            None => Ok(()),
         }
     }
+}
+
+/// The file's name in a signature's trusted comment, as minisign(1) writes it: `timestamp:1556193335\tfile:app.tar.gz`.
+fn signed_name(comment: &str) -> Option<&str> {
+    let name = comment.split('\t').find_map(|part| part.trim().strip_prefix("file:"))?;
+    Some(name.rsplit('/').next().unwrap_or(name))
 }
 
 /// Writes the chunks to the file, working out the sum of them, until their end. What comes after a chunk that can't be
@@ -75,27 +87,58 @@ pub(super) fn write(
         }
     }
     sum.verified = verifier.map_or(Ok(()), |mut verifier| verifier.finalize().map_err(|error| error.to_string()));
+    sum.signature = signature;
     Ok(sum)
 }
 
-/// The archive's SHA-256 in a list as sha256sum(1) writes it, or in a file with nothing but that.
+/// The archive's SHA-256 in a list: as sha256sum(1) writes it, as BSD's and OpenSSL's tools do, or a file with nothing
+/// but the sum. Where the list names folders, the line whose path the URL ends in counts more than one whose file's
+/// name alone is the same.
 pub(super) fn find(list: &str, archive: &Url, list_url: &Url) -> Result<String, SourceError> {
-    let encoded = archive.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
-    let decoded = text::unescape(encoded);
+    let (name, path) = (file_name(archive), text::unescape(archive.path()));
+    let encoded = archive.path().rsplit('/').next().unwrap_or_default();
     let lines = || list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let named = lines().filter_map(parse).find(|(_, name)| *name == decoded || *name == encoded);
-    let alone = || lines().next().filter(|line| is_sum(line) && lines().count() == 1).map(|line| (line, ""));
-    let (sum, _) = named
-        .or_else(alone)
-        .ok_or_else(|| SourceError::rejected(format!("{}: has no line \"<SHA-256>  {decoded}\"", shown(list_url))))?;
-    Ok(sum.to_ascii_lowercase())
+    let parsed: Vec<_> = lines().filter_map(parse).collect();
+    let among = |is_it: &dyn Fn(&str) -> bool| -> BTreeSet<String> {
+        parsed.iter().filter(|(_, listed)| is_it(listed)).map(|(sum, _)| sum.to_ascii_lowercase()).collect()
+    };
+    let by_path = among(&|listed| listed.contains('/') && path.ends_with(&format!("/{listed}")));
+    let by_name = among(&|listed| listed == name);
+    // Some lists have the names as they stand in URLs.
+    let by_any = among(&|listed| listed.rsplit('/').next().is_some_and(|last| last == name || last == encoded));
+    let alone: BTreeSet<_> = match &lines().collect::<Vec<_>>()[..] {
+        [line] if is_sum(line) => [line.to_ascii_lowercase()].into(),
+        _ => BTreeSet::new(),
+    };
+    let found = [by_path, by_name, by_any, alone].into_iter().find(|sums| !sums.is_empty()).unwrap_or_default();
+    let list = shown(list_url);
+    match &found.into_iter().collect::<Vec<_>>()[..] {
+        [sum] => Ok(sum.clone()),
+        [] => Err(SourceError::rejected(format!("{list}: has no line \"<SHA-256>  {name}\""))),
+        _ => Err(SourceError::rejected(format!("{list}: has several lines for {name}, with different checksums"))),
+    }
 }
 
-/// A line's sum, and the file's name without its folders.
+/// A line's sum, and the file's path without a leading `./`.
 fn parse(line: &str) -> Option<(&str, &str)> {
-    let (sum, name) = line.split_once(char::is_whitespace)?;
-    let name = name.trim_start().trim_start_matches('*');
-    is_sum(sum).then(|| (sum, name.rsplit('/').next().unwrap_or(name)))
+    let plain = || {
+        let (sum, name) = line.split_once(char::is_whitespace)?;
+        let name = name.trim_start();
+        Some((sum, name.strip_prefix('*').unwrap_or(name)))
+    };
+    // "SHA256 (name) = sum", and OpenSSL's "SHA2-256(name)= sum".
+    let tagged = || {
+        let rest = ["SHA256", "SHA2-256"].into_iter().find_map(|tag| line.strip_prefix(tag))?;
+        let (name, sum) = rest.trim_start().strip_prefix('(')?.rsplit_once(')')?;
+        Some((sum.trim_start().strip_prefix('=')?.trim_start(), name))
+    };
+    let (sum, name) = tagged().or_else(plain).filter(|(sum, _)| is_sum(sum))?;
+    Some((sum, name.trim_start_matches("./")))
+}
+
+/// The name of the file that a URL ends in, as it reads.
+fn file_name(url: &Url) -> String {
+    text::unescape(url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default())
 }
 
 fn is_sum(text: &str) -> bool {
@@ -109,19 +152,47 @@ mod tests {
 
     #[test]
     fn finds_an_archives_sum_in_a_list() {
-        let archive = Url::parse("http://a/x/app-1%2B2.tar.gz").unwrap();
+        let archive = Url::parse("http://a/x/linux/app-1%2B2.tar.gz").unwrap();
         let list = Url::parse("http://a/x/SHA256SUMS").unwrap();
         let (a, b) = ("a".repeat(64), "B".repeat(64));
+        let found = Some("b".repeat(64));
+        let name = "app-1+2.tar.gz";
         let cases = [
-            (format!("{a}  other.tar.gz\n{b} *dist/app-1+2.tar.gz\n"), Some("b".repeat(64))),
+            (format!("{a}  other.tar.gz\n{b} *dist/{name}\n"), found.clone()),
+            (format!("{a}  other.tar.gz\r\n{b}  ./{name}\r\n"), found.clone()),
+            (format!("{a}  other.tar.gz\n{b}  app-1%2B2.tar.gz\n"), found.clone()),
+            (format!("# sums\n\n{b}\t{name}\n{a}  {name}.asc\n"), found.clone()),
+            (format!("SHA256 (other.tar.gz) = {a}\nSHA256 ({name}) = {b}\nSHA512 ({name}) = {a}{a}\n"), found.clone()),
+            (format!("SHA256(./{name})= {b}\n"), found.clone()),
+            (format!("SHA2-256({name})= {b}\n"), found.clone()),
+            (format!("{a}{a}  {name}\n{b}  {name}\n"), found.clone()),
+            // One name in several folders: the URL says which.
+            (format!("{a}  mac/{name}\n{b}  linux/{name}\n"), found.clone()),
+            (format!("{a}  mac/{name}\n{b}  {name}\n"), found.clone()),
+            (format!("{b}  {name}\n{b} *{name}\n"), found),
+            (format!("{a}  mac/{name}\n{b}  win/{name}\n"), None),
             (format!("{a}\n"), Some(a.clone())),
             (format!("{a}  other.tar.gz\n"), None),
+            (format!("{a}  other-{name}\n"), None),
+            (format!("SHA256 (other-{name}) = {a}\n"), None),
             (format!("{a}\n{b}\n"), None),
             ("<html>".to_owned(), None),
             (String::new(), None),
         ];
         for (text, expected) in cases {
             assert_eq!(find(&text, &archive, &list).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_signatures_comment_names_its_file() {
+        for (comment, name) in [
+            ("timestamp:1556193335\tfile:app-1.tar.gz\thashed", Some("app-1.tar.gz")),
+            ("timestamp:1\tfile:dist/app-1.tar.gz", Some("app-1.tar.gz")),
+            ("file:", Some("")),
+            ("signed by the release team", None),
+        ] {
+            assert_eq!(signed_name(comment), name, "{comment}");
         }
     }
 }

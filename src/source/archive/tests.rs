@@ -449,10 +449,14 @@ y/rUw2y8/hOUYjZU71eHp/Wo1KZ40fGy2VJEDl34XMJM+TX48Ss/17u3IvIfbVR1FkZZSNCisQbuQY+b
 #[tokio::test]
 async fn signatures_are_verified() {
     let server = Server::start(&[
-        ("/signed", Answer::ok(b"test")),
-        ("/signed.minisig", Answer::ok(SIGNATURE.as_bytes())),
-        ("/forged", Answer::ok(b"Test")),
-        ("/forged.minisig", Answer::ok(SIGNATURE.as_bytes())),
+        ("/signed/test", Answer::ok(b"test")),
+        ("/signed/test.minisig", Answer::ok(SIGNATURE.as_bytes())),
+        ("/older", Answer::ok(b"test")),
+        ("/older.minisig", Answer::ok(SIGNATURE.as_bytes())),
+        ("/forged/test", Answer::ok(b"Test")),
+        ("/forged/test.minisig", Answer::ok(SIGNATURE.as_bytes())),
+        ("/renamed", Answer::ok(b"test")),
+        ("/renamed.minisig", Answer::ok(SIGNATURE.replace("file:test", "file:renamed").as_bytes())),
         ("/garbled", Answer::ok(b"test")),
         ("/garbled.minisig", Answer::ok(b"nonsense")),
         ("/unsigned", Answer::ok(b"test")),
@@ -460,22 +464,24 @@ async fn signatures_are_verified() {
     .await;
     // The one that is signed is no archive: it gets as far as that.
     let cases = [
-        ("signed", "bad archive"),
-        ("forged", "wrong signature"),
+        ("signed/test", "bad archive"),
+        ("older", "it was made for a file called \"test\""),
+        ("renamed", "wrong signature"),
+        ("forged/test", "wrong signature"),
         ("garbled", ".minisig"),
         ("unsigned", "unsigned.minisig: 404"),
     ];
-    for (version, words) in cases {
+    for (path, words) in cases {
         let host = Host::new();
-        let mut source = source(server.url("/{version}"), &[]);
+        let mut source = source(server.url(&format!("/{path}")), &[]);
         source.archive.as_mut().unwrap().minisign_key = Some(KEY.to_owned());
-        let error = host.fetch(&source, version).await.unwrap_err();
-        assert!(error.rejected && error.message.contains(words), "{version}: {error}");
+        let error = host.fetch(&source, "v1").await.unwrap_err();
+        assert!(error.rejected && error.message.contains(words), "{path}: {error}");
         assert!(host.names().is_empty());
     }
-    let mut source = source(server.url("/{version}"), &[]);
+    let mut source = source(server.url("/renamed"), &[]);
     source.archive.as_mut().unwrap().minisign_key = Some("RW-nonsense".to_owned());
-    let error = Host::new().fetch(&source, "signed").await.unwrap_err();
+    let error = Host::new().fetch(&source, "v1").await.unwrap_err();
     assert!(error.rejected && error.message.contains("minisign_key"), "{error}");
 }
 

@@ -1,27 +1,35 @@
 //! Unpacks a tar archive into a new folder.
 //!
 //! Nothing is written outside of that folder, whatever the archive says. Owners, extended attributes and the bits
-//! setuid, setgid and sticky are left out, and so is write permission for group and others. Symbolic links may lead
-//! anywhere, as a file's content may name any path; but nothing is unpacked through one that leads outside.
+//! setuid, setgid and sticky are left out, and so is write permission for group and others; all may read what is there,
+//! whatever umask it was packed under: services run as users of their own. Symbolic links may lead anywhere, as a file's
+//! content may name any path; but nothing is unpacked through one that leads outside.
 
 use std::{
-    fs::{self, File, Permissions},
-    io::{self, BufRead as _, BufReader, Read},
-    os::unix::fs::PermissionsExt as _,
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink},
     path::{Component, Path, PathBuf},
     time::Instant,
 };
 
-use tar::{Archive, Entry};
+use super::{
+    super::{SourceError, error::os_error, link},
+    members::{Kind, Member, Members, bad},
+};
 
-use super::super::{SourceError, error::os_error, link};
+/// What an archive may become, whatever it says: far more than any release has, and an end to what only fills the disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// All files together, in bytes; of a sparse one, all that it seems to have.
+    pub(super) bytes: u64,
+    /// When all of it must be there.
+    pub(super) deadline: Instant,
+}
 
-/// What a member may not have of its permissions.
-const MASK: u32 = 0o022;
-
-/// Unpacks the archive, whose kind its first bytes tell, into the folder `new`, which must not be there. `strip`
-/// leading folders of each path are left out. Gives up at the deadline.
-pub(super) fn unpack(archive: &Path, new: &Path, strip: u32, deadline: Instant) -> Result<(), SourceError> {
+/// Unpacks the archive, whose kind its first bytes tell, into the folder `new`, which must be empty. `strip`
+/// leading folders of each path are left out. Gives up past a limit.
+pub(super) fn unpack(archive: &Path, new: &Path, strip: u32, limits: Limits) -> Result<(), SourceError> {
     let file = File::open(archive).map_err(|error| SourceError::io(archive.display(), &error))?;
     let mut file = BufReader::new(file);
     let start = file.fill_buf().map_err(|error| SourceError::io(archive.display(), &error))?;
@@ -33,16 +41,12 @@ pub(super) fn unpack(archive: &Path, new: &Path, strip: u32, deadline: Instant) 
         [b'P', b'K', ..] => return Err(unknown("a zip file")),
         _ => Box::new(file),
     };
-    link::make_dir(new).map_err(|error| SourceError::io(new.display(), &error))?;
     let root = new.canonicalize().map_err(|error| SourceError::io(new.display(), &error))?;
-    let mut archive = Archive::new(content);
-    archive.set_mask(MASK);
+    let mut unpacking = Unpacking { root, strip, members: Members::new(content), left: limits.bytes, limits };
     let mut count = 0_u64;
-    for entry in archive.entries().map_err(|error| failed("", &error))? {
-        count += u64::from(member(&root, entry.map_err(|error| failed("", &error))?, strip)?);
-        if Instant::now() > deadline {
-            return Err(SourceError::passing("unpacking took too long: see source.timeout"));
-        }
+    while let Some(member) = unpacking.members.next().map_err(|error| failed("", &error))? {
+        unpacking.check_time()?;
+        count += u64::from(unpacking.put(&member)?);
     }
     match count {
         0 if strip > 0 => {
@@ -57,37 +61,85 @@ fn unknown(what: &str) -> SourceError {
     SourceError::rejected(format!("the archive is {what}: use .tar.gz, .tar.zst or .tar"))
 }
 
-/// Unpacks one member; whether there was something to unpack.
-fn member(root: &Path, mut entry: Entry<'_, impl Read>, strip: u32) -> Result<bool, SourceError> {
-    let kind = entry.header().entry_type();
-    let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-    if kind.is_pax_global_extensions() {
-        return Ok(false);
+/// An archive on its way into a folder.
+struct Unpacking<R> {
+    root: PathBuf,
+    strip: u32,
+    members: Members<R>,
+    /// How many bytes may still come.
+    left: u64,
+    limits: Limits,
+}
+
+impl<R: Read> Unpacking<R> {
+    /// Unpacks one member; whether there was something to unpack.
+    fn put(&mut self, member: &Member) -> Result<bool, SourceError> {
+        let name = member.path.to_string_lossy();
+        let Some(path) = inside(&member.path, self.strip, &name)? else { return Ok(false) };
+        let target = place(&self.root, &path, &name)?;
+        let unpacked = match member.kind {
+            Kind::Folder => make_dir(&target),
+            Kind::File => {
+                self.charge(member.length)?;
+                replace(&target).and_then(|()| self.write(&target, member))
+            }
+            Kind::SymbolicLink => replace(&target).and_then(|()| symlink(&member.link, &target)),
+            Kind::HardLink => {
+                let of =
+                    inside(&member.link, self.strip, &name)?.ok_or_else(|| unsafe_member(&name, "links to nothing"))?;
+                let of = place(&self.root, &of, &name)?;
+                if of == target { Ok(()) } else { replace(&target).and_then(|()| make_link(&of, &target)) }
+            }
+            Kind::Special => return Err(unsafe_member(&name, "is a device, a pipe or of another special kind")),
+        };
+        self.check_time()?;
+        unpacked.map(|()| true).map_err(|error| failed(&name, &error))
     }
-    let Some(path) = inside(&entry.path().map_err(|error| failed(&name, &error))?, strip, &name)? else {
-        return Ok(false);
-    };
-    let target = place(root, &path, &name)?;
-    let unpacked = if kind.is_dir() {
-        let mode = entry.header().mode().unwrap_or(0o755);
-        // The owner must be able to fill the folder, and to remove it one day, without special privileges.
-        make_dir(&target, (mode & 0o777 & !MASK) | 0o700)
-    } else if kind.is_hard_link() {
-        let of = entry.link_name().map_err(|error| failed(&name, &error))?.unwrap_or_default();
-        let of = inside(&of, strip, &name)?.ok_or_else(|| unsafe_member(&name, "links to nothing"))?;
-        let of = place(root, &of, &name)?;
-        make_link(&of, &target).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => io::Error::other("it links to what is not in the archive"),
-            _ => error,
-        })
-    } else if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() || kind.is_symlink() {
-        entry.set_preserve_permissions(false);
-        // An older member of this name goes, unless it is a folder.
-        entry.unpack(&target).map(drop)
-    } else {
-        return Err(unsafe_member(&name, "is a device, a pipe or of another special kind"));
-    };
-    unpacked.map(|()| true).map_err(|error| failed(&name, &error))
+
+    fn charge(&mut self, length: u64) -> Result<(), SourceError> {
+        let most = self.limits.bytes;
+        let left = self.left.checked_sub(length);
+        self.left =
+            left.ok_or_else(|| SourceError::rejected(format!("the archive unpacks to more than {most} bytes")))?;
+        Ok(())
+    }
+
+    /// Writes a file, which must not be there.
+    fn write(&mut self, target: &Path, member: &Member) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
+        let mut buffer = vec![0; 64 * 1024];
+        for piece in &member.pieces {
+            file.seek(SeekFrom::Start(piece.at))?;
+            let mut left = piece.length;
+            while left > 0 && Instant::now() <= self.limits.deadline {
+                let part = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+                let read = self.members.read(&mut buffer[..part])?;
+                if read == 0 {
+                    return Err(bad("it ends in the middle of a member"));
+                }
+                file.write_all(&buffer[..read])?;
+                left -= read as u64;
+            }
+        }
+        file.set_len(member.length)?;
+        file.set_permissions(Permissions::from_mode(readable(member.mode)))?;
+        // As tar(1) does; a time that the file system has no room for is none.
+        let _ = member.modified.map(|modified| file.set_modified(modified));
+        Ok(())
+    }
+
+    fn check_time(&self) -> Result<(), SourceError> {
+        if Instant::now() > self.limits.deadline {
+            return Err(SourceError::passing("unpacking took too long: see source.timeout"));
+        }
+        Ok(())
+    }
+}
+
+/// A file's permissions: its owner's, and for all others to read, and to run what is a program.
+const fn readable(mode: u32) -> u32 {
+    let program = if mode & 0o111 == 0 { 0 } else { 0o111 };
+    (mode & 0o755) | 0o444 | program
 }
 
 /// The path without its first `strip` folders; nothing when nothing of it is left.
@@ -116,18 +168,19 @@ fn place(root: &Path, path: &Path, name: &str) -> Result<PathBuf, SourceError> {
             Ok(real) if real.starts_with(root) => return Err(unsafe_member(name, "is below what is no folder")),
             Ok(_) => return Err(unsafe_member(name, "is below a symbolic link that leads outside")),
             Err(_) if folder.is_symlink() => return Err(unsafe_member(name, "is below a symbolic link to nothing")),
-            Err(_) => make_dir(&folder, 0o755).map_err(|error| failed(name, &error))?,
+            Err(_) => make_dir(&folder).map_err(|error| failed(name, &error))?,
         }
     }
     Ok(target)
 }
 
-fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
+/// Makes a folder that all may enter, and its owner fill and remove, whatever the archive says.
+fn make_dir(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_dir(path) => {}
         made => made?,
     }
-    fs::set_permissions(path, Permissions::from_mode(mode))
+    fs::set_permissions(path, Permissions::from_mode(0o755))
 }
 
 /// Whether it is a folder itself, not a link to one.
@@ -135,11 +188,16 @@ fn is_dir(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.is_dir())
 }
 
+/// An older member of this name goes, unless it is a folder.
+fn replace(target: &Path) -> io::Result<()> {
+    if is_dir(target) { Ok(()) } else { link::remove(target) }
+}
+
 fn make_link(of: &Path, target: &Path) -> io::Result<()> {
-    if !is_dir(target) {
-        link::remove(target)?;
-    }
-    fs::hard_link(of, target)
+    fs::hard_link(of, target).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => bad("it links to what is not in the archive"),
+        _ => error,
+    })
 }
 
 fn unsafe_member(name: &str, why: &str) -> SourceError {
@@ -158,3 +216,6 @@ fn failed(name: &str, error: &io::Error) -> SourceError {
     }
     SourceError::rejected(format!("bad archive{member}: {error}"))
 }
+
+#[cfg(test)]
+mod tests;
