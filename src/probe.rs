@@ -40,6 +40,8 @@ pub struct Target {
     pub liveness: Option<Probe>,
     /// The port of the checks that name none.
     pub port: Option<u16>,
+    /// What checks of the host's own address connect to.
+    pub address: Option<String>,
     /// What `exec` checks see beside `PATH`.
     pub environment: BTreeMap<String, String>,
     /// This invocation is known to have been ready before anything was probed here, as it is to an agent that was

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Problem, Span, read_number};
 
+/// What a probe's `host` says for the host's own address, as its agent.toml has it.
+pub const OWN_ADDRESS: &str = "{address}";
+
 /// A service's probes. Without a readiness probe a replica is ready while its unit is active (which for `Type=notify`
 /// means that it said so).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +95,7 @@ pub struct SystemdCheck {}
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TcpCheck {
-    /// The host to connect to; `127.0.0.1` when absent.
+    /// The host to connect to; `{address}` is the replica's own, as its agent.toml has it; `127.0.0.1` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// The port; the service's when absent.
@@ -107,7 +110,7 @@ pub struct HttpCheck {
     /// The path, with its query; `/` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The host to connect to; `127.0.0.1` when absent.
+    /// The host to connect to; `{address}` is the replica's own, as its agent.toml has it; `127.0.0.1` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// The port; the service's when absent.
@@ -141,7 +144,7 @@ pub struct ZooKeeperCheck {
     /// `ruok` (the default), `stat` or `srvr`; the server's `4lw.commands.whitelist` must allow it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// The host to connect to; `127.0.0.1` when absent.
+    /// The host to connect to; `{address}` is the replica's own, as its agent.toml has it; `127.0.0.1` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// The port; the service's when absent.
@@ -176,6 +179,16 @@ impl Probe {
         there.next().filter(|_| there.next().is_none())
     }
 
+    /// The host that is connected to, if the check has one and says so.
+    fn host(&self) -> Option<&str> {
+        match self.check()? {
+            ProbeCheck::Tcp(tcp) => tcp.host.as_deref(),
+            ProbeCheck::Http(http) => http.host.as_deref(),
+            ProbeCheck::ZooKeeper(zookeeper) => zookeeper.host.as_deref(),
+            ProbeCheck::Systemd(_) | ProbeCheck::Exec(_) => None,
+        }
+    }
+
     fn problems(&self, key: &str, port: Option<u16>) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut check = |bad: bool, part: &str, message: &str| {
@@ -189,6 +202,8 @@ impl Probe {
         check(self.timeout.get().is_zero(), "timeout", "must be longer than nothing");
         check(self.success_threshold == 0, "success_threshold", "must be 1 or more");
         check(self.failure_threshold == 0, "failure_threshold", "must be 1 or more");
+        let odd = self.host().is_some_and(|host| host != OWN_ADDRESS && host.contains(['{', '}', '/', ' ']));
+        check(odd, "host", "must be a host's name, an IP address or {address}, the host's own from its agent.toml");
         let no_port = "is missing, and the service has no port";
         match self.check() {
             Some(ProbeCheck::Tcp(tcp)) => check(tcp.port.or(port).is_none(), "tcp.port", no_port),
@@ -220,6 +235,11 @@ impl Probe {
 }
 
 impl Probes {
+    /// Whether one of them asks the host by its own address.
+    pub fn ask_own_address(&self) -> bool {
+        [&self.readiness, &self.liveness].into_iter().flatten().any(|probe| probe.host() == Some(OWN_ADDRESS))
+    }
+
     /// Whether there are none.
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()

@@ -7,11 +7,15 @@ use tokio::time::{Instant, timeout_at};
 use super::{Target, exec::Exec, failure::Failure, http::Http, zookeeper::FourLetters};
 use crate::{
     connect,
-    model::{Address, Probe, ProbeCheck, Span},
+    model::{Address, OWN_ADDRESS, Probe, ProbeCheck, Span},
+    source::command,
 };
 
 /// How long after its time a check must end at least for that to be the agent's doing.
 const LATE: Duration = Duration::from_secs(1);
+
+/// Why a check of the host's own address can't be made.
+const NO_ADDRESS: &str = "the probe asks {address}, and this host has none: set `address` in its agent.toml";
 
 /// What is checked, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,13 +43,17 @@ impl Check {
     fn possible(probe: &Probe, target: &Target) -> Result<Self, &'static str> {
         let address = |host: &Option<String>, port: Option<u16>| {
             let port = port.or(target.port).ok_or("the probe names no port, and the service has none")?;
-            Ok::<_, &'static str>(Address::new(host.as_deref(), port))
+            let host = match host.as_deref() {
+                Some(OWN_ADDRESS) => Some(target.address.as_deref().ok_or(NO_ADDRESS)?),
+                host => host,
+            };
+            Ok::<_, &'static str>(Address::new(host, port))
         };
         Ok(match probe.check().ok_or("the probe needs exactly one of systemd, tcp, http, exec and zookeeper")? {
             ProbeCheck::Systemd(_) => Self::Systemd,
             ProbeCheck::Tcp(tcp) => Self::Tcp(address(&tcp.host, tcp.port)?),
             ProbeCheck::Http(http) => Self::Http(Http::new(http, address(&http.host, http.port)?)?),
-            ProbeCheck::Exec(exec) => Self::Exec(Exec::new(exec, &target.environment)?),
+            ProbeCheck::Exec(exec) => Self::Exec(Exec::new(exec, &target.environment, command::runs_in_units())?),
             ProbeCheck::ZooKeeper(zookeeper) => {
                 Self::ZooKeeper(FourLetters::new(zookeeper, address(&zookeeper.host, zookeeper.port)?))
             }

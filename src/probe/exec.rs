@@ -1,5 +1,8 @@
-//! The `exec` check: a command exits with 0, in time. It runs in a process group of its own, and nothing of that group
-//! outlives the check.
+//! The `exec` check: a command exits with 0, in time.
+//!
+//! Where systemd runs, the command is a transient unit: the agent's own sandbox lets no command change its user, look at
+//! the network's interfaces or compile as it runs (java, node). Elsewhere it runs in a process group of its own. Nothing of
+//! either outlives the check.
 
 use std::{collections::BTreeMap, env, fmt, io, os::unix::process::ExitStatusExt as _, process::Stdio, time::Duration};
 
@@ -15,6 +18,7 @@ use super::{brief, failure::Failure};
 use crate::{
     blocking, connect,
     model::{ExecCheck, Span},
+    source::command::{self, Order},
 };
 
 /// Where programs are looked for by a command that the agent runs without a `PATH` of its own.
@@ -27,12 +31,16 @@ const GRACE: Duration = Duration::from_millis(100);
 /// So many commands are started at once, so that starts that hang take no more of the runtime's threads.
 const MOST_STARTS: usize = 32;
 
+/// How systemd-run says that it could not have the command started: that is not the replica's doing.
+const NOT_STARTED: &str = "Failed to start transient service unit";
+
 /// A command and its environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Exec {
     program: String,
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
+    in_unit: bool,
 }
 
 impl fmt::Display for Exec {
@@ -42,57 +50,81 @@ impl fmt::Display for Exec {
 }
 
 impl Exec {
-    pub(super) fn new(check: &ExecCheck, environment: &BTreeMap<String, String>) -> Result<Self, &'static str> {
+    /// The check's command, run as a transient unit or as it is.
+    pub(super) fn new(
+        check: &ExecCheck,
+        environment: &BTreeMap<String, String>,
+        in_unit: bool,
+    ) -> Result<Self, &'static str> {
         let (program, arguments) = check.command.split_first().ok_or("the probe's exec.command is empty")?;
-        Ok(Self { program: program.clone(), arguments: arguments.to_vec(), environment: environment.clone() })
+        let (program, arguments, environment) = (program.clone(), arguments.to_vec(), environment.clone());
+        Ok(Self { program, arguments, environment, in_unit })
     }
 
     /// Runs the command for so long as `limit`; then it is killed.
     pub(super) async fn run(&self, limit: Span) -> Result<(), Failure> {
-        let started = timeout(limit.get(), self.clone().start()).await;
+        let started = timeout(limit.get(), self.clone().start(limit)).await;
         let started = started.unwrap_or_else(|_| Err(Failure::NotAsked(format!("not within {limit}"))));
         let mut running = started.map_err(|failure| failure.of("cannot be started").of(self))?;
         let ended = timeout(limit.get(), running.end()).await;
+        let begun = running.unit.as_deref().is_none_or(command::has_begun);
         running.kill();
         match ended {
+            Ok(Err(error)) if running.unit.is_some() && error.contains(NOT_STARTED) => {
+                Err(Failure::NotAsked(format!("{self}: {error}")))
+            }
             Ok(result) => Ok(result.map_err(|error| format!("{self}: {error}"))?),
             Err(_) => {
                 // Not awaited for ever: a process in an uninterruptible call dies when that returns.
                 let _ = timeout(GRACE, running.child.wait()).await;
-                let late = running.tail.explain(format!("did not end within {limit}"));
+                if let Some(unit) = &running.unit {
+                    command::end_unit(unit).await;
+                }
+                if !begun {
+                    return Err(Failure::NotAsked(format!("{self}: systemd did not start it within {limit}")));
+                }
+                let late = running.tail.explain(&format!("did not end within {limit}"));
                 Err(format!("{self}: {late}").into())
             }
         }
     }
 
     /// Beside the loop: a program on a disk that hangs holds up who starts it.
-    async fn start(self) -> Result<Running, Failure> {
+    async fn start(self, limit: Span) -> Result<Running, Failure> {
         static STARTS: Semaphore = Semaphore::const_new(MOST_STARTS);
         // Never closed. Held until the start has ended, however long that is.
         let seat = STARTS.acquire().await;
         let started = blocking::beside(move || {
-            let started = self.spawn();
+            let started = self.spawn(limit);
             drop(seat);
             started
         });
         started.await.map_err(|error| Failure::io(&error))
     }
 
-    fn spawn(&self) -> io::Result<Running> {
-        let mut child = Command::new(&self.program)
-            .args(&self.arguments)
-            .env_clear()
-            .env("PATH", env::var_os("PATH").unwrap_or_else(|| PATH.into()))
-            .envs(&self.environment)
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
+    fn spawn(&self, limit: Span) -> io::Result<Running> {
+        let unit = self.in_unit.then(command::unit_name);
+        let mut command = match &unit {
+            Some(unit) => command::in_unit(&self.order(limit), unit)?,
+            None => self.directly(),
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        let mut child = command.spawn()?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(Running { group, tail: Tail { stderr: child.stderr.take(), kept: Vec::new() }, child })
+        Ok(Running { group, unit, tail: Tail { stderr: child.stderr.take(), kept: Vec::new() }, child })
+    }
+
+    fn directly(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env_clear().envs(&self.environment).current_dir("/");
+        command.env("PATH", env::var_os("PATH").unwrap_or_else(|| PATH.into()));
+        command
+    }
+
+    fn order(&self, limit: Span) -> Order {
+        let command = [&self.program].into_iter().chain(&self.arguments).cloned().collect();
+        let environment = self.environment.iter().map(|(name, value)| (name.clone().into(), value.clone())).collect();
+        Order { command, environment, limit: Some(limit.get()), quiet: true, ..Order::default() }
     }
 }
 
@@ -100,6 +132,8 @@ impl Exec {
 struct Running {
     child: Child,
     group: Option<Pid>,
+    /// What it runs as, where systemd runs. Of a check that is dropped it goes on to its own limit, a little later.
+    unit: Option<String>,
     tail: Tail,
 }
 
@@ -121,7 +155,7 @@ impl Running {
             (None, Some(signal)) => format!("killed by signal {signal}"),
             (None, None) => status.to_string(),
         };
-        Err(self.tail.explain(end))
+        Err(self.tail.explain(&end))
     }
 
     /// Kills what is left of the group, once. A group's number is not given to another while a process is in it; for
@@ -159,13 +193,15 @@ impl Tail {
     }
 
     /// How the command ended, with the last line that it said.
-    fn explain(&self, end: String) -> String {
-        let text = String::from_utf8_lossy(&self.kept);
-        match text.lines().map(str::trim).rfind(|line| !line.is_empty()) {
-            Some(line) => format!("{end}: {}", brief(line)),
-            None => end,
-        }
+    fn explain(&self, end: &str) -> String {
+        format!("{end}{}", last_line(&String::from_utf8_lossy(&self.kept)))
     }
+}
+
+/// The last line that says something, to be put behind how a command ended.
+fn last_line(output: &str) -> String {
+    let line = output.lines().map(str::trim).rfind(|line| !line.is_empty());
+    line.map(|line| format!(": {}", brief(line))).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -122,6 +122,19 @@ async fn until_tasks(left: usize) {
     }
 }
 
+#[test]
+fn a_check_of_the_hosts_own_address_asks_what_agent_toml_has() {
+    let tcp = TcpCheck { host: Some(crate::model::OWN_ADDRESS.to_owned()), port: Some(80) };
+    let probe = Probe { tcp: Some(tcp), ..Probe::default() };
+    for (address, asked) in [("192.0.2.7", "192.0.2.7:80"), ("2001:db8::7", "[2001:db8::7]:80"), ("web1", "web1:80")] {
+        let target = Target { address: Some(address.to_owned()), ..Target::default() };
+        let check = check::Check::new(&probe, &target);
+        assert!(matches!(&check, check::Check::Tcp(tcp) if tcp.to_string() == asked), "{check:?}");
+    }
+    let check = check::Check::new(&probe, &Target::default());
+    assert!(matches!(&check, check::Check::Impossible(why) if why.contains("set `address`")), "{check:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_has_no_probes_is_ready_at_once_and_costs_nothing() {
     let mut probers = Probers::new();

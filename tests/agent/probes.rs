@@ -146,6 +146,18 @@ async fn what_a_host_does_not_accept_is_refused() {
 }
 
 #[tokio::test]
+async fn probes_of_an_address_that_is_not_set_are_refused() {
+    let mut host = Host::new().await;
+    host.start();
+    let mut wanted = assignment(WEB_UNIT);
+    wanted["probes"] = json!({ "readiness": { "tcp": { "host": "{address}", "port": 80 } } });
+    host.assign(WEB, &wanted).await;
+    host.wait_for_state(WEB, "refused").await;
+    host.wait_for_message(WEB, "address is not set in web1's agent.toml").await;
+    assert_eq!(host.jobs(), []);
+}
+
+#[tokio::test]
 async fn what_a_host_does_not_accept_leaves_what_runs_alone() {
     let mut host = Host::new().await;
     host.accepts = (false, false);

@@ -10,7 +10,7 @@ use crate::probe::tests::{LONG, SHORT};
 fn shell(script: &str, environment: &[(&str, &str)]) -> Exec {
     let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Exec::new(&ExecCheck { command }, &environment.collect()).unwrap()
+    Exec::new(&ExecCheck { command }, &environment.collect(), false).unwrap()
 }
 
 async fn run(script: &str) -> Result<(), String> {
@@ -53,10 +53,11 @@ async fn the_status_decides_and_the_last_line_tells() {
 
 #[tokio::test]
 async fn a_command_that_cannot_be_started_says_why() {
-    let exec = Exec::new(&ExecCheck { command: vec!["/nonexistent/check".to_owned()] }, &BTreeMap::new()).unwrap();
+    let exec =
+        Exec::new(&ExecCheck { command: vec!["/nonexistent/check".to_owned()] }, &BTreeMap::new(), false).unwrap();
     let expected = "/nonexistent/check: cannot be started: No such file or directory";
     assert_eq!(exec.run(LONG).await, Err(expected.to_owned().into()));
-    assert!(Exec::new(&ExecCheck { command: Vec::new() }, &BTreeMap::new()).is_err());
+    assert!(Exec::new(&ExecCheck { command: Vec::new() }, &BTreeMap::new(), false).is_err());
 }
 
 #[tokio::test]
@@ -106,7 +107,7 @@ async fn a_process_that_leaves_the_group_does_not_hold_the_check() {
 
 #[tokio::test]
 async fn a_command_that_never_stops_talking_is_not_remembered() {
-    let mut running = shell("yes >&2", &[]).spawn().unwrap();
+    let mut running = shell("yes >&2", &[]).spawn(LONG).unwrap();
     let _ = timeout(SHORT.get(), running.end()).await.unwrap_err();
     assert!(running.tail.kept.capacity() <= 16 * TAIL, "{}", running.tail.kept.capacity());
 }

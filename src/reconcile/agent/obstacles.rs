@@ -97,6 +97,11 @@ impl<M: UnitManager + 'static> Agent<M> {
         if let Some((_, what, setting, _)) = what.into_iter().find(|(there, .., accepted)| *there && !accepted) {
             return Some(format!("the service has {what}, and {setting} is not set in {host}'s agent.toml"));
         }
+        if probes.ask_own_address() && self.settings.address.is_none() {
+            return Some(format!(
+                "the service's probes ask {{address}}, and address is not set in {host}'s agent.toml"
+            ));
+        }
         let what = takes_root(assignment).filter(|_| settings.limited)?;
         Some(format!(
             "the service has {what}, which {host}'s agent, being limited, can't give its unit: write it there"

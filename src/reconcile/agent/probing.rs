@@ -169,6 +169,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             readiness: assignment.probes.readiness.clone(),
             liveness: assignment.probes.liveness.clone(),
             port: assignment.port,
+            address: self.settings.address.clone(),
             environment,
             was_ready,
         }
