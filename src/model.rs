@@ -30,7 +30,7 @@ pub use configuration::{ConfigApply, ConfigFile, ConfigPolicy, ConfigRevision};
 pub use host::{Capacity, HostAlive, HostSpec};
 pub use id::{HostName, InvalidName, ReplicaId, ReplicaNumber, ServiceName, UnitName};
 pub use number::{InvalidNumber, counted, read_number, read_sequence};
-pub use probe::{ExecCheck, HttpCheck, Probe, ProbeCheck, Probes, SystemdCheck, TcpCheck, ZooKeeperCheck};
+pub use probe::{ExecCheck, HttpCheck, OWN_ADDRESS, Probe, ProbeCheck, Probes, SystemdCheck, TcpCheck, ZooKeeperCheck};
 pub(crate) use problem::as_released;
 pub use problem::{DocumentError, MAX_DOCUMENT_BYTES, Problem, decode, encode};
 pub use replica::{Assignment, FailedOn, Instance, ReplicaDesired, ReplicaState, ReplicaStatus};

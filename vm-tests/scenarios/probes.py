@@ -22,6 +22,11 @@ def first(tree) -> tuple[int, str]:
     return min(tree.hosts_of("webapp").items())
 
 
+def instances(tree) -> list[dict]:
+    """What the listed replicas say of themselves."""
+    return [tree.doc(f"{INSTANCES}/{name}") for name in tree.instances("webapp")]
+
+
 def readiness(fleet: Fleet, check: dict, breaks, mends) -> None:
     """One kind of probe: a replica leaves `instances` when it says no, and comes back, all without being touched."""
     probe = {**check, "period": "200ms", "failure_threshold": 1}
@@ -51,12 +56,28 @@ def test() -> None:
         readiness(fleet, {"exec": {"command": ["/usr/bin/test", "!", "-e", "/run/not-ready"]}},
                   lambda host: host.succeed("touch /run/not-ready"), lambda host: host.succeed("rm /run/not-ready"))
 
+    with subtest("exec: what the agent's own sandbox would not let run, without a word in the journal"):
+        script = "set -e; runuser -u nobody -- true; ip addr >/dev/null; java -version; test \"$*\" = '${d} $$'"
+        probe = {"exec": {"command": ["/bin/sh", "-c", script, "sh", "${d} $$"]}, "timeout": "20s", "period": "1s"}
+        fleet.apply(webapp(2, version="v2", probes={"readiness": probe}), "--wait")
+        assert {entry.get("version") for entry in instances(fleet.wait_running("webapp", 2))} == {"v2"}
+        for each in fleet.agents:
+            assert not each.succeed("journalctl --quiet --output=cat --grep zkops-run || true"), "one line for each check"
+
     with subtest("tcp: a port that is open or not"):
         listen = "systemd-run --quiet --unit=listen nc -lk 9000"
         for each in fleet.agents:
             each.succeed(listen)
         readiness(fleet, {"tcp": {"port": 9000}},
                   lambda host: host.succeed("systemctl stop listen"), lambda host: host.succeed(listen))
+
+    with subtest("{address}: a server that listens on the host's own address alone"):
+        for each in fleet.agents:
+            address = each.succeed("hostname -I").split()[0]
+            each.succeed(f"systemd-run --quiet --unit=own nc -lk {address} 9001")
+        probe = {"tcp": {"host": "{address}", "port": 9001}, "period": "200ms"}
+        fleet.apply(webapp(2, version="v3", probes={"readiness": probe}), "--wait")
+        assert {entry.get("version") for entry in instances(fleet.wait_running("webapp", 2))} == {"v3"}
 
     with subtest("systemd: active is ready"):
         fleet.apply(webapp(2, probes={"readiness": {"systemd": {}}}), "--wait")

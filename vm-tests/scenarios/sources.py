@@ -5,11 +5,11 @@ from lib.load import Load
 from lib.packages import Packages
 from lib.releases import Releases
 from lib.rollouts import Budget, Rollouts, check
-from lib.service import QUICK, READY, webapp
+from lib.service import QUICK, READY, UNIT_FILE, webapp
 
 CLUSTER = cluster(
-    releases=("bookworm", "trixie"), agents=2, session_timeout="10s", allowed_units=("shop@*.service", "parcel.service"),
-    agent={"accept_packages": True},
+    releases=("bookworm", "trixie"), agents=2, session_timeout="10s", allowed_units=("shop@*.service", "parcel.service", "made@*.service"),
+    agent={"accept_packages": True, "accept_commands": True},
 )
 
 #: Time enough for retries; a rollout that is stuck shows as the test's own timeout.
@@ -153,8 +153,85 @@ def packages(fleet: Fleet) -> None:
         assert installed() == {"2.0"}
 
 
+#: What systemd and shells take for something else.
+WORDS = ["${d} $$ $HOME", "%n%%", "a\\", "", "two\nlines", "'\"", ";", "{version}"]
+#: Makes a release, some of it another user's; waits when it is told to.
+MAKE = """set -e
+cd "$ZKOPS_RELEASE_DIR"
+printf '[%s]' "$@" >words
+echo {version} >>attempts
+test ! -e /run/slow-{version} || sleep 300
+cp /usr/local/bin/webapp app
+mkdir -p theirs/deep
+touch theirs/deep/file
+chown -R nobody theirs
+chmod 500 theirs theirs/deep"""
+#: Follows what a configuration says of its own place.
+CHECK = """f=$(sed -n 's/^# see //p' "$1/shop.toml"); test "$f" = "$ZKOPS_CONFIG_DIR/shop.toml" && grep good "$f" """
+
+
+def commands(fleet: Fleet) -> None:
+    folder = "/var/lib/zkops/releases/made"
+
+    def made(version: str, revision: int) -> str:
+        unit = UNIT_FILE.format(program=f"{folder}/current@%i/app")
+        command = ["/bin/sh", "-c", MAKE, "sh", *WORDS]
+        return webapp(2, name="made", unit="made@.service", version=version, port=8083, desired=f"config_version = {revision}",
+                      extra=f"unit_file = '''\n{unit}'''", source={"exec": {"command": command}, "keep": 0}, probes=READY,
+                      config={"check": ["/bin/sh", "-c", CHECK, "sh", "{dir}"]}, rollout=PATIENT)
+
+    def push(greeting: str) -> int:
+        before = fleet.tree().children("/services/made/config")
+        fleet.write(zk1, "/root/made/shop.toml.j2", f'# see {{{{ config_dir }}}}/shop.toml\ngreeting = "{greeting}"\n')
+        fleet.zkops("config push made /root/made")
+        (new,) = fleet.tree().children("/services/made/config") - before
+        return int(new)
+
+    zk1.succeed("mkdir /root/made")
+    rollouts = Rollouts(fleet, "made")
+    with subtest("exec: its words arrive as they are written; a check sees the first configuration where it will be"):
+        fleet.put("/services/made", {"unit": "made@.service"})
+        good = push("good")
+        fleet.apply(made("v1", good), "--wait")
+        hosts = {fleet.agent(host) for host in fleet.wait_running("made", 2).hosts_of("made").values()}
+        expected = "".join(f"[{word}]" for word in WORDS).replace("{version}", "v1")
+        assert {each.succeed(f"cat {folder}/v1/words") for each in hosts} == {expected}
+
+    with subtest("the agent is killed while a command makes a release: that ends, another begins, nothing is mixed"):
+        number, _ = rollouts.newest()
+        for each in hosts:
+            each.succeed("touch /run/slow-v2")
+        fleet.apply(made("v2", good))
+        _, record = rollouts.wait_begun(number)
+        first = fleet.agent(str(fleet.tree().hosts_of("made")[int(min(record["updating"]))]))
+        pid = first.wait_until_succeeds("pgrep -f '^sleep 300'").strip()
+        for each in hosts:
+            each.succeed("rm /run/slow-v2")
+        first.succeed("systemctl kill --signal=KILL zkops-agent")
+        first.wait_until_fails(f"test -e /proc/{pid}")
+        rollouts.wait("completed", after=number)
+        assert {each.succeed(f"cat {folder}/v2/attempts") for each in hosts} == {"v2\n"}
+
+    with subtest("what belongs to others is pruned, too; what cannot be removed keeps nothing else"):
+        for each in hosts:
+            each.succeed(f"mkdir -p {folder}/.new-v0~stuck/mount && mount -t tmpfs none {folder}/.new-v0~stuck/mount")
+        fleet.apply(made("v3", good), "--wait")
+        fleet.wait_running("made", 2)
+        for each in hosts:
+            each.wait_until_succeeds(f"! ls -A {folder} | grep -v -e current -e v3 -e stuck", timeout=20)
+            each.succeed(f"umount {folder}/.new-v0~stuck/mount")
+
+    with subtest("a check sees what will be in force, not what is"):
+        number, _ = rollouts.newest()
+        fleet.apply(made("v3", push("bad")))
+        rollouts.wait("rolled_back", after=number)
+        assert fleet.ask(str(next(iter(fleet.wait_running("made", 2).hosts_of("made").values()))), 8083)["config"]["greeting"] == "good"
+    fleet.zkops("delete made --wait")
+
+
 def test() -> None:
     fleet = Fleet(driver)
     fleet.up()
     archives(fleet)
+    commands(fleet)
     packages(fleet)
