@@ -95,7 +95,10 @@ impl<R: Read> Members<R> {
                     continue;
                 }
                 // The archive's label.
-                b'V' => continue,
+                b'V' => {
+                    self.text()?;
+                    continue;
+                }
                 kind => return self.member(&header, kind, extension).map(Some),
             }
             extension.there = true;
@@ -182,6 +185,11 @@ impl<R: Read> Members<R> {
         let pieces = sparse::from_content(&mut content)?;
         self.content = content.limit();
         Ok(pieces)
+    }
+
+    /// How much of the member's content is not read yet.
+    pub(super) const fn content(&self) -> u64 {
+        self.content
     }
 
     /// The content, of which so many bytes are read.

@@ -74,15 +74,14 @@ struct Unpacking<R> {
 impl<R: Read> Unpacking<R> {
     /// Unpacks one member; whether there was something to unpack.
     fn put(&mut self, member: &Member) -> Result<bool, SourceError> {
+        // Also what is left out is read.
+        self.charge(member.length.max(self.members.content()))?;
         let name = member.path.to_string_lossy();
         let Some(path) = inside(&member.path, self.strip, &name)? else { return Ok(false) };
         let target = place(&self.root, &path, &name)?;
         let unpacked = match member.kind {
             Kind::Folder => make_dir(&target),
-            Kind::File => {
-                self.charge(member.length)?;
-                replace(&target).and_then(|()| self.write(&target, member))
-            }
+            Kind::File => replace(&target).and_then(|()| self.write(&target, member)),
             Kind::SymbolicLink => replace(&target).and_then(|()| symlink(&member.link, &target)),
             Kind::HardLink => {
                 let of =

@@ -163,6 +163,8 @@ fn an_archive_can_only_become_so_large() {
         (entry(b"pax", b'g', huge, b""), "name or attributes"),
         (entry(b"app", b'0', 11 * MIB, b""), "unpacks to more than 10485760 bytes"),
         (entry(b"app", b'0', u64::MAX, b""), "bad archive"),
+        (entry(b"folder", b'5', 11 * MIB, b""), "unpacks to more than"),
+        (entry(b"label", b'V', huge, b""), "name or attributes"),
         ([entry(b"a", b'0', 3, b"one"), entry(b"b", b'0', 11 * MIB, b"")].concat(), "unpacks to more than"),
         (pax(&["size=99999999"]), "unpacks to more than"),
         (pax(&["size=18446744073709551615"]), "bad archive"),
