@@ -1,5 +1,7 @@
 """What the agent says of a unit is what systemd has of it, not what was asked for; what cannot run here runs elsewhere."""
 
+from typing import Any
+
 from lib.fleet import Fleet
 from lib.service import webapp
 
@@ -46,11 +48,11 @@ TROUBLE = {
 }
 
 
-def described(name: str, unit: str = "", **options) -> str:
+def described(name: str, unit: str = "", **options: Any) -> str:
     """A service with one replica and a unit that is there."""
     port = PORTS.setdefault(name, 9000 + len(PORTS))
-    return webapp(1, name=name, unit=unit or f"true-{name}.service", port=port,
-                  **({"placement": {}, "restart": RESTART} | options))
+    options = {"placement": {}, "restart": RESTART} | options
+    return webapp(1, name=name, unit=unit or f"true-{name}.service", port=port, **options)
 
 
 def said(tree, service: str) -> str:
