@@ -6,12 +6,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 use futures_util::future::{join_all, join3};
-use tokio::{net::lookup_host, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     connect,
@@ -24,6 +24,9 @@ use crate::{
 
 /// How much of an answer is read, in bytes. `mntr` has 20 KiB, and more with many namespaces.
 const MOST: usize = 1024 * 1024;
+
+/// How long a member's name may take to resolve: a dead name server costs 5 s (resolv.conf(5)), and there may be two.
+const LOOKUP: Duration = Duration::from_secs(12);
 
 /// The timeout of the session in which `/zookeeper/config` is read: it is closed at once.
 const SESSION: Duration = Duration::from_secs(5);
@@ -56,8 +59,13 @@ pub async fn survey(members: &[Member], patience: Duration) -> Vec<Report> {
     join_all(members.iter().map(|member| report(member, patience))).await
 }
 
-/// What one member says of itself.
+/// What one member says of itself. Its name may take longer to resolve than the member may to answer.
 pub async fn report(Member { address, listed }: &Member, patience: Duration) -> Report {
+    if let Err(why) = resolve(address).await {
+        let silent = Silence::Unreachable(why);
+        let (ruok, srvr, mntr) = (Err(silent.clone()), Err(silent.clone()), Err(silent));
+        return Report { address: address.clone(), listed: *listed, ruok, srvr, mntr };
+    }
     let (ruok, srvr, mntr) =
         join3(say("ruok", address, patience), say("srvr", address, patience), say("mntr", address, patience)).await;
     Report {
@@ -96,7 +104,7 @@ pub async fn discover(members: &[Member], serving: &Address, patience: Duration)
     let config = read_config(serving, patience).await?;
     let port = members.first().map_or(serving.port, |member| member.address.port);
     let resolved = async |address: Address| {
-        let ips = resolve(&address, patience).await;
+        let ips = resolve(&address).await.unwrap_or_default();
         (address, ips)
     };
     let known = join_all(members.iter().map(|member| resolved(member.address.clone()))).await;
@@ -111,10 +119,12 @@ pub async fn discover(members: &[Member], serving: &Address, patience: Duration)
     Ok(new.map(|(_, (address, _))| Member { address, listed: false }).collect())
 }
 
-async fn resolve(address: &Address, patience: Duration) -> BTreeSet<IpAddr> {
-    match timeout(patience, lookup_host((address.host.as_str(), address.port))).await {
-        Ok(Ok(found)) => found.map(|found| found.ip()).collect(),
-        _ => BTreeSet::new(),
+/// A member's addresses; they are remembered for as long as it takes to ask it.
+async fn resolve(address: &Address) -> Result<BTreeSet<IpAddr>, String> {
+    match timeout(LOOKUP, connect::look_up(address)).await {
+        Ok(Ok(found)) => Ok(found.iter().map(SocketAddr::ip).collect()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("its name has not resolved within {LOOKUP:?}: does a name server hang?")),
     }
 }
 
