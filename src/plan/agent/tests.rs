@@ -6,6 +6,7 @@ mod health;
 mod obstructed;
 mod staging;
 mod trouble;
+mod truth;
 
 use std::time::{Duration, Instant};
 
