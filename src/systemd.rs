@@ -13,6 +13,7 @@ pub mod bus;
 mod exit;
 pub mod fake;
 pub mod files;
+mod journal;
 mod unit;
 
 use std::{collections::BTreeSet, future::Future};
@@ -37,6 +38,13 @@ pub trait UnitManager: Send + Sync {
 
     /// What a unit is now. A unit that does not exist is no error: its `load` is [`LoadState::NotFound`].
     fn unit(&self, name: &UnitName) -> impl Future<Output = Result<UnitStatus, UnitError>> + Send;
+
+    /// The last line that the unit's own processes wrote in an invocation that has ended, fit to be shown: for an
+    /// operator who asks why. Bounded in time and length; `None` when there is none, or it cannot be read.
+    fn last_words(&self, name: &UnitName, invocation: &str) -> impl Future<Output = Option<String>> + Send {
+        let _ = (name, invocation);
+        async { None }
+    }
 
     /// Queues a job (mode `replace`) and waits until systemd is done with it, however long the unit takes.
     ///

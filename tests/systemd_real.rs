@@ -209,13 +209,32 @@ async fn what_cannot_run_says_why() {
     assert_eq!(status.exit.as_deref(), Some("exited with status 3"));
     assert_eq!(host.run(Verb::Start, &program).await, JobResult::Failed);
     let exit = host.unit(&program).await.exit;
-    assert_eq!(exit.as_deref(), Some("exited with status 203 (its program cannot be started)"));
+    assert_eq!(exit.as_deref(), Some("exited with status 203/EXEC (its program cannot be started)"));
     let status = host.unit(&bad).await;
     assert_eq!(status.load, LoadState::BadSetting, "{status:?}");
     assert!(matches!(host.systemd.run(Verb::Start, &bad).await, Err(UnitError::Unusable { .. })));
     assert_eq!(host.unit(&masked).await.load, LoadState::Masked);
     assert!(matches!(host.systemd.run(Verb::Start, &masked).await, Err(UnitError::Unusable { .. })));
     shell("systemctl unmask --runtime zt-masked.service");
+}
+
+#[tokio::test]
+#[ignore = "needs systemd as PID 1"]
+async fn the_last_words_are_those_of_the_unit_itself() {
+    let mut host = Host::new().await;
+    let text = "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo starting; printf \"\\\\033[31mno disk\\\\033[0m\\\\n\" >&2; exit 3'\n";
+    let says = host.add("zt-says.service", text);
+    let silent = host.add("zt-silent.service", "[Service]\nType=oneshot\nExecStart=/bin/false\n");
+    let program = host.add("zt-none.service", "[Service]\nType=exec\nExecStart=/nowhere/program\n");
+    host.systemd.daemon_reload().await.unwrap();
+    let mut words = Vec::new();
+    for unit in [&says, &silent, &program] {
+        assert_eq!(host.run(Verb::Start, unit).await, JobResult::Failed);
+        words.push(host.systemd.last_words(unit, &host.unit(unit).await.invocation).await);
+    }
+    assert_eq!(words[0].as_deref(), Some("no disk"));
+    assert_eq!(words[1], None, "systemd's own lines are not the process's");
+    assert!(words[2].as_ref().is_none_or(|line| line.contains("/nowhere/program")), "{words:?}");
 }
 
 #[tokio::test]

@@ -38,6 +38,9 @@ pub struct AgentSettings {
     /// Whether the agent makes do with what its own user may ask of systemd: it drives units that are installed, writes
     /// none of systemd's files and never has them read again. Off by default: the agent is root.
     pub limited: bool,
+    /// Whether the last line that a unit wrote before it failed goes into its replica's status, which whoever may read
+    /// the tree can read. On by default.
+    pub publish_output: bool,
     /// Where the last accepted work is kept; `/var/lib/zkops/agent` by default.
     pub state_dir: PathBuf,
     /// Where releases and configurations are kept, below `releases` and `config`; `/var/lib/zkops` by default.
@@ -66,6 +69,7 @@ impl AgentSettings {
         }
         Ok(Self {
             limited,
+            publish_output: fragment.publish_output.unwrap_or(true),
             zookeeper: fragment.zookeeper.settle(),
             host: own_host_or_system(fragment.host, "host")?,
             address: fragment.address.map(|address| address.0),
@@ -93,6 +97,7 @@ pub(super) struct AgentFragment {
     accept_commands: Option<bool>,
     accept_packages: Option<bool>,
     limited: Option<bool>,
+    publish_output: Option<bool>,
     data_dir: Option<AbsolutePath>,
     state_dir: Option<AbsolutePath>,
 }
@@ -123,6 +128,7 @@ impl Fragment for AgentFragment {
         lay(&mut self.accept_commands, over.accept_commands);
         lay(&mut self.accept_packages, over.accept_packages);
         lay(&mut self.limited, over.limited);
+        lay(&mut self.publish_output, over.publish_output);
         lay(&mut self.data_dir, over.data_dir);
         lay(&mut self.state_dir, over.state_dir);
         match over.allowed_units {

@@ -31,7 +31,7 @@ use std::{collections::BTreeMap, time::Instant};
 pub use decide::decide;
 pub use force::{Placed, overruled};
 pub use upcoming::meanwhile;
-pub use view::{Busy, Files, Links, Memory, Obstructed, Probed, Staging, Trouble, Upcoming, View, Wanted};
+pub use view::{Busy, Files, LastLine, Links, Memory, Obstructed, Probed, Staging, Trouble, Upcoming, View, Wanted};
 
 use crate::{
     ledger::Stale,

@@ -34,6 +34,7 @@ mod staging;
 mod steps;
 mod targets;
 mod units;
+mod words;
 mod work;
 
 use std::{
@@ -66,6 +67,7 @@ use publish::{Published, Publisher};
 use staging::Staging;
 use steps::Done;
 use units::Units;
+use words::Words;
 use work::Work;
 
 /// Runs the agent until it is told to stop.
@@ -158,6 +160,7 @@ struct Agent<M> {
     started: Instant,
     work: Work,
     units: Units,
+    words: Words,
     on_disk: BTreeMap<UnitName, Result<Files, String>>,
     /// Units whose generated files systemd has not read.
     unloaded: BTreeSet<UnitName>,
@@ -223,6 +226,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             synced: None,
             started: Instant::now(),
             units: Units::default(),
+            words: Words::default(),
             on_disk: BTreeMap::new(),
             unloaded: BTreeSet::new(),
             doubts: Doubts::default(),

@@ -28,7 +28,7 @@ use self::{
     path::unit_path,
     proxies::{MANAGER, MANAGER_PATH, PropertiesProxy, UnitProperties},
 };
-use super::{ActiveState, JobResult, UnitError, UnitManager, UnitStatus, Verb};
+use super::{ActiveState, JobResult, UnitError, UnitManager, UnitStatus, Verb, journal};
 use crate::model::UnitName;
 
 /// How long systemd may take to read its unit files again; seconds with thousands of them.
@@ -107,6 +107,10 @@ impl UnitManager for DBusManager {
         let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
         let unreadable = || UnitError::Refused { name: "Version".to_owned(), message: format!("\"{text}\"") };
         digits.parse().map_err(|_| unreadable())
+    }
+
+    async fn last_words(&self, name: &UnitName, invocation: &str) -> Option<String> {
+        journal::last_line(name, invocation).await
     }
 
     async fn is_stopping(&self) -> Result<bool, UnitError> {

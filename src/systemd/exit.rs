@@ -9,7 +9,7 @@ const CLD_DUMPED: i32 = 3;
 pub(super) fn words(code: i32, status: i32) -> Option<String> {
     match code {
         CLD_EXITED => Some(match reason(status) {
-            Some(reason) => format!("exited with status {status} ({reason})"),
+            Some((name, reason)) => format!("exited with status {status}/{name} ({reason})"),
             None => format!("exited with status {status}"),
         }),
         CLD_KILLED => Some(format!("killed by {}", signal(status))),
@@ -19,24 +19,24 @@ pub(super) fn words(code: i32, status: i32) -> Option<String> {
 }
 
 /// What the statuses mean that systemd gives itself when it cannot start a program (systemd.exec(5)).
-const fn reason(status: i32) -> Option<&'static str> {
+const fn reason(status: i32) -> Option<(&'static str, &'static str)> {
     Some(match status {
-        200 => "its working directory cannot be entered",
-        203 => "its program cannot be started",
-        206 => "its standard output cannot be opened",
-        208 => "its standard input cannot be opened",
-        209 => "its standard output cannot be set up",
-        216 => "its group cannot be taken on",
-        217 => "its user cannot be taken on",
-        218 => "its capabilities cannot be set",
-        226 => "its mount namespace cannot be set up",
-        233 => "its runtime directory cannot be made",
-        237 => "its keyring cannot be set up",
-        238 => "its state directory cannot be made",
-        239 => "its cache directory cannot be made",
-        240 => "its logs directory cannot be made",
-        241 => "its configuration directory cannot be made",
-        243 => "its credentials cannot be loaded",
+        200 => ("CHDIR", "its working directory cannot be entered"),
+        203 => ("EXEC", "its program cannot be started"),
+        206 => ("OOM_ADJUST", "its OOM score cannot be set"),
+        208 => ("STDIN", "its standard input cannot be opened"),
+        209 => ("STDOUT", "its standard output cannot be set up"),
+        216 => ("GROUP", "its group cannot be taken on"),
+        217 => ("USER", "its user cannot be taken on"),
+        218 => ("CAPABILITIES", "its capabilities cannot be set"),
+        226 => ("NAMESPACE", "its mount namespace cannot be set up"),
+        233 => ("RUNTIME_DIRECTORY", "its runtime directory cannot be made"),
+        237 => ("KEYRING", "its keyring cannot be set up"),
+        238 => ("STATE_DIRECTORY", "its state directory cannot be made"),
+        239 => ("CACHE_DIRECTORY", "its cache directory cannot be made"),
+        240 => ("LOGS_DIRECTORY", "its logs directory cannot be made"),
+        241 => ("CONFIGURATION_DIRECTORY", "its configuration directory cannot be made"),
+        243 => ("CREDENTIALS", "its credentials cannot be loaded"),
         _ => return None,
     })
 }
@@ -77,7 +77,7 @@ mod tests {
             ((0, 0), None),
             ((1, 0), Some("exited with status 0")),
             ((1, 3), Some("exited with status 3")),
-            ((1, 203), Some("exited with status 203 (its program cannot be started)")),
+            ((1, 203), Some("exited with status 203/EXEC (its program cannot be started)")),
             ((2, 9), Some("killed by SIGKILL")),
             ((3, 11), Some("killed by SIGSEGV (core dumped)")),
             ((2, 40), Some("killed by signal 40")),

@@ -187,6 +187,10 @@ impl UnitManager for FakeSystemd {
         Ok(self.call()?.version)
     }
 
+    async fn last_words(&self, name: &UnitName, _: &str) -> Option<String> {
+        self.lock().units.get(name)?.behaviour.says.clone()
+    }
+
     async fn is_stopping(&self) -> Result<bool, UnitError> {
         Ok(self.call()?.stopping)
     }

@@ -113,6 +113,7 @@ impl Host {
             accept_commands: self.accepts.0,
             accept_packages: self.accepts.1,
             limited: self.limited,
+            publish_output: true,
             data_dir: self.data(),
             state_dir: self.state(),
         }

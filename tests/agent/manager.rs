@@ -43,6 +43,10 @@ impl UnitManager for Slow {
         self.fake.unit(name).await
     }
 
+    async fn last_words(&self, name: &UnitName, invocation: &str) -> Option<String> {
+        self.fake.last_words(name, invocation).await
+    }
+
     async fn run(&self, verb: Verb, name: &UnitName) -> Result<JobResult, UnitError> {
         let result = self.fake.run(verb, name).await;
         sleep(self.job).await;

@@ -138,3 +138,21 @@ async fn a_restarted_agent_leaves_no_gap_and_starts_nothing() {
     .await;
     assert_eq!(host.jobs(), []);
 }
+
+#[tokio::test]
+async fn what_a_process_said_before_it_failed_is_in_its_status() {
+    let mut host = Host::new().await;
+    let crashes = Behaviour { fails_to_start: Some(1), says: Some("bind: Address already in use".into()), ..quick() };
+    host.systemd.install(&name("webapp@.service"), crashes);
+    host.assign(WEB, &assignment(WEB_UNIT)).await;
+    host.start();
+    host.wait_for_state(WEB, "failed").await;
+    let message = host.status(WEB).await["message"].clone();
+    let end = "exited with status 1; its last line: bind: Address already in use";
+    assert!(message.as_str().is_some_and(|message| message.ends_with(end)), "{message}");
+}
+
+/// One that is given up soon.
+fn quick() -> Behaviour {
+    Behaviour { limit_burst: 2, restart_delay: Duration::from_millis(100), ..Behaviour::default() }
+}

@@ -9,6 +9,8 @@ from lib.service import READY, webapp
 CLUSTER = cluster(agents=3, session_timeout="10s", allowed_units=("webapp@*.service", "shop@*.service"))
 
 POLICY = {"min_healthy_time": "300ms", "healthy_deadline": "3s", "progress_deadline": "10s"}
+#: What the sample service says when it is told not to start.
+LAST_LINE = "webapp: broken, as it was told to be"
 RESTART = {"delay": "100ms", "limit_burst": 2, "limit_interval": "30s"}
 
 
@@ -56,6 +58,14 @@ def test() -> None:
         # What is wrong, not that it refused connections at first.
         assert "healthy_deadline" in reason and "503" in reason, reason
         assert reason.split(":")[0] in fleet.zkops("explain webapp"), "explain says why"
+
+    with subtest("v2 exits with 1: v1 is back, and the reason has how it ended and what it said last"):
+        outcome, told, record = fails(fleet, broken("v2", "start", healthy_deadline="20s", progress_deadline="40s"))
+        outcome.flawless()
+        only_the_first(told)
+        reason = fleet.tree().condition("webapp", "RolledBack")
+        assert "exited with status 1; its last line: " + LAST_LINE in reason, reason
+        assert LAST_LINE in fleet.zkops("rollout status webapp"), "rollout status says why"
 
     with subtest("v2 crashes after it was ready: v1 is back, and v1 never failed a request"):
         outcome, told, record = fails(fleet, broken("v2", "crash=1", min_healthy_time="3s", healthy_deadline="8s"))

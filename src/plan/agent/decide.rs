@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Busy, Decision, Files, Owner, Prepare, Step, View, Wanted,
-    down::{down, start, unusable},
+    Busy, Decision, Files, LastLine, Owner, Prepare, Step, View, Wanted,
+    down::{down, start, unusable, with_last_line},
     health, upcoming,
 };
 use crate::{
@@ -112,8 +112,14 @@ fn seen(view: &View<'_>) -> ReplicaState {
             ReplicaState::Running
         }
         ActiveState::Activating => ReplicaState::Starting,
+        ActiveState::Failed | ActiveState::Inactive if view.is_enabled() && view.is_obstructed() => {
+            ReplicaState::Failed
+        }
+        // Not the end of it yet, or not told yet.
+        ActiveState::Failed if view.is_enabled() && (view.is_starting() || view.last_line == LastLine::Awaited) => {
+            ReplicaState::Pending
+        }
         ActiveState::Failed if view.is_enabled() => ReplicaState::Failed,
-        ActiveState::Inactive if view.is_enabled() && view.is_obstructed() => ReplicaState::Failed,
         ActiveState::Inactive if view.is_enabled() => ReplicaState::Pending,
         ActiveState::Inactive | ActiveState::Failed if view.is_down() => ReplicaState::Stopped,
         ActiveState::Inactive | ActiveState::Failed | ActiveState::Deactivating => ReplicaState::Stopping,
@@ -138,7 +144,11 @@ fn enabled(view: &View<'_>, assignment: &Assignment, files: &Files, key: &str, n
         }
         ActiveState::Activating if view.is_stale() => restart(view, assignment, now),
         ActiveState::Activating => {
-            Decision { message: view.unit.exit.clone(), ..Decision::steady(ReplicaState::Starting, false) }
+            let exit = view.unit.exit.as_ref().filter(|_| view.last_line != LastLine::Awaited);
+            Decision {
+                message: exit.map(|exit| with_last_line(exit, view)),
+                ..Decision::steady(ReplicaState::Starting, false)
+            }
         }
         ActiveState::Active | ActiveState::Reloading | ActiveState::Maintenance | ActiveState::Unknown => {
             running(view, assignment, now)

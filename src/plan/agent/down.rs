@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Decision, Memory, Step, View, health};
+use super::{Decision, LastLine, Memory, Step, View, health};
 use crate::{
     model::{Assignment, ReplicaState},
     systemd::{ActiveState, LoadState, Verb},
@@ -74,6 +74,14 @@ fn ended(view: &View<'_>) -> String {
     view.unit.exit.clone().unwrap_or_else(|| "its unit ended by itself".to_owned())
 }
 
+/// How it ended, and what it said about it.
+pub(super) fn with_last_line(exit: &str, view: &View<'_>) -> String {
+    match view.last_line {
+        LastLine::Known(line) => format!("{exit}; its last line: {line}"),
+        LastLine::Awaited | LastLine::Unknown => exit.to_owned(),
+    }
+}
+
 /// Past the start limit, or its start failed for good: new work gets a fresh start, known work its back-off.
 fn failed(view: &View<'_>, now: Instant) -> Decision {
     if view.memory.fresh {
@@ -83,8 +91,12 @@ fn failed(view: &View<'_>, now: Instant) -> Decision {
             "is newly assigned and its unit had failed",
         );
     }
-    let exit = view.unit.exit.clone().unwrap_or_else(|| "did not start".to_owned());
+    let exit = with_last_line(view.unit.exit.as_deref().unwrap_or("did not start"), view);
     let message = format!("{} failed ({}): {exit}", view.unit_name(), view.unit.result);
     let decision = start(view, Step::ResetAndStart, "is tried again after it failed", now);
+    if view.last_line == LastLine::Awaited && decision.step.is_none() {
+        // Told once it can be told why.
+        return Decision { state: ReplicaState::Pending, message: None, ..decision };
+    }
     Decision { state: ReplicaState::Failed, ..decision }.message(message)
 }

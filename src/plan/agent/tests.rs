@@ -35,6 +35,7 @@ struct Case {
     gone: bool,
     links: Links,
     probed: Probed<'static>,
+    last_line: LastLine<'static>,
     upcoming: Option<(Assignment, Staging<'static>)>,
     awaited: bool,
     now: Instant,
@@ -72,6 +73,7 @@ impl Case {
             gone: false,
             links: Links::RIGHT,
             probed: Probed::FINE,
+            last_line: LastLine::Unknown,
             upcoming: None,
             awaited: false,
             now: Instant::now(),
@@ -124,6 +126,7 @@ impl Case {
             upcoming: self.upcoming.as_ref().map(|(assignment, staging)| Upcoming { assignment, staging: *staging }),
             links: self.links,
             probed: self.probed,
+            last_line: self.last_line,
         }
     }
 

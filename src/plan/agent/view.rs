@@ -19,6 +19,8 @@ pub struct View<'a> {
     pub record: Option<&'a Record>,
     /// Its unit, as systemd sees it.
     pub unit: &'a UnitStatus,
+    /// What its process said before it failed.
+    pub last_line: LastLine<'a>,
     /// The generated files as they are.
     pub files: &'a Files,
     /// Whether systemd has read them, as far as is known.
@@ -37,6 +39,18 @@ pub struct View<'a> {
     pub links: Links,
     /// What its probes say.
     pub probed: Probed<'a>,
+}
+
+/// What the process of a unit that is down wrote last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LastLine<'a> {
+    /// It said nothing, or it is not known.
+    #[default]
+    Unknown,
+    /// It is being asked for: a failure is told with it.
+    Awaited,
+    /// The line, fit to be shown.
+    Known(&'a str),
 }
 
 /// Newer work, whose release or configuration has to be brought onto the host first.

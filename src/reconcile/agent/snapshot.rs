@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock, time::Instant};
 use super::{Agent, targets::Target, work::Basis};
 use crate::{
     model::ReplicaId,
-    plan::agent::{Busy, Decision, Files, Memory, View, plan},
+    plan::agent::{Busy, Decision, Files, LastLine, Memory, View, plan},
     systemd::{UnitManager, UnitStatus},
 };
 
@@ -50,6 +50,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             wanted: target.wanted(),
             record: self.ledger.replicas.get(id),
             unit: self.units.get(target.unit()).unwrap_or(&NO_UNIT),
+            last_line: self.last_line(target),
             files: self.on_disk.get(target.unit()).and_then(|files| files.as_ref().ok()).unwrap_or(&NO_FILES),
             loaded: !self.unloaded.contains(target.unit()),
             memory: self.memory.get(id).unwrap_or(&FORGETFUL),
@@ -61,6 +62,11 @@ impl<M: UnitManager + 'static> Agent<M> {
             probed: self.health.of(id, target),
         };
         targets.iter().map(seen).collect()
+    }
+
+    fn last_line(&self, target: &Target) -> LastLine<'_> {
+        let unit = self.units.get(target.unit()).unwrap_or(&NO_UNIT);
+        self.words.last_line(target.unit(), unit)
     }
 
     fn busy(&self, id: &ReplicaId, target: &Target, newcomer: bool) -> Option<Busy> {

@@ -26,6 +26,8 @@ use crate::{
 pub(super) enum Done {
     /// A unit was read.
     Read(UnitName, Box<Result<UnitStatus, UnitError>>),
+    /// What a unit said last in this invocation.
+    Words(UnitName, String, Option<String>),
     /// A job for one replica.
     Job(Box<Job>),
     /// Files and ledger were written.
@@ -157,6 +159,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     pub(super) fn finish(&mut self, done: Done) {
         match done {
             Done::Read(unit, answer) => self.finish_read(&unit, *answer),
+            Done::Words(unit, invocation, line) => self.finish_words(&unit, &invocation, line),
             Done::Job(job) => self.finish_job(*job),
             Done::Disk(written) => self.finish_disk(*written),
             Done::Confirmed(id, ours) => self.finish_confirm(&id, ours),

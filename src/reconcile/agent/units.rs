@@ -132,6 +132,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let names: BTreeSet<UnitName> = targets.values().filter_map(Target::managed_unit).cloned().collect();
         self.manager.watch_units(&names);
         self.units.retain(&names);
+        self.words.retain(&names);
         self.on_disk.retain(|name, _| names.contains(name));
         self.unloaded.retain(|name| names.contains(name));
         for name in &names {
@@ -195,6 +196,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         if was_up && !up {
             self.forgive(name);
         }
+        self.ask_for_words(name);
     }
 
     fn forgive(&mut self, name: &UnitName) {

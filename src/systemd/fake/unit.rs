@@ -24,6 +24,8 @@ pub struct Behaviour {
     pub start_time: Duration,
     /// The status that its start exits with, instead of coming up.
     pub fails_to_start: Option<u8>,
+    /// What its process writes before it ends.
+    pub says: Option<String>,
     /// How long each run lasts before it crashes; `None` = until someone ends it.
     pub crashes_after: Option<Duration>,
     /// How long it takes to stop.
@@ -55,6 +57,7 @@ impl Default for Behaviour {
             remains: false,
             start_time: Duration::ZERO,
             fails_to_start: None,
+            says: None,
             crashes_after: None,
             stop_time: Duration::ZERO,
             leaves_processes: false,

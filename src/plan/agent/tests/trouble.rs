@@ -160,3 +160,34 @@ fn a_replica_found_by_its_files_is_not_restarted_for_what_is_not_known_of_it() {
     case.record = Some(Record { prepared_key: None, ..Record::new(Case::running().assignment) });
     assert_eq!(case.decide(), serves());
 }
+
+#[test]
+fn a_failure_is_told_with_what_the_process_said_last() {
+    let mut case = Case::down(ActiveState::Failed);
+    case.unit = UnitStatus { result: "exit-code".into(), exit: Some("exited with status 1".into()), ..case.unit };
+    case.memory = Memory { attempts: 1, last_start: Some(case.now), ..Memory::NEW };
+    case.last_line = LastLine::Awaited;
+    let waiting = case.decide();
+    assert_eq!(
+        (waiting.state, waiting.message, waiting.step),
+        (ReplicaState::Pending, None, None),
+        "told once, with all"
+    );
+    assert_eq!(waiting.wake_at, Some(case.now + Duration::from_secs(10)), "what follows does not wait for words");
+    case.last_line = LastLine::Known("bind: Address already in use");
+    let told = "webapp@0000000001.service failed (exit-code): exited with status 1; its last line: bind: Address \
+                already in use";
+    assert_eq!((case.decide().state, case.decide().message.as_deref()), (ReplicaState::Failed, Some(told)));
+    case.last_line = LastLine::Unknown;
+    assert_eq!(case.decide().message.unwrap(), "webapp@0000000001.service failed (exit-code): exited with status 1");
+    case.last_line = LastLine::Awaited;
+    case.now += Duration::from_secs(10);
+    assert_eq!(case.decide().step, Some(Step::ResetAndStart));
+}
+
+#[test]
+fn a_failure_of_before_is_not_told_while_it_is_started_again() {
+    let mut case = Case::down(ActiveState::Failed);
+    case.busy = Some(Busy::Job(Verb::Start));
+    assert_eq!((case.decide().state, case.decide().message), (ReplicaState::Pending, None));
+}

@@ -1,6 +1,6 @@
 //! How a rollout that runs goes on: who is healthy, what has failed, which batch is next, and when its time is up.
 
-use super::record::describe;
+use super::{record::describe, survey::LONGEST_MESSAGE};
 use crate::{
     model::{Mode, PauseCause, ReplicaNumber, RolloutState, Span},
     plan::controller::{
@@ -83,7 +83,7 @@ impl<'a> Round<'_, 'a> {
     fn verdict(&mut self, case: &Case<'a>) -> Option<String> {
         let record = self.course.record()?;
         let status = case.status?;
-        let said = clip(status.message.as_deref().unwrap_or("no message"), 200);
+        let said = clip(status.message.as_deref().unwrap_or("no message"), LONGEST_MESSAGE);
         let (number, node) = (case.number().0, &status.node);
         if case.rejected() && !self.course.tries_again {
             return Some(format!("replica {number} on {node} was left as it was: {said}"));
@@ -181,9 +181,10 @@ impl<'a> Round<'_, 'a> {
         let (healthy, wanted) = (self.course.survey.healthy, self.force.wanted());
         let reason =
             format!("{what} made no progress for {limit} (progress_deadline): {healthy} of {wanted} are healthy");
+        let stuck = self.course.survey.stuck.as_ref().map(|stuck| format!("; {stuck}")).unwrap_or_default();
         let reason = match (record.back, record.reason.is_empty()) {
-            (true, false) => format!("{reason}; it was begun because: {}", record.reason),
-            _ => format!("{reason} with {}", describe(&record.revision)),
+            (true, false) => format!("{reason}{stuck}; it was begun because: {}", record.reason),
+            _ => format!("{reason} with {}{stuck}", describe(&record.revision)),
         };
         if record.back { self.pause(PauseCause::Failure, &reason) } else { self.fail(&reason) }
     }

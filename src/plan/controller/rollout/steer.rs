@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The longest reason of a record, in characters.
-const LONGEST: usize = 400;
+const LONGEST: usize = 600;
 
 impl<'a> Round<'_, 'a> {
     /// Decides the rollout's next state.

@@ -8,9 +8,13 @@ use crate::{
     plan::controller::{
         Context, after,
         classify::{Case, Found},
+        notice::clip,
         round::known,
     },
 };
+
+/// How much of an agent's message goes into a rollout's reason, in characters: how a process ended, and its last line.
+pub(super) const LONGEST_MESSAGE: usize = 320;
 
 /// The replicas of one service, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub(in crate::plan::controller) struct Survey {
     pub(super) fresh: usize,
     /// The numbers of the healthy ones, surge included.
     pub(super) healthy_numbers: Vec<ReplicaNumber>,
+    /// The first of them that says what keeps it from being healthy, in words.
+    pub(super) stuck: Option<String>,
     /// When the next one counts as healthy, if it stays ready.
     pub(super) wake_at: Option<Timestamp>,
 }
@@ -75,6 +81,7 @@ impl Survey {
             self.unplaced += usize::from(regular);
         } else {
             self.in_flight.push(case.number());
+            self.stuck = self.stuck.take().or_else(|| trouble(case));
             self.lost.extend((!case.host_alive).then(|| case.number()));
             self.wake_at = self.wake_at.into_iter().chain(due).min();
         }
@@ -86,6 +93,13 @@ impl Survey {
         let healthy = self.healthy + self.unplaced == wanted && (self.healthy > 0 || wanted == 0);
         all && healthy && self.fresh == 0
     }
+}
+
+/// What a replica's agent says against it, in words; `None` when it says nothing.
+fn trouble(case: &Case<'_>) -> Option<String> {
+    let status = case.status.filter(|_| case.host_alive)?;
+    let said = clip(status.message.as_deref()?, LONGEST_MESSAGE);
+    Some(format!("replica {} on {} is {}: {said}", case.number().0, status.node, status.state))
 }
 
 /// When a replica that is ready now has been so for long enough; `None` while it is not ready.

@@ -358,6 +358,22 @@ fn without_progress_it_comes_to_a_decision() {
 }
 
 #[test]
+fn a_deadline_without_progress_names_what_stood_in_the_way() {
+    let mut sim = fleet(json!({ "batches": [1], "batch_pause": "1m" }));
+    want(&mut sim, "v2");
+    sim.settle();
+    for host in ["web1", "web2", "web3"] {
+        sim.agent(host).failing.insert("webapp".parse().unwrap());
+    }
+    fail_the_first(&mut sim);
+    sim.live(700);
+    assert_eq!(state(&sim), "2 paused");
+    let why =
+        ["the way back made no progress for 10m (progress_deadline)", "; replica 1 on web", "is failed: exit code 1"];
+    assert_condition(&sim, "webapp", &why);
+}
+
+#[test]
 fn history_is_kept_within_its_limit() {
     let mut sim = fleet(json!({ "history_limit": 2 }));
     for version in 2..9 {
