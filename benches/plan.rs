@@ -119,6 +119,8 @@ fn add_replica(fed: &mut Fed, id: &ReplicaId, spec: &ServiceSpec, desired: &Desi
         assignment: Some(0),
         ready: true,
         rejected: false,
+        unconfirmed: false,
+        setbacks: 0,
         restarts: 0,
         message: None,
         updated: now(),

@@ -16,7 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::model::{Assignment, ReplicaId, ServiceName, UnitName, as_released};
+use crate::model::{Assignment, Probes, ReplicaId, ServiceName, UnitName, as_released};
 
 /// What the agent remembers of its replicas.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,11 +58,26 @@ impl Left {
 
 impl Ledger {
     /// Whether nothing is lost when this comes to disk a moment late, where `saved` is: they differ in what to go back
-    /// to at most, once the work is in force. A successor finds out again that it is.
+    /// to at most, once the work is in force, and in trials that are over. A successor finds out again that it is.
     pub fn may_wait(&self, saved: &Self) -> bool {
+        self.differs_at_most(saved, |record, saved| {
+            let on_trial = record.on_trial && saved.on_trial;
+            let before = saved.before.clone().filter(|_| record.before.is_some());
+            *record == Record { before, on_trial, ..saved.clone() }
+        })
+    }
+
+    /// Whether they differ in trials that are over at most.
+    pub fn may_wait_long(&self, saved: &Self) -> bool {
+        self.differs_at_most(saved, |record, saved| {
+            let on_trial = record.on_trial && saved.on_trial;
+            *record == Record { on_trial, ..saved.clone() }
+        })
+    }
+
+    fn differs_at_most(&self, saved: &Self, alike: impl Fn(&Record, &Record) -> bool) -> bool {
         let same = |(id, record): (&ReplicaId, &Record)| {
-            let saved = saved.replicas.get(id);
-            saved.is_some_and(|saved| record == saved || *record == Record { before: None, ..saved.clone() })
+            saved.replicas.get(id).is_some_and(|saved| record == saved || alike(record, saved))
         };
         (&self.rejected, &self.left) == (&saved.rejected, &saved.left)
             && self.replicas.len() == saved.replicas.len()
@@ -109,19 +124,24 @@ pub struct Record {
     /// It was stopped on purpose: what it ran then is not started again, only what is wanted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rests: bool,
+    /// What its probes say of the work has yet to be confirmed by checks made since it changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_trial: bool,
 }
 
 impl Record {
     /// A replica that was just accepted. What runs of it already is taken as it is.
     pub fn new(assignment: Assignment) -> Self {
         let applied_config = assignment.config_version;
-        Self { assignment, prepared_key: None, stale: None, applied_config, before: None, rests: false }
+        let on_trial = is_probed(&assignment);
+        Self { assignment, prepared_key: None, stale: None, applied_config, before: None, rests: false, on_trial }
     }
 
     /// Its generated files are about to be written for this work.
     pub fn prepare(&mut self, assignment: &Assignment) {
         if self.assignment != *assignment {
             let known = !self.is_found();
+            self.on_trial = is_probed(assignment);
             let old = std::mem::replace(&mut self.assignment, assignment.clone());
             if known {
                 self.before.get_or_insert_with(|| Box::new(old));
@@ -131,6 +151,7 @@ impl Record {
 
     /// The work is in force.
     pub fn accept(&mut self, assignment: &Assignment) {
+        self.on_trial |= self.assignment != *assignment && is_probed(assignment);
         self.assignment.clone_from(assignment);
         self.applied_config = assignment.config_version;
         (self.before, self.rests) = (None, false);
@@ -139,6 +160,7 @@ impl Record {
     /// The work can't come into force: back to what was before; whether there is anything to go back to.
     pub fn go_back(&mut self) -> bool {
         let Some(before) = self.before.take() else { return false };
+        self.on_trial = is_probed(&before);
         self.assignment = Assignment { mode: self.assignment.mode, ..*before };
         true
     }
@@ -155,6 +177,10 @@ impl Record {
             _ => self.assignment.version.as_ref(),
         }
     }
+}
+
+fn is_probed(assignment: &Assignment) -> bool {
+    assignment.probes != Probes::default()
 }
 
 /// A unit's invocation that is out of date.

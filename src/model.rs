@@ -22,6 +22,7 @@ mod source;
 mod span;
 mod status;
 mod template;
+mod timing;
 
 pub use address::{Address, InvalidAddress};
 pub use amount::{Amount, InvalidAmount};

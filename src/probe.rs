@@ -20,6 +20,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod tls;
+pub(crate) mod trial;
 mod zookeeper;
 
 use std::{collections::BTreeMap, mem, sync::Arc};
@@ -27,7 +28,9 @@ use std::{collections::BTreeMap, mem, sync::Arc};
 use prometheus_client::metrics::counter::Counter;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::model::{Probe, ReplicaId};
+use crate::model::{Probe, ReplicaId, Span};
+pub use trial::Outcome;
+
 use state::Kind;
 use task::{Prober, Publish};
 
@@ -48,6 +51,9 @@ pub struct Target {
     /// started anew: it is ready until `failure_threshold` checks have failed, and there is no initial delay.
     /// Looked at when an invocation is seen for the first time, and never again.
     pub was_ready: bool,
+    /// How long an invocation that is seen for the first time is on trial; `None` = it is not: nothing about it has changed
+    /// since its checks were known to succeed. Looked at as `was_ready` is.
+    pub trial: Option<Span>,
 }
 
 /// What the probes say about a replica.
@@ -120,7 +126,21 @@ impl Probers {
         self.replicas.iter().find_map(|(id, replica)| Some(format!("{id}: {}", replica.not_asked()?)))
     }
 
-    /// Waits until a check has changed a verdict since the last call; who calls [`set`](Self::set) looks by itself. May
+    /// The replica's current invocation was changed just now: it is on trial for `length`, and only checks that begin from
+    /// now on count.
+    pub fn begin_trial(&mut self, id: &ReplicaId, length: Span) {
+        if let Some(replica) = self.replicas.get(id) {
+            replica.readiness.begin_trial(length);
+            replica.liveness.begin_trial(length);
+        }
+    }
+
+    /// What the trial of a replica's current invocation has come to; passed when nothing is asked.
+    pub fn trial(&self, id: &ReplicaId) -> Outcome {
+        self.replicas.get(id).map_or_else(Outcome::passed, Replica::trial)
+    }
+
+    /// Waits until a check has changed a verdict or a trial since the last call; who calls [`set`](Self::set) looks by itself. May
     /// be dropped at any point: no change is lost.
     pub async fn changed(&mut self) {
         self.changed.notified().await;
@@ -143,12 +163,16 @@ impl Replica {
         let since = Instant::now();
         let readiness = Prober::start(Kind::Readiness, &target, since, target.was_ready, publish);
         let liveness = Prober::start(Kind::Liveness, &target, since, target.was_ready, publish);
+        if let Some(length) = target.trial {
+            readiness.start_on_trial(length);
+            liveness.start_on_trial(length);
+        }
         Self { invocation, since, target, readiness, liveness }
     }
 
     /// The same invocation with what is now wanted of it.
     fn retarget(mut self, target: Target, publish: &Publish) -> Self {
-        let target = Target { was_ready: self.target.was_ready, ..target };
+        let target = Target { was_ready: self.target.was_ready, trial: self.target.trial, ..target };
         if target != self.target {
             self.readiness = self.readiness.retarget(&target, self.since, publish);
             self.liveness = self.liveness.retarget(&target, self.since, publish);
@@ -165,6 +189,25 @@ impl Replica {
         let (readiness, liveness) = (self.readiness.finding(), self.liveness.finding());
         let message = liveness.message.or(readiness.message);
         Verdict { ready: readiness.good, alive: liveness.good, message }
+    }
+
+    /// The readiness probe has to succeed, and the liveness probe not to fail: it may be asked much later. Without a
+    /// readiness probe, liveness is all that tells.
+    fn trial(&self) -> Outcome {
+        let (readiness, liveness) = (self.readiness.trial(), self.liveness.trial());
+        let alone = readiness.is_none();
+        let failure = |of: &Option<Outcome>| of.as_ref().and_then(|outcome| outcome.failure.clone());
+        let told = |kind: Kind, failure: String| format!("{kind}: {failure}");
+        let failed = failure(&liveness).map(|failure| told(Kind::Liveness, failure));
+        let unconfirmed = |outcome: &Outcome| outcome.unconfirmed;
+        Outcome {
+            unconfirmed: readiness.as_ref().is_some_and(unconfirmed)
+                || failed.is_some()
+                || (alone && liveness.as_ref().is_some_and(unconfirmed)),
+            setbacks: [&readiness, &liveness].into_iter().flatten().map(|outcome| outcome.setbacks).sum(),
+            over: [&readiness, &liveness].into_iter().flatten().all(|outcome| outcome.over),
+            failure: failed.or(failure(&readiness).map(|failure| told(Kind::Readiness, failure))),
+        }
     }
 }
 

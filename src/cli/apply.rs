@@ -62,6 +62,9 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<()> {
     let manifests = args.files.read()?;
+    for Manifest { source, spec, .. } in &manifests {
+        spec.warnings().iter().for_each(|warning| render::note(&format!("{source}: {warning}")));
+    }
     let expected = index::expected(&args.check_index, &manifests)?;
     let wishes = wishes(&manifests, args)?;
     let plans = if args.dry_run {

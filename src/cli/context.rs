@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     env,
     path::Path,
     time::Duration,
@@ -18,7 +19,7 @@ use crate::{
     model::ServiceName,
     plan::txn::Op,
     store::{
-        self, Client, CommitError, Session, SessionConfig,
+        self, Client, CommitError, Node, Session, SessionConfig,
         layout::{self, Place},
     },
 };
@@ -118,6 +119,14 @@ impl Context {
         read_fleet(&self.connect_to_tree().await?).await
     }
 
+    /// The nodes of the whole tree.
+    ///
+    /// # Errors
+    /// As [`fleet`](Self::fleet).
+    pub(super) async fn tree(&self) -> anyhow::Result<BTreeMap<String, Node>> {
+        read_tree(&self.connect_to_tree().await?).await
+    }
+
     /// Reads, decides and writes in one transaction, guarded by the versions read. When someone else was faster, it
     /// starts once more from what they wrote.
     ///
@@ -136,11 +145,15 @@ impl Context {
 /// Reads the services, the hosts and which controllers there are. Configuration revisions are left out: they are
 /// large, and only their own verbs look into them.
 pub(super) async fn read_fleet(client: &Client) -> anyhow::Result<Fleet> {
+    Ok(Fleet::of(&read_tree(client).await?))
+}
+
+async fn read_tree(client: &Client) -> anyhow::Result<BTreeMap<String, Node>> {
     let wanted = |path: &str| !matches!(Place::of(path), Place::Config(..));
     let mut nodes = store::tree::read_tree_of(client, layout::SERVICES, wanted).await?;
     nodes.extend(store::tree::read_tree(client, layout::HOSTS).await?);
     nodes.extend(store::tree::read_tree(client, layout::ELECTION).await?);
-    Ok(Fleet::of(&nodes))
+    Ok(nodes)
 }
 
 /// Reads one service, without its configuration revisions; `None` if there is none of this name.

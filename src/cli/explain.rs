@@ -1,23 +1,28 @@
 //! `zkops explain`: why each replica is where it is, or nowhere.
 //!
-//! The controller's own words come first (a replica's `reason`, the service's conditions); beside them stands what the
-//! tree says of every host, checked here anew against the service's placement.
+//! The controller's own words come first (a replica's `reason`, the service's conditions); beside them stands what speaks
+//! against every host, which is asked of the function that the controller places by, so that the two can't disagree.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    context::{self, Context},
+    context::{self, Context as Cli},
     failure::Failure,
     fleet::{self, Fleet, Host, Replica, Service, State},
     get::Format,
     render::{self, Tone},
     rollout::{order_verb, words},
 };
-use crate::model::{
-    ConditionKind, HostName, InvalidName, Mode, ReplicaNumber, ReplicaState, RolloutState, ServiceName, ServiceSpec,
-    read_sequence,
+use crate::{
+    model::{
+        ConditionKind, HostName, InvalidName, Mode, ReplicaId, ReplicaNumber, ReplicaState, RolloutState, ServiceName,
+        read_sequence,
+    },
+    plan::controller::{Cluster, Context, obstacles, port_neighbours},
+    store::{Node, layout},
 };
 
 #[derive(Debug, clap::Args)]
@@ -51,11 +56,20 @@ impl std::str::FromStr for Subject {
     }
 }
 
-pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<()> {
-    let fleet = cx.fleet().await?;
-    let explanation = Explanation::of(&args.what, &fleet)?;
+pub(super) async fn run(args: &Args, cx: &Cli) -> anyhow::Result<()> {
+    let nodes = cx.tree().await?;
+    let explanation = Explanation::of(&args.what, &Fleet::of(&nodes), &cluster(&nodes), Timestamp::now())?;
     let text = if args.output.is_json() { render::json_text(&explanation)? } else { explanation.text() };
     Ok(render::out(&text)?)
+}
+
+/// The tree as the controller sees it.
+fn cluster(nodes: &BTreeMap<String, Node>) -> Cluster {
+    let mut cluster = Cluster::default();
+    for (path, node) in nodes {
+        cluster.apply(path, Some((&node.data, node.version)));
+    }
+    cluster
 }
 
 /// Why a service's replicas are where they are.
@@ -81,12 +95,15 @@ struct ReplicaExplanation {
 }
 
 impl Explanation {
-    fn of(subject: &Subject, fleet: &Fleet) -> anyhow::Result<Self> {
+    fn of(subject: &Subject, fleet: &Fleet, cluster: &Cluster, now: Timestamp) -> anyhow::Result<Self> {
         let name = &subject.service;
         let service = fleet.services.get(name).ok_or_else(|| context::no_service(name))?;
         let wanted = service.replicas.iter().filter(|(number, _)| subject.number.is_none_or(|only| only == **number));
-        let replicas: Vec<_> =
-            wanted.map(|(number, replica)| ReplicaExplanation::of(name, *number, replica, service, fleet)).collect();
+        let explain = |(number, replica): (&ReplicaNumber, &Replica)| {
+            let id = ReplicaId { service: name.clone(), number: *number };
+            ReplicaExplanation::of(&id, replica, (service, fleet), cluster, now)
+        };
+        let replicas: Vec<_> = wanted.map(explain).collect();
         if let (Some(number), true) = (subject.number, replicas.is_empty()) {
             return Err(Failure::NotFound(format!("there is no replica {name}.{number}")).into());
         }
@@ -109,6 +126,10 @@ impl Explanation {
 fn of_service(name: &ServiceName, service: &Service, fleet: &Fleet) -> Vec<String> {
     let mut why = Vec::new();
     match fleet::read(service.status.as_ref()) {
+        None if service.desired.is_none() => why.push(format!(
+            "nothing of it runs: {} is missing; write it, with `zkops apply` or by hand",
+            layout::desired(name)
+        )),
         None => why.push(fleet.no_answer().to_owned()),
         Some(status) => {
             if !service.is_observed() {
@@ -157,23 +178,43 @@ fn of_update(replica: &Replica, service: &Service) -> Vec<String> {
     if status.is_some_and(|status| status.rejected) {
         why.push("its update was given up, what ran before goes on; only another change is tried".to_owned());
     }
-    if status.is_some_and(|status| !status.ready && status.state == ReplicaState::Running) {
+    let runs = status.filter(|status| status.state == ReplicaState::Running);
+    if runs.is_some_and(|status| !status.ready) {
         why.push("it runs, but its readiness probe does not succeed".to_owned());
+    } else if runs.is_some_and(|status| status.unconfirmed) {
+        why.push(
+            "it is on trial: no check made since its last change has succeeded yet, or the last one failed".to_owned(),
+        );
     }
     why
 }
 
 impl ReplicaExplanation {
-    fn of(service: &ServiceName, number: ReplicaNumber, replica: &Replica, of: &Service, fleet: &Fleet) -> Self {
+    fn of(
+        id: &ReplicaId,
+        replica: &Replica,
+        (of, fleet): (&Service, &Fleet),
+        cluster: &Cluster,
+        now: Timestamp,
+    ) -> Self {
         let state = fleet.state(replica);
         let settled = matches!(state, State::Seen(_)) && !replica.current_status().is_some_and(|it| it.state.is_down());
-        let hosts = if settled { BTreeMap::new() } else { verdicts(number, replica, of, fleet) };
+        let hosts = if settled { BTreeMap::new() } else { verdicts(id, cluster, now) };
+        let mut why = of_replica(replica, state, of, fleet);
+        why.extend(port_neighbours(cluster, id).map(|(port, others)| {
+            let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+            format!(
+                "port {port} of its host is {}'s as well: only one of them can bind it, and a check of one may be answered \
+                 by the other; nothing is moved for that: drain the host, or scale down and up again",
+                others.join(", ")
+            )
+        }));
         Self {
-            name: format!("{service}.{number}"),
+            name: id.to_string(),
             host: replica.host().cloned(),
             state: state.to_string(),
-            ready: of.ready().contains(&number),
-            why: of_replica(replica, state, of, fleet),
+            ready: of.ready().contains(&id.number),
+            why,
             hosts,
         }
     }
@@ -233,40 +274,10 @@ fn of_host(name: &HostName, host: &Host) -> Option<String> {
     word.drain.then(|| format!("{name} is being drained: it has to leave, within the service's max_unavailable"))
 }
 
-/// What speaks against each host for a replica that needs one.
-fn verdicts(number: ReplicaNumber, replica: &Replica, of: &Service, fleet: &Fleet) -> BTreeMap<HostName, Vec<String>> {
-    let Some(spec) = of.spec_in_force() else { return BTreeMap::new() };
-    let verdict = |(name, host): (&HostName, &Host)| (name.clone(), against(name, host, number, replica, of, spec));
-    fleet.hosts.iter().map(verdict).collect()
-}
-
-fn against(
-    name: &HostName,
-    host: &Host,
-    number: ReplicaNumber,
-    replica: &Replica,
-    of: &Service,
-    spec: &ServiceSpec,
-) -> Vec<String> {
-    if host.alive.is_none() {
-        // Its labels went with its agent, so nothing more can be said.
-        return vec!["lost (no agent of it is connected)".to_owned()];
-    }
-    let (word, labels) = (host.word(), host.labels());
-    let mut against = Vec::new();
-    let mut check = |bad: bool, text: String| against.extend(bad.then_some(text));
-    check(word.drain, "being drained".into());
-    check(word.cordon && !word.drain, "cordoned".into());
-    for selector in spec.placement.constraints.iter().filter(|selector| !selector.matches(&labels)) {
-        check(true, format!("its labels don't match {selector}"));
-    }
-    let others = of.replicas.iter().filter(|(other, it)| **other != number && it.host() == Some(name)).count();
-    if let Some(max) = spec.max_per_host() {
-        check(others >= max as usize, format!("has {others} of its replicas already, {max} allowed"));
-    }
-    let failed = fleet::read(replica.desired.as_ref()).is_some_and(|it| it.failed_on.iter().any(|on| on.node == *name));
-    check(failed, "it failed there".into());
-    against
+/// What speaks against each host for a replica that needs one: the planner's own answer.
+fn verdicts(id: &ReplicaId, cluster: &Cluster, now: Timestamp) -> BTreeMap<HostName, Vec<String>> {
+    let obstacles = obstacles(cluster, &Context::of_onlooker(now), id);
+    obstacles.into_iter().map(|(host, against)| (host, against.into_iter().collect())).collect()
 }
 
 #[cfg(test)]

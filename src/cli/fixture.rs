@@ -98,5 +98,8 @@ pub(super) fn tree() -> BTreeMap<String, Node> {
     add("/hosts/web2/assigned/webapp.0000000002", json!({"mode": "enabled", "unit": "webapp@0000000002.service"}), 0);
     add("/hosts/web3", json!({"cordon": true, "labels": {"zone": "c", "disk": "ssd"}}), 1);
     add("/hosts/web3/alive", alive("b"), 0);
+    for host in ["web1", "web2", "web3"] {
+        add(&format!("/hosts/{host}/assigned"), json!({}), 0);
+    }
     tree
 }

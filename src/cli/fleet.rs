@@ -78,6 +78,8 @@ pub(super) struct Fleet {
     pub(super) hosts: BTreeMap<HostName, Host>,
     /// How many controllers are connected, the leader and its standbys.
     pub(super) controllers: usize,
+    /// Nodes beside the services and hosts that have no such name, and why not.
+    pub(super) misnamed: BTreeMap<String, String>,
 }
 
 impl Fleet {
@@ -86,9 +88,21 @@ impl Fleet {
         let mut fleet = Self::default();
         for (path, node) in nodes {
             fleet.controllers += usize::from(parent(path) == Some(layout::ELECTION));
+            fleet.misnamed.extend(misnamed(path).map(|why| (path.clone(), why)));
             fleet.add(Place::of(path), node);
         }
         fleet
+    }
+
+    /// What is in the tree and nothing is done about, a sentence each.
+    pub(super) fn left_alone(&self) -> Vec<String> {
+        let misnamed = self.misnamed.iter().map(|(path, why)| format!("{path} is left alone: {why}"));
+        let unwanted = self.services.iter().filter(|(_, it)| it.desired.is_none() && it.status.is_none());
+        let unwanted = unwanted.map(|(name, _)| {
+            let path = layout::desired(name);
+            format!("nothing of {name} runs: {path} is missing; write it, with `zkops apply` or by hand")
+        });
+        misnamed.chain(unwanted).collect()
     }
 
     /// Why a change has no answer yet.
@@ -150,6 +164,15 @@ impl Fleet {
             return State::Lost;
         }
         replica.status_on(node).map_or(State::Seen(ReplicaState::Pending), |status| State::Seen(status.state))
+    }
+}
+
+/// Why the node next to the services or hosts is none of them.
+fn misnamed(path: &str) -> Option<String> {
+    match path.trim_start_matches('/').split('/').collect::<Vec<_>>().as_slice() {
+        ["services", name] => name.parse::<ServiceName>().err().map(|error| error.to_string()),
+        ["hosts", name] => name.parse::<HostName>().err().map(|error| error.to_string()),
+        _ => None,
     }
 }
 

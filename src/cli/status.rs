@@ -74,7 +74,7 @@ async fn change_or_refresh(live: &mut Live, fleet: Fleet) -> Option<Fleet> {
 }
 
 fn show(args: &Args, fleet: &Fleet) -> anyhow::Result<()> {
-    if args.service.is_none() && fleet.services.is_empty() && !args.output.is_json() {
+    if args.service.is_none() && fleet.services.is_empty() && fleet.misnamed.is_empty() && !args.output.is_json() {
         render::note("no services (zkops apply -f FILE creates one)");
         return Ok(());
     }
@@ -84,7 +84,7 @@ fn show(args: &Args, fleet: &Fleet) -> anyhow::Result<()> {
 fn page(args: &Args, fleet: &Fleet, now: Timestamp) -> anyhow::Result<String> {
     match &args.service {
         None if args.output.is_json() => get::json_text(get::Kind::Services, fleet, false),
-        None => Ok(summary(fleet).text("")),
+        None => Ok(summary(fleet).text("") + &left_alone(fleet)),
         Some(name) => {
             let service = fleet.services.get(name).ok_or_else(|| context::no_service(name))?;
             if args.output.is_json() {
@@ -114,6 +114,14 @@ fn summary(fleet: &Fleet) -> Table {
         ]);
     }
     table
+}
+
+fn left_alone(fleet: &Fleet) -> String {
+    let mut text = String::new();
+    for line in fleet.left_alone() {
+        let _ = writeln!(text, "{}", Tone::Bad.paint(&render::harmless(&line)));
+    }
+    text
 }
 
 fn condition_names(status: &ServiceStatus) -> Cell {

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConfigPolicy, Desired, HostName, Mode, Probes, ReplicaNumber, RestartPolicy, Revision, Source, Span, Template,
-    UnitName,
+    ConfigPolicy, Desired, HostName, Mode, Probes, ReplicaNumber, RestartPolicy, Revision, RolloutPolicy, Source, Span,
+    Template, UnitName,
 };
 
 /// `/services/<svc>/<n>/desired`: what the controller wants of one replica.
@@ -92,10 +92,14 @@ pub struct Assignment {
     /// Whether it is ready, and alive.
     #[serde(default, skip_serializing_if = "Probes::is_default")]
     pub probes: Probes,
+    /// How long its checks have to succeed after a change before it counts as healthy: the rollout's
+    /// `min_healthy_time`. Until then it is on trial, and asked more often.
+    #[serde(default = "RolloutPolicy::usual_trial", skip_serializing_if = "RolloutPolicy::is_usual_trial")]
+    pub min_healthy_time: Span,
 }
 
 impl Assignment {
-    /// The assignment that carries out `desired` for replica `number` by this template.
+    /// The assignment that carries out `desired` for replica `number` by this template, with the usual trial.
     pub fn new(template: &Template, desired: &ReplicaDesired, number: ReplicaNumber) -> Self {
         Self {
             mode: desired.mode,
@@ -111,6 +115,7 @@ impl Assignment {
             source: template.source.clone(),
             config: template.config.clone(),
             probes: template.probes.clone(),
+            min_healthy_time: RolloutPolicy::usual_trial(),
         }
     }
 }
@@ -220,6 +225,14 @@ pub struct ReplicaStatus {
     /// before goes on, and only a new assignment is tried. `message` says why.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rejected: bool,
+    /// No check that began after the last change (a start, a restart, a reload, a signal, another probe) has succeeded
+    /// yet, or one has failed since, while it is on trial: it does not count as healthy, whatever `ready` says. Absent
+    /// otherwise, and from agents of releases that don't know of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unconfirmed: bool,
+    /// How often it became unconfirmed again by a failed check since that change; its trial counts from the last time.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub setbacks: u32,
     /// How often systemd restarted it since its last start (`NRestarts`).
     #[serde(default)]
     pub restarts: u32,
@@ -260,4 +273,9 @@ pub struct Instance {
 
 const fn yes() -> bool {
     true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_none_yet(count: &u32) -> bool {
+    *count == 0
 }

@@ -46,7 +46,7 @@ impl Default for RolloutPolicy {
             auto_promote: false,
             batches: Vec::new(),
             batch_pause: Span::ZERO,
-            min_healthy_time: Span::from_secs(10),
+            min_healthy_time: Self::usual_trial(),
             healthy_deadline: Span::from_secs(300),
             progress_deadline: Span::from_secs(600),
             on_failure: OnFailure::Rollback,
@@ -228,6 +228,15 @@ pub struct RolloutSummary {
 }
 
 impl RolloutPolicy {
+    /// The default of `min_healthy_time`.
+    pub(super) const fn usual_trial() -> Span {
+        Span::from_secs(10)
+    }
+
+    pub(super) fn is_usual_trial(span: &Span) -> bool {
+        *span == Self::usual_trial()
+    }
+
     pub(super) fn problems(&self, max_unavailable: Amount) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut check = |bad: bool, key: &str, message: &str| {

@@ -27,12 +27,14 @@ mod classify;
 pub mod cluster;
 mod crowd;
 mod draft;
+mod explain;
 mod failover;
 mod fleet;
 mod memory;
 mod misfit;
 mod notice;
 mod place;
+mod ports;
 mod remove;
 mod repair;
 mod rollout;
@@ -48,6 +50,7 @@ use jiff::Timestamp;
 
 pub use self::{
     cluster::{Cluster, Doc, HostView, ReplicaView, ServiceView},
+    explain::{obstacles, port_neighbours},
     memory::Memory,
 };
 use self::{fleet::Fleet, round::Planned};
@@ -90,7 +93,7 @@ pub struct Plan {
 pub fn plan(cluster: &Cluster, context: &Context) -> Plan {
     let mut fleet = Fleet::new(cluster, context);
     let mut plan = Plan::default();
-    plan.notes.extend(cluster.problems.iter().map(|(path, problem)| format!("{path}: {problem}")));
+    plan.notes.extend(cluster.problems.iter().map(|(path, problem)| format!("{path}: {problem}; it is left alone")));
     let mut urgent = Vec::new();
     let mut rest = Vec::new();
     for (name, view) in cluster.services.iter().filter(|(_, view)| view.spec.is_some()) {

@@ -10,15 +10,15 @@ use crate::model::Probe;
 
 /// How soon at the earliest a readiness check that failed is repeated while its replica has never been ready. A service
 /// that starts in no time is noticed in no time.
-const EAGER: Duration = Duration::from_millis(2);
+pub(super) const EAGER: Duration = Duration::from_millis(2);
 /// Later it is this part of the time since the first failure, up to the period: who waits for a replica waits at most so
 /// much longer than the replica needs. It is as long as the check took at least: to be asked must not be most of what a
 /// starting replica does.
-const LATENESS: u32 = 16;
+pub(super) const LATENESS: u32 = 16;
 /// The least time from the end of one check to the next, so that no period, however short, keeps a core busy.
-const REST: Duration = Duration::from_millis(10);
+pub(super) const REST: Duration = Duration::from_millis(10);
 /// How long at most after a check that could not be made.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// What a probe is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,11 @@ impl State {
         self.next
     }
 
+    /// Whether it has been good by a check, or is known to have been.
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
     /// What has been found so far.
     pub fn finding(&self) -> Finding {
         let message = self.last_failure.as_ref().filter(|_| !self.good);
@@ -111,6 +116,14 @@ impl State {
             Err(message) => self.fail(message),
         }
         self.next = (self.good || self.kind == Kind::Readiness).then(|| self.due(began, ended, failed));
+    }
+
+    /// Takes in what came of a check; an error says why it could not be made.
+    pub(super) fn take_in(&mut self, began: Duration, ended: Duration, result: &Result<Result<(), String>, String>) {
+        match result {
+            Ok(result) => self.record(began, ended, result.clone()),
+            Err(why) => self.pass_over(ended, why),
+        }
     }
 
     /// A check could not be made, for a reason that is not the replica's: nothing is counted, and it is made again soon.

@@ -1,7 +1,7 @@
 //! One probe's task: wait until a check is due, check, publish what that means.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,15 +17,17 @@ use super::{
     check::Check,
     failure::Failure,
     state::{Finding, Kind, State},
+    trial::{Outcome, Trial},
 };
-use crate::model::Probe;
+use crate::model::{Probe, Span};
 
 /// One probe of one invocation, and what it has found. Ends its task when dropped.
 #[derive(Debug)]
 pub(super) struct Prober {
     kind: Kind,
     job: Option<(Probe, Check)>,
-    found: Arc<Mutex<Found>>,
+    since: Instant,
+    shared: Arc<Shared>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -35,6 +37,26 @@ struct Found {
     finding: Finding,
     /// Why the last check could not be made, if so.
     not_asked: Option<String>,
+    trial: Option<Trial>,
+}
+
+/// What a probe's task and its owner share.
+#[derive(Debug)]
+struct Shared {
+    found: Mutex<Found>,
+    /// A trial has begun: a check is due.
+    begun: Notify,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the trial asks for a check. What has never been ready is asked often enough without it.
+    fn trial_due(&self, state: &State) -> Option<Duration> {
+        self.lock().trial.as_ref().filter(|_| state.is_settled()).and_then(Trial::next)
+    }
 }
 
 impl Prober {
@@ -43,11 +65,37 @@ impl Prober {
         let job = job(kind, target);
         let state = job.as_ref().and_then(|(probe, check)| state(kind, probe, check, known_good));
         let finding = state.as_ref().map_or(Finding { good: true, message: None }, State::finding);
-        let found = Arc::new(Mutex::new(Found { finding, not_asked: None }));
+        let found = Mutex::new(Found { finding, not_asked: None, trial: None });
+        let shared = Arc::new(Shared { found, begun: Notify::new() });
         let task = job.clone().zip(state).map(|((probe, check), state)| {
-            tokio::spawn(run(state, probe, check, since, Arc::clone(&found), publish.clone()))
+            tokio::spawn(run(state, probe, check, since, Arc::clone(&shared), publish.clone()))
         });
-        Self { kind, job, found, task }
+        Self { kind, job, since, shared, task }
+    }
+
+    /// Something about the invocation has changed just now: only checks that begin from now on count for its trial.
+    pub(super) fn begin_trial(&self, length: Span) {
+        let Some((probe, _)) = self.job.as_ref().filter(|_| self.asks()) else { return };
+        self.shared.lock().trial = Some(Trial::new(probe, length, self.since.elapsed()));
+        self.shared.begun.notify_one();
+    }
+
+    /// The same of an invocation whose every check counts, because all begin after it did.
+    pub(super) fn start_on_trial(&self, length: Span) {
+        let Some((probe, _)) = self.job.as_ref().filter(|_| self.asks()) else { return };
+        self.shared.lock().trial = Some(Trial::new(probe, length, Duration::ZERO));
+        self.shared.begun.notify_one();
+    }
+
+    /// What its trial has come to; `None` when this probe asks nothing, so that there is nothing to wait for. Passed when
+    /// none has begun.
+    pub(super) fn trial(&self) -> Option<Outcome> {
+        self.asks().then(|| self.shared.lock().trial.as_ref().map_or_else(Outcome::passed, Trial::outcome))
+    }
+
+    /// Whether there is anyone to ask but systemd.
+    fn asks(&self) -> bool {
+        self.task.is_some() && self.job.as_ref().is_some_and(|(_, check)| *check != Check::Systemd)
     }
 
     /// Goes on with what is now wanted: undisturbed when that is the same, else from what was found.
@@ -61,12 +109,12 @@ impl Prober {
 
     /// What has been found so far.
     pub(super) fn finding(&self) -> Finding {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).finding.clone()
+        self.shared.lock().finding.clone()
     }
 
     /// Why the last check could not be made, if so.
     pub(super) fn not_asked(&self) -> Option<String> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).not_asked.clone()
+        self.shared.lock().not_asked.clone()
     }
 }
 
@@ -107,44 +155,75 @@ impl Publish {
         Self { changed: Arc::clone(changed), not_asked: not_asked.clone() }
     }
 
-    fn publish(&self, found: &Mutex<Found>, now: Found) {
-        let mut known = found.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known != now {
-            *known = now;
+    /// Makes known what was found, and has the trial take in the check that it came of.
+    fn publish(&self, shared: &Shared, finding: Finding, check: &Checked) {
+        let mut known = shared.lock();
+        let trial_before = known.trial.as_ref().map(Trial::outcome);
+        if let Some(trial) = &mut known.trial {
+            trial.take_in(check.began, check.ended, &check.result);
+        }
+        let not_asked = check.result.as_ref().err();
+        let same = known.finding == finding
+            && known.not_asked.as_ref() == not_asked
+            && known.trial.as_ref().map(Trial::outcome) == trial_before;
+        if !same {
+            (known.finding, known.not_asked) = (finding, not_asked.cloned());
             self.changed.notify_one();
         }
     }
 }
 
-async fn run(mut state: State, probe: Probe, check: Check, since: Instant, found: Arc<Mutex<Found>>, publish: Publish) {
-    while let Some(next) = state.next() {
-        // A time too far for the clock never comes.
-        let Some(due) = since.checked_add(next) else { return };
-        // A timer rounds up to the next millisecond, even if it is due now.
-        if due > Instant::now() {
-            sleep_until(due).await;
+/// A check that was made, or could not be.
+struct Checked {
+    began: Duration,
+    ended: Duration,
+    /// What the replica's answer comes to; an outer error says why it was not asked.
+    result: Result<Result<(), String>, String>,
+}
+
+async fn run(mut state: State, probe: Probe, check: Check, since: Instant, shared: Arc<Shared>, publish: Publish) {
+    while let Some(regular) = state.next() {
+        let next = shared.trial_due(&state).map_or(regular, |trial| trial.min(regular));
+        if !wait_until(since.checked_add(next), &shared.begun).await {
+            continue;
         }
         let began = since.elapsed();
         let result = check.run(probe.timeout).await;
         let ended = since.elapsed();
-        let not_asked = match result {
-            Ok(()) => record(&mut state, began, ended, Ok(())),
-            Err(Failure::Replica(why)) => record(&mut state, began, ended, Err(why)),
+        let result = match result {
+            Ok(()) => Ok(Ok(())),
+            Err(Failure::Replica(why)) => Ok(Err(why)),
             Err(Failure::NotAsked(why)) => {
                 publish.not_asked.inc();
-                state.pass_over(ended, &why);
-                Some(why)
+                Err(why)
             }
         };
-        publish.publish(&found, Found { finding: state.finding(), not_asked });
+        // A check for the trial alone counts towards no threshold.
+        if began >= regular {
+            state.take_in(began, ended, &result);
+        }
+        publish.publish(&shared, state.finding(), &Checked { began, ended, result });
         if check == Check::Systemd && state.finding().good {
             return;
         }
     }
 }
 
-/// The replica was asked.
-fn record(state: &mut State, began: Duration, ended: Duration, result: Result<(), String>) -> Option<String> {
-    state.record(began, ended, result);
-    None
+/// Waits until a check is due; false when a trial has begun meanwhile, so that another may be due sooner. A time too far for
+/// the clock never comes.
+async fn wait_until(due: Option<Instant>, begun: &Notify) -> bool {
+    // A timer rounds up to the next millisecond, even if it is due now.
+    if due.is_some_and(|due| due <= Instant::now()) {
+        return true;
+    }
+    let timer = async {
+        match due {
+            Some(due) => sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = timer => true,
+        () = begun.notified() => false,
+    }
 }

@@ -11,6 +11,7 @@
 //! that was planned from an old view. After each round the mirror is waited for before the next plan.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -78,6 +79,8 @@ struct Controller {
     wake_at: Option<Instant>,
     /// What ZooKeeper last refused, so that it is said once.
     refused: Option<String>,
+    /// What no service's status can say, as it was last told.
+    noted: BTreeSet<String>,
     metrics: ControllerMetrics,
     _election: Election,
 }
@@ -108,6 +111,7 @@ impl Controller {
             settled: false,
             wake_at: None,
             refused: None,
+            noted: BTreeSet::new(),
             metrics,
             _election: election,
         }
@@ -178,9 +182,19 @@ impl Controller {
         self.metrics.plan(started.elapsed());
         self.wake_at = plan.wake_at.map(|at| started + until(now, at));
         self.settled = true;
+        self.tell_notes(plan.notes);
         if !plan.transactions.is_empty() {
             self.round = Some(Box::pin(execute(client, lock, plan.transactions, self.mirror.barrier_handle())));
         }
+    }
+
+    /// Logs what no service's status can say, once for as long as it holds.
+    fn tell_notes(&mut self, notes: Vec<String>) {
+        let notes: BTreeSet<String> = notes.into_iter().collect();
+        for note in notes.difference(&self.noted) {
+            tracing::warn!("{note}");
+        }
+        self.noted = notes;
     }
 
     /// The lock and the connection to act with: only while this controller leads and sees the tree as it is.

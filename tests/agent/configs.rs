@@ -11,6 +11,7 @@ use zkops::systemd::{
 use super::{
     host::{Host, assignment, name},
     support::{LONG, eventually},
+    web::Web,
 };
 
 const WEB: &str = "webapp.0000000001";
@@ -215,4 +216,48 @@ async fn old_configurations_go_and_with_the_replica_all() {
     assert!(kept.join("2.json").exists());
     host.withdraw(WEB).await;
     eventually("all gone", async || !kept.exists() && !host.data().join("config/webapp").exists()).await;
+}
+
+#[tokio::test]
+async fn what_reloads_and_no_longer_serves_is_unconfirmed_though_it_is_listed() {
+    let web = Web::start().await;
+    web.answer("/ready", 200, b"");
+    let probed = |revision: u64| {
+        let mut wanted = config(revision, &json!({}));
+        // As it is by default: only the third failure, 20 s after the first, takes it out of `instances`.
+        wanted["probes"] = json!({ "readiness": { "http": { "path": "/ready", "port": web.port }, "timeout": "5s" } });
+        wanted
+    };
+    let mut host = running(&json!({}), reloads()).await;
+    host.assign(WEB, &probed(1)).await;
+    let says = async |host: &Host, what: &str, assignment: i32, unconfirmed: bool, setbacks: u32| {
+        eventually(what, async || {
+            let status = host.status(WEB).await;
+            let told = (status["unconfirmed"] == true, status["setbacks"].as_u64().unwrap_or_default());
+            status["assignment"] == assignment && told == (unconfirmed, u64::from(setbacks))
+        })
+        .await;
+    };
+    says(&host, "a new probe is confirmed", 2, false, 0).await;
+    let listed = host.instance(WEB).await;
+    web.answer("/ready", 503, b"");
+    host.assign(WEB, &probed(2)).await;
+    says(&host, "no check since the reload has succeeded", 3, true, 0).await;
+    host.wait_for_message(WEB, "on trial: readiness: ").await;
+    assert_eq!(host.instance(WEB).await, listed, "thresholds alone decide on that");
+    web.answer("/ready", 200, b"");
+    says(&host, "one has", 3, false, 0).await;
+    web.answer("/ready", 503, b"");
+    says(&host, "one fails while it is on trial", 3, true, 1).await;
+    // A successor knows what is on trial.
+    host.wait_for_ledger("\"on_trial\": true").await;
+    let alive = host.get("/hosts/web1/alive").await;
+    host.kill().await;
+    host.start();
+    eventually("the successor", async || host.get("/hosts/web1/alive").await["started"] != alive["started"]).await;
+    says(&host, "it is still unconfirmed", 3, true, 0).await;
+    web.answer("/ready", 200, b"");
+    says(&host, "confirmed by the successor", 3, false, 0).await;
+    assert_eq!(host.instance(WEB).await, listed);
+    assert_eq!(host.jobs(), [(Verb::Reload, WEB_UNIT.to_owned())]);
 }

@@ -64,13 +64,17 @@ async fn a_process_that_was_started_anew_has_to_become_ready_again() {
 async fn an_agent_restart_changes_nothing_about_who_is_ready() {
     let (mut host, web) = (Host::new().await, Web::start().await);
     web.answer("/ready", 200, b"");
-    host.assign(WEB, &probed(&web, "readiness", "/ready")).await;
+    let mut wanted = probed(&web, "readiness", "/ready");
+    wanted["min_healthy_time"] = json!("0s");
+    host.assign(WEB, &wanted).await;
     let mut other = probed(&web, "readiness", "/never");
     other["unit"] = json!("db.service");
     host.assign("db.0000000001", &other).await;
     host.start();
     host.wait_until_listed(WEB).await;
     host.wait_for_message("db.0000000001", "404").await;
+    // The other one never is confirmed.
+    eventually("its trial is over", async || host.ledger().matches("\"on_trial\": true").count() == 1).await;
     let (before, status) = (host.instance(WEB).await, host.status(WEB).await);
     let alive = host.get("/hosts/web1/alive").await;
     host.kill().await;

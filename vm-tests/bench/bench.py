@@ -123,7 +123,7 @@ def zxid(fleet: Fleet) -> int:
 
 def rest(fleet: Fleet) -> dict[str, float]:
     """50 units on one host, and nothing to do: memory, and what a minute of rest costs."""
-    fleet.apply(webapp(50, name="crowd", placement={"constraints": ["bench=yes"]}, environment={"WEBAPP_IDLE": "1"}), "--wait")
+    fleet.apply(webapp(50, name="crowd", port=None, placement={"constraints": ["bench=yes"]}, environment={"WEBAPP_IDLE": "1"}), "--wait")
     host = fleet.agent("web1")
     fleet.wait(lambda tree: len(tree.instances("crowd")) == 50, "50 units run")
     time.sleep(5)

@@ -33,14 +33,17 @@ READY, QUICK = ready(), quick()
 
 
 def webapp(
-    replicas: int = 2, *, name: str = "webapp", unit: str = "webapp@.service", version: str = "v1.2.3", port: int = 8080,
+    replicas: int = 2, *, name: str = "webapp", unit: str = "webapp@.service", version: str = "v1.2.3", port: int | None = 8080,
     lost_after: str = "2s", extra: str = "", desired: str = "", **tables: dict[str, Any],
 ) -> str:
     """A description with one replica per host at most; `extra` goes to the top, `desired` to its table.
 
+    A port is one replica's on each host; `None` for a service that binds none.
+
     Ready is healthy enough for tests of anything but rollouts.
     """
-    text = f'name = "{name}"\nunit = "{unit}"\nport = {port}\nlost_after = "{lost_after}"\n{extra}\n'
+    bound = "" if port is None else f"port = {port}\n"
+    text = f'name = "{name}"\nunit = "{unit}"\n{bound}lost_after = "{lost_after}"\n{extra}\n'
     text += f'[desired]\nversion = "{version}"\nreplicas = {replicas}\n{desired}\n'
     tables.setdefault("placement", {"max_per_host": 1})
     tables.setdefault("rollout", {"min_healthy_time": "0s"})

@@ -22,7 +22,7 @@ def test() -> None:
     fleet.up()
 
     with subtest("a unit outside allowed_units is never started, and the replica says why"):
-        fleet.apply(webapp(1, name="forbidden", unit="forbidden.service", placement={}))
+        fleet.apply(webapp(1, name="forbidden", unit="forbidden.service", port=8081, placement={}))
         fleet.wait(lambda tree: refused(tree, "forbidden", "allowed_units"), "the refusal is reported")
         assert "allowed_units" in fleet.zkops("explain forbidden")
         for each in fleet.agents:
@@ -47,7 +47,7 @@ def test() -> None:
 
     with subtest("a unit file from the tree is refused where the configuration says so"):
         text = 'unit_file = """\n[Service]\nExecStart=/bin/sleep infinity\n"""'
-        fleet.apply(webapp(1, name="brought", unit="brought@.service", extra=text))
+        fleet.apply(webapp(1, name="brought", unit="brought@.service", port=8082, extra=text))
         fleet.wait(lambda tree: refused(tree, "brought", "accept_unit_files"), "the refusal is reported")
         for each in fleet.agents:
             each.fail("ls /run/systemd/system/brought*.service")
@@ -59,5 +59,5 @@ def test() -> None:
                 "printf 'allowed_units = [\"webapp@*.service\", \"forbidden.service\"]\\n' > /etc/zkops/agent.toml.d/more.toml",
                 "systemctl stop forbidden.service", "systemctl restart zkops-agent.service",
             )
-        fleet.apply(webapp(1, name="forbidden", unit="forbidden.service", placement={}), "--wait")
+        fleet.apply(webapp(1, name="forbidden", unit="forbidden.service", port=8081, placement={}), "--wait")
         fleet.wait_running("forbidden", 1)

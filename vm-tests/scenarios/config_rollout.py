@@ -106,6 +106,24 @@ def test() -> None:
         assert {step.number for step in told if step.back} == set(numbers[:2]), told
         check(fleet, Budget(3), mark)
 
+    with subtest("it passes its check, reloads and no longer serves: one replica ever has it, whatever the probe's times"):
+        # The defaults: a check every 10 s, and only the third that fails takes a replica out of instances.
+        slow = {"readiness": {"http": {"path": "/healthz"}}}
+        policy = {"min_healthy_time": "1s", "healthy_deadline": f"{5 * driver.pace:g}s", "progress_deadline": f"{30 * driver.pace:g}s"}
+        good = in_force(fleet)
+        fleet.apply(webapp(3, version="v1", desired=f"config_version = {second}", probes=slow, config=POLICY, rollout=policy),
+                    "--wait")
+        mark = fleet.history().last()
+        sixth = push(fleet, 'greeting = "nobody"\nserves = false\n')
+        _, record = rollouts.wait("rolled_back", after=want(fleet, sixth))
+        tree = fleet.wait_running("webapp", 3)
+        told = {step.number for step in steps(fleet.history(), mark) if not step.back}
+        assert told == {min(placed)}, f"{told} had it, max_unavailable is 1"
+        assert "healthy_deadline" in tree.condition("webapp", "RolledBack"), tree.condition("webapp", "RolledBack")
+        assert "503" in tree.condition("webapp", "RolledBack"), tree.condition("webapp", "RolledBack")
+        assert set(said for said, _ in greetings(fleet).values()) == {"good morning"}
+        assert in_force(fleet).keys() == good.keys() and fleet.pids() == pids
+
     with subtest("a service that can't reload: replaced one by one"):
         text = UNIT_FILE.format(program=PROGRAM).replace(f"ExecReload={PROGRAM} reload\n", "")
         fleet.zkops("delete webapp --wait")

@@ -35,7 +35,7 @@ class Bystander:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.count = 1
-        fleet.apply(webapp(1, name="other", unit="webapp.service", placement={}), "--wait")
+        fleet.apply(webapp(1, name="other", unit="webapp.service", port=8090, placement={}), "--wait")
 
     def obeys(self) -> None:
         """It is scaled while the other's document is nonsense."""

@@ -4,8 +4,12 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cli::{failure, fixture};
 
+fn explained_of(what: &str, tree: &BTreeMap<String, Node>) -> anyhow::Result<Explanation> {
+    Explanation::of(&what.parse().unwrap(), &Fleet::of(tree), &cluster(tree), fixture::now())
+}
+
 fn explained(what: &str) -> anyhow::Result<String> {
-    let text = Explanation::of(&what.parse().unwrap(), &fixture::fleet())?.text();
+    let text = explained_of(what, &fixture::tree())?.text();
     Ok(anstream::adapter::strip_str(&text).to_string())
 }
 
@@ -23,15 +27,15 @@ webapp.0000000002 is on web2: lost, not ready
   reason: fewest replicas of 2 hosts that fit
   web2 is lost: no agent of it is connected, so what runs there is not known
   hosts:
-    web1: has 1 of its replicas already, 1 allowed
-    web2: lost (no agent of it is connected)
-    web3: cordoned; its labels don't match zone in (a,b)
+    web1: has as many of its replicas as are allowed on one host
+    web2: it is here now
+    web3: cordoned
 
 webapp.0000000003 is on no host: unplaced, not ready
   hosts:
-    web1: has 1 of its replicas already, 1 allowed
+    web1: has as many of its replicas as are allowed on one host
     web2: lost (no agent of it is connected)
-    web3: cordoned; its labels don't match zone in (a,b)
+    web3: cordoned
 "#);
 }
 
@@ -55,7 +59,7 @@ fn a_rollout_explains_what_runs() {
     put("0000000001/status", seen(true, true));
     put("0000000002/desired", wanted(2, true));
     put("0000000002/status", seen(false, false));
-    let text = Explanation::of(&"webapp".parse().unwrap(), &Fleet::of(&tree)).unwrap().text();
+    let text = explained_of("webapp", &tree).unwrap().text();
     let text = anstream::adapter::strip_str(&text).to_string();
     insta::assert_snapshot!(text.split("\nwebapp.0000000003").next().unwrap(), @r#"
     webapp

@@ -125,8 +125,19 @@ pub(super) fn notes(
     if service.spec_in_force().is_some_and(|old| old.placement != spec.placement) {
         notes.push("at once: replicas whose host does not fit any more are moved, within the budget".to_owned());
     }
+    notes.extend(spec.warnings().iter().map(|warning| format!("note: {warning}")));
+    notes.extend(ports(spec, desired));
     notes.extend(stuck(name, service, begins, changed));
     notes
+}
+
+/// A port is one replica's on each host.
+fn ports(spec: &ServiceSpec, desired: &Desired) -> Option<String> {
+    let port = spec.port.filter(|_| spec.unit.is_template() && spec.placement.max_per_host != Some(1))?;
+    let wanted = desired.replicas;
+    let (_, surge) = spec.budget(usize::try_from(wanted).unwrap_or(usize::MAX));
+    let surge = if surge > 0 { format!(", and {surge} more while a rollout surges") } else { String::new() };
+    Some(format!("note: port {port} is one replica's on each host: {wanted} hosts are needed{surge}"))
 }
 
 /// A rollout of the same that came to nothing: applying it again begins nothing.

@@ -209,7 +209,8 @@ fn prepare(view: &View<'_>, files: &Files, key: &str) -> Decision {
 
 fn running(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
     let listed = view.probed.ready && (view.unit.active == ActiveState::Active || view.in_instances);
-    let not_ready = view.probed.message.filter(|_| !view.probed.ready).map(str::to_owned);
+    let setback = view.probed.setback.filter(|_| view.probed.ready).map(|setback| format!("on trial: {setback}"));
+    let not_ready = view.probed.message.filter(|_| !view.probed.ready).map(str::to_owned).or(setback);
     let steady = Decision { message: not_ready, ..Decision::steady(ReplicaState::Running, listed) };
     let unread = is_unread(view, assignment);
     match unusable(view) {

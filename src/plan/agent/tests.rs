@@ -366,7 +366,7 @@ proptest::proptest! {
         (case.in_instances, case.busy, case.gone, case.loaded) = (in_instances, busy, gone, loaded);
         case.unit = UnitStatus { active, can_reload, has_processes, ..case.unit };
         case.assignment.config_version = config;
-        case.probed = Probed { ready, alive, message: None };
+        case.probed = Probed { ready, alive, message: None, setback: None };
         case.links = Links { release, config: linked };
         case.memory.revived = if dead { vec![case.now; 9] } else { Vec::new() };
         if upcoming {

@@ -96,11 +96,13 @@ pub struct Probed<'a> {
     pub alive: bool,
     /// Why it is not.
     pub message: Option<&'a str>,
+    /// The last check that failed since it was changed, while it is on trial.
+    pub setback: Option<&'a str>,
 }
 
 impl Probed<'_> {
     /// Ready and alive, as a replica without probes is.
-    pub const FINE: Self = Self { ready: true, alive: true, message: None };
+    pub const FINE: Self = Self { ready: true, alive: true, message: None, setback: None };
 }
 
 /// Why no step of a replica may be begun now.

@@ -13,7 +13,9 @@ use super::{
     status::Standing,
 };
 use crate::{
-    model::{Assignment, ConditionKind, Mode, PauseCause, ReplicaDesired, ReplicaId, RolloutState, encode},
+    model::{
+        Assignment, ConditionKind, Mode, PauseCause, ReplicaDesired, ReplicaId, ReplicaNumber, RolloutState, encode,
+    },
     plan::txn::Op,
     store::layout,
 };
@@ -112,9 +114,16 @@ impl<'a> Round<'_, 'a> {
             None if clashes => None,
             None => {
                 let goal = update.or_else(|| self.own(case)).or(self.course.goal())?;
-                Some(Assignment::new(&goal.revision.template, desired, case.number()))
+                Some(self.assignment(goal, desired, case.number()))
             }
         }
+    }
+
+    /// What an agent is told of a replica that is to run what `goal` brought. What was healthy before need not show it for
+    /// as long again.
+    pub(super) fn assignment(&self, goal: Goal<'a>, desired: &ReplicaDesired, number: ReplicaNumber) -> Assignment {
+        let min_healthy_time = self.min_healthy_time();
+        Assignment { min_healthy_time, ..Assignment::new(&goal.revision.template, desired, number) }
     }
 
     /// A ready replica is disturbed within the budget only; an unready one has nothing to lose.

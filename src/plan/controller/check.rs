@@ -117,6 +117,9 @@ pub(crate) fn structure(before: &Tree, after: &Tree) -> Vec<String> {
             found.push(format!("{id} is given to two hosts: {hosts:?}"));
         }
     }
+    for (id, host, holder) in after.newly_shared_ports(&before) {
+        found.push(format!("{id} is put on {host}, where {holder} has its port: they share the port"));
+    }
     for shared in after.shared_units.iter().filter(|shared| !before.shared_units.contains(shared)) {
         found.push(format!("two replicas share the unit {} on {}", shared.1, shared.0));
     }

@@ -13,17 +13,19 @@ use crate::model::{HostName, ReplicaId, ServiceName, ServiceSpec, Template, Unit
 pub(super) struct Described<'a> {
     pub(super) unit: &'a UnitName,
     pub(super) unit_file: Option<&'a str>,
+    /// The port that each replica binds on its host.
+    pub(super) port: Option<u16>,
 }
 
 impl<'a> From<&'a ServiceSpec> for Described<'a> {
     fn from(spec: &'a ServiceSpec) -> Self {
-        Self { unit: &spec.unit, unit_file: spec.unit_file.as_deref() }
+        Self { unit: &spec.unit, unit_file: spec.unit_file.as_deref(), port: spec.port }
     }
 }
 
 impl<'a> From<&'a Template> for Described<'a> {
     fn from(template: &'a Template) -> Self {
-        Self { unit: &template.unit, unit_file: template.unit_file.as_deref() }
+        Self { unit: &template.unit, unit_file: template.unit_file.as_deref(), port: template.port }
     }
 }
 
@@ -117,7 +119,7 @@ impl<'a> Claims<'a> {
     }
 
     pub(super) fn add_unit(&mut self, host: HostIndex, id: &ReplicaId, described: Described<'a>, strength: Strength) {
-        let Described { unit, unit_file } = described;
+        let Described { unit, unit_file, port: _ } = described;
         self.add(host, Claim { service: id.service.clone(), unit: unit.for_replica(id.number), unit_file, strength });
     }
 

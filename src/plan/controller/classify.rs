@@ -77,10 +77,11 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Whether it serves: nothing of it is changing, and its clients find it.
+    /// Whether it serves: nothing of it is changing, its clients find it, and checks made since its last change say so.
     pub(super) fn ready(&self) -> bool {
         let running = self.state() == Some(ReplicaState::Running) && self.answered();
-        running && self.listed && self.host_alive && self.desired.mode == Mode::Enabled
+        let confirmed = self.status.is_some_and(|status| !status.unconfirmed);
+        running && confirmed && self.listed && self.host_alive && self.desired.mode == Mode::Enabled
     }
 
     /// Whether no process of it can be left. While its host's agent lives, only its answer to the present wish

@@ -14,6 +14,7 @@ use super::{
     Context,
     claims::{Claims, Described, Strength},
     cluster::{Cluster, Doc, HostView, ServiceView},
+    ports::Ports,
 };
 use crate::model::{HostName, ReplicaId, ReplicaNumber, Selector, ServiceName, UnitName};
 
@@ -31,6 +32,9 @@ pub(super) struct Fleet<'a> {
     /// Index nodes that don't agree with their replica, by service.
     pub(super) strays: BTreeMap<&'a ServiceName, Vec<(ReplicaNumber, HostIndex)>>,
     claims: Claims<'a>,
+    cluster: Option<&'a Cluster>,
+    /// Which ports are taken, counted when first asked for.
+    ports: Option<Ports>,
     /// Hosts that are open and meet a set of constraints, found when first asked for.
     open: HashMap<&'a [Selector], Rc<[HostIndex]>>,
     /// The domains of a spread label, found when first asked for.
@@ -128,7 +132,7 @@ impl<'a> Fleet<'a> {
     pub(super) fn new(cluster: &'a Cluster, context: &Context) -> Self {
         let hosts: Vec<_> = cluster.hosts.iter().map(|(name, view)| Host::new(name, Some(view), context)).collect();
         let by_name = hosts.iter().enumerate().map(|(index, host)| (host.name, index)).collect();
-        let mut fleet = Self { hosts, by_name, ..Self::default() };
+        let mut fleet = Self { hosts, by_name, cluster: Some(cluster), ..Self::default() };
         fleet.count_replicas(cluster, context);
         fleet.find_strays(cluster);
         fleet.claims = Claims::new(cluster, &fleet.hosts, &fleet.by_name);
@@ -212,9 +216,32 @@ impl<'a> Fleet<'a> {
         held.map(|(rival, _)| rival).find(|rival| **rival < id.service || !established())
     }
 
-    /// Notes that the replica's unit is in use on the host from now on.
+    /// Notes that the replica's unit and port are in use on the host from now on.
     pub(super) fn claim(&mut self, host: HostIndex, unit: Described<'a>, id: &ReplicaId) {
         self.claims.add_unit(host, id, unit, Strength::Held);
+        if let Some(ports) = &mut self.ports {
+            ports.take(host, unit.port, id);
+        }
+    }
+
+    /// Counts the ports that are in use; for who needs one of its own.
+    pub(super) fn count_ports(&mut self) {
+        if let (None, Some(cluster)) = (&self.ports, self.cluster) {
+            self.ports = Some(Ports::of(cluster, &self.hosts, &self.by_name));
+        }
+    }
+
+    /// The replica's port on the host is free again.
+    pub(super) fn release_port(&mut self, host: HostIndex, port: Option<u16>, id: &ReplicaId) {
+        if let Some(ports) = &mut self.ports {
+            ports.give_back(host, port, id);
+        }
+    }
+
+    /// Another replica that has the port on the host. Only after [`count_ports`](Self::count_ports).
+    pub(super) fn port_taken(&self, host: HostIndex, port: Option<u16>, id: &ReplicaId) -> Option<(u16, &ReplicaId)> {
+        let port = port?;
+        self.ports.as_ref()?.taken_by(host, port, id).map(|holder| (port, holder))
     }
 }
 

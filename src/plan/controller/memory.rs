@@ -34,9 +34,9 @@ struct Ready {
     mark: ReadyMark,
 }
 
-/// What changes when a replica is started anew or told something new: the start's time and process, restarts, and the
-/// assignment's version that it answers to.
-type ReadyMark = (Timestamp, Option<u32>, u32, Option<i32>);
+/// What changes when a replica is started anew or told something new, or when a check fails while it is on trial: the
+/// start's time and process, restarts, the assignment's version that it answers to, and its setbacks.
+type ReadyMark = (Timestamp, Option<u32>, u32, Option<i32>, u32);
 
 /// An agent that owes an answer about a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,15 +90,16 @@ impl Memory {
     }
 }
 
-/// The replicas in `instances` of services with a rollout under way. A leader that is new counts from when it first saw
+/// The replicas in `instances` of services with a rollout under way, unless checks made since their last change have yet
+/// to succeed. A leader that is new counts from when it first saw
 /// them: rather too long than too short.
 fn ready_replicas(cluster: &Cluster) -> impl Iterator<Item = (ReplicaId, ReadyMark)> {
     let moving = cluster.services.iter().filter(|(_, service)| is_under_way(service.rollouts.values().next_back()));
     moving.flat_map(|(name, service)| {
         service.instances.values().filter_map(Doc::good).filter_map(move |instance| {
             let replica = service.replicas.get(&instance.replica)?;
-            let status = replica.status.as_ref().and_then(Doc::good)?;
-            let mark = (instance.started, instance.pid, status.restarts, status.assignment);
+            let status = replica.status.as_ref().and_then(Doc::good).filter(|status| !status.unconfirmed)?;
+            let mark = (instance.started, instance.pid, status.restarts, status.assignment, status.setbacks);
             Some((ReplicaId { service: name.clone(), number: instance.replica }, mark))
         })
     })

@@ -17,8 +17,23 @@ pub(super) enum Obstacle {
     Full,
     /// The service named has the replica's unit there.
     UnitTaken(String),
+    /// The port is in use by a replica there: by the one named, or by one of the service named.
+    PortTaken(u16, String),
     /// It failed there within the cool-off.
     FailedThere,
+}
+
+impl Obstacle {
+    /// The same for all hosts on which a service stands in the way.
+    fn in_general(self) -> Self {
+        match self {
+            Self::PortTaken(port, holder) => {
+                let service = holder.rsplit_once('.').map_or(holder.as_str(), |(service, _)| service).to_owned();
+                Self::PortTaken(port, service)
+            }
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Obstacle {
@@ -33,7 +48,25 @@ impl fmt::Display for Obstacle {
             Self::Constraint(selector) => write!(f, "not {selector}"),
             Self::Full => f.write_str("full"),
             Self::UnitTaken(service) => write!(f, "whose unit is {service}'s"),
+            Self::PortTaken(port, holder) => write!(f, "whose port {port} is in use by {holder}"),
             Self::FailedThere => f.write_str("where it failed lately"),
+        }
+    }
+}
+
+impl Obstacle {
+    /// The same as a sentence about one host.
+    pub(super) fn of_host(&self) -> String {
+        match self {
+            Self::Here => "it is here now".to_owned(),
+            Self::Closed(Closed::Lost) => "lost (no agent of it is connected)".to_owned(),
+            Self::Closed(Closed::Draining) => "being drained".to_owned(),
+            Self::Constraint(selector) => format!("its labels don't match {selector}"),
+            Self::Full => "has as many of its replicas as are allowed on one host".to_owned(),
+            Self::UnitTaken(service) => format!("its unit there is {service}'s"),
+            Self::PortTaken(port, holder) => format!("port {port} is in use by {holder}"),
+            Self::FailedThere => "it failed there lately".to_owned(),
+            Self::Closed(Closed::Cordoned | Closed::Unreadable | Closed::Unready) => self.to_string(),
         }
     }
 }
@@ -45,7 +78,12 @@ pub(super) struct Misfit {
 }
 
 impl Misfit {
-    pub(super) fn new(counts: BTreeMap<Obstacle, usize>) -> Self {
+    /// What rules out each host.
+    pub(super) fn new(obstacles: impl IntoIterator<Item = Obstacle>) -> Self {
+        let mut counts = BTreeMap::new();
+        for obstacle in obstacles {
+            *counts.entry(obstacle.in_general()).or_default() += 1;
+        }
         Self { counts }
     }
 

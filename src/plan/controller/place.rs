@@ -1,10 +1,8 @@
 //! Where a replica goes: filter → rank → select. Deterministic: same fleet, same choice.
 //!
 //! Filter: the host is alive and open, meets every constraint, has room for one more of this service, its unit is
-//! not taken by another service, and the replica did not just fail there. Rank: the spread label's value with the
+//! not taken by another service, its port by no other replica, and the replica did not just fail there. Rank: the spread label's value with the
 //! fewest of this service, then the fewest of this service on the host, then the fewest replicas in all, then the name.
-
-use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
@@ -80,6 +78,7 @@ impl<'a> Placer<'a> {
     pub(super) fn unpick(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>, choice: &Choice) {
         self.full = None;
         self.seats.give_back(fleet, choice.host);
+        fleet.release_port(choice.host, self.unit.port, ask.id);
         fleet.hosts[choice.host].load -= 1;
         if let Some(from) = ask.from {
             if ask.ahead {
@@ -115,6 +114,9 @@ impl<'a> Placer<'a> {
     }
 
     fn best(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Option<Choice> {
+        if self.unit.port.is_some() {
+            fleet.count_ports();
+        }
         let open = fleet.open_to(&self.spec.placement.constraints);
         let seats = self.seats.view(fleet);
         let mut fits = 0;
@@ -139,24 +141,37 @@ impl<'a> Placer<'a> {
         format!("{of}{spread}, with {here} of this service and {load} in all")
     }
 
-    /// Counts the hosts by what rules them out.
-    fn misfit(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Misfit {
-        let seats = self.seats.view(fleet);
-        let mut counts: BTreeMap<Obstacle, usize> = BTreeMap::new();
-        for (index, host) in fleet.hosts.iter().enumerate() {
-            let obstacle = if ask.from == Some(index) {
-                Some(Obstacle::Here)
-            } else if let Some(closed) = host.closed {
-                Some(Obstacle::Closed(closed))
-            } else if let Some(selector) = host.fails(&self.spec.placement.constraints) {
-                Some(Obstacle::Constraint(selector.to_string()))
-            } else {
-                obstacle((self.spec, self.unit), &seats, fleet, ask, index)
-            };
-            *counts.entry(obstacle.unwrap_or(Obstacle::Full)).or_default() += 1;
+    /// What rules out each host, in the order of [`Fleet::hosts`]; `None` for one that fits.
+    pub(super) fn obstacles(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Vec<Option<Obstacle>> {
+        if self.unit.port.is_some() {
+            fleet.count_ports();
         }
-        Misfit::new(counts)
+        let seats = self.seats.view(fleet);
+        let asked = (self.spec, self.unit);
+        (0..fleet.hosts.len()).map(|index| why_not(asked, &seats, fleet, ask, index)).collect()
     }
+
+    fn misfit(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Misfit {
+        let obstacles = self.obstacles(fleet, ask);
+        Misfit::new(obstacles.into_iter().map(|obstacle| obstacle.unwrap_or(Obstacle::Full)))
+    }
+}
+
+/// What keeps the replica off a host.
+fn why_not(
+    asked: (&ServiceSpec, Described<'_>),
+    seats: &View<'_>,
+    fleet: &Fleet<'_>,
+    ask: &Ask<'_>,
+    index: HostIndex,
+) -> Option<Obstacle> {
+    let host = &fleet.hosts[index];
+    if ask.from == Some(index) {
+        return Some(Obstacle::Here);
+    }
+    let closed = host.closed.map(Obstacle::Closed);
+    let constraint = || host.fails(&asked.0.placement.constraints).map(|it| Obstacle::Constraint(it.to_string()));
+    closed.or_else(constraint).or_else(|| obstacle(asked, seats, fleet, ask, index))
 }
 
 /// What keeps the replica off a host that is open and meets the constraints.
@@ -176,7 +191,22 @@ fn obstacle(
     if recently_failed(ask, fleet.hosts[host].name) {
         return Some(Obstacle::FailedThere);
     }
-    fleet.unit_taken(host, unit, ask.id).map(|service| Obstacle::UnitTaken(service.to_string()))
+    let taken = fleet.unit_taken(host, unit, ask.id).map(|service| Obstacle::UnitTaken(service.to_string()));
+    taken.or_else(|| port_taken(unit, seats, fleet, ask, host))
+}
+
+/// Two replicas of the service that share a port never fit on one host, whatever each has at present.
+fn port_taken(
+    unit: Described<'_>,
+    seats: &View<'_>,
+    fleet: &Fleet<'_>,
+    ask: &Ask<'_>,
+    host: HostIndex,
+) -> Option<Obstacle> {
+    let port = unit.port?;
+    let holder = fleet.port_taken(host, unit.port, ask.id).map(|(_, by)| by.to_string());
+    let own = || (seats.taken_on(host) > 0).then(|| ask.id.service.to_string());
+    holder.or_else(own).map(|by| Obstacle::PortTaken(port, by))
 }
 
 fn recently_failed(ask: &Ask<'_>, name: &HostName) -> bool {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod steps;
+mod trial;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -167,7 +168,7 @@ impl World {
 
     fn landed(&self, who: usize, before: &Tree, reason: &str, fresh: bool) {
         // Of two services, each guarded by its own status, an old plan may not know the other's latest.
-        let foreign = |wrong: &String| !fresh && wrong.contains("share the unit");
+        let foreign = |wrong: &String| !fresh && (wrong.contains("share the unit") || wrong.contains("share the port"));
         let wrong: Vec<_> = check::structure(before, &self.sim.tree).into_iter().filter(|w| !foreign(w)).collect();
         assert!(wrong.is_empty(), "{}\n  in: {reason}", wrong.join("\n"));
         self.assert_nothing_left_behind(&self.controllers[who].cluster, before, reason);
@@ -318,7 +319,8 @@ fn fits(world: &World, name: &str) -> bool {
     let spec = &world.specs[name];
     let own = spec["unit"] == json!("gamma@.service") || name == "alpha" && spec["unit"] == json!("alpha@.service");
     let alone = world.specs.iter().all(|(other, spec)| *other == name || spec["unit"] != world.specs[name]["unit"]);
-    let free = spec["placement"]["constraints"].is_null() && spec["placement"]["max_per_host"].is_null();
+    let portless = world.specs.values().all(|spec| spec["port"].is_null());
+    let free = portless && spec["placement"]["constraints"].is_null() && spec["placement"]["max_per_host"].is_null();
     let open = world.hosts.values().any(|words| words["drain"].is_null() && words["cordon"].is_null());
     own && alone && free && open
 }

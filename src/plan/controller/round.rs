@@ -70,7 +70,10 @@ pub(super) fn plan_service<'a>(
     match force {
         Some(force) => Round::new(name, view, force, fleet, context, notices).plan(),
         None if untouched => {
-            let note = Some(format!("{name} has no desired state yet"));
+            let note = Some(format!(
+                "{name} has no desired state, so nothing of it runs: {} is missing",
+                layout::desired(name)
+            ));
             Planned { transaction: None, is_urgent: false, wake_at: None, note }
         }
         None => super::status::without_force(name, view, &notices, context),
@@ -78,7 +81,7 @@ pub(super) fn plan_service<'a>(
 }
 
 impl<'p, 'a> Round<'p, 'a> {
-    fn new(
+    pub(super) fn new(
         name: &'a ServiceName,
         view: &'a ServiceView,
         force: InForce<'a>,
@@ -110,12 +113,8 @@ impl<'p, 'a> Round<'p, 'a> {
             return self.delete_service();
         }
         let mut found = classify(self.name, self.view, self.fleet);
-        self.seat_all(&found);
+        self.survey(&found);
         self.note_unreadable_hosts(&found);
-        self.steer(&found);
-        if let Some(goal) = self.course.goal() {
-            self.placer.unit = (&goal.revision.template).into();
-        }
         self.change_count(&mut found);
         self.crowd = Crowd::find(self.force.spec, self.placer.unit, &found, self.fleet);
         self.grant_budget(&found);
@@ -130,6 +129,15 @@ impl<'p, 'a> Round<'p, 'a> {
         self.drop_strays(&found);
         self.write_rollout(&found);
         self.finish()
+    }
+
+    /// Who is where, what the replicas are brought to, and as what they look for a place.
+    pub(super) fn survey(&mut self, found: &[Found<'a>]) {
+        self.seat_all(found);
+        self.steer(found);
+        if let Some(goal) = self.course.goal() {
+            self.placer.unit = (&goal.revision.template).into();
+        }
     }
 
     /// Every placed replica has its seat, those on their way out too, and every index that is still there: their

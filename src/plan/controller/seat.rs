@@ -160,6 +160,6 @@ impl<'a> Round<'_, 'a> {
                 (None, None) => self.course.goal()?,
             },
         };
-        Some(Assignment::new(&goal.revision.template, desired, number))
+        Some(self.assignment(goal, desired, number))
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agent;
+mod probes;
 mod tree;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -146,6 +147,17 @@ impl Sim {
     /// Time passes; nobody acts.
     pub(crate) fn sleep(&mut self, seconds: u64) {
         self.now = self.now.checked_add(Duration::from_secs(seconds)).unwrap();
+    }
+
+    /// Time passes; nobody acts.
+    pub(crate) fn sleep_millis(&mut self, millis: u64) {
+        self.now = self.now.checked_add(Duration::from_millis(millis)).unwrap();
+    }
+
+    /// One agent does one thing; false when it has nothing to do.
+    pub(crate) fn step_agent(&mut self, host: &str) -> bool {
+        let now = self.now;
+        self.agents.get_mut(&host.parse().unwrap()).unwrap().step(&mut self.tree, now)
     }
 
     /// Time passes in steps of a second, everyone acting.

@@ -23,6 +23,9 @@ use crate::{
 /// the agent has done.
 const SAVE_DELAY: Duration = Duration::from_millis(50);
 
+/// The same of one that only says of fewer replicas that they are on trial: these end at about the same time.
+const LONG_SAVE_DELAY: Duration = Duration::from_secs(2);
+
 /// How long a ledger rests that could not be written.
 const SAVE_RETRY: Duration = Duration::from_secs(5);
 
@@ -81,7 +84,11 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// When a ledger that is not on disk is written though no files change.
     pub(super) fn save_due(&self) -> Option<Instant> {
         let since = self.unsaved_since.filter(|_| !self.disk_busy)?;
-        let delay = if self.ledger.may_wait(&self.saved) { SAVE_DELAY } else { Duration::ZERO };
+        let delay = match &self.saved {
+            saved if self.ledger.may_wait_long(saved) => LONG_SAVE_DELAY,
+            saved if self.ledger.may_wait(saved) => SAVE_DELAY,
+            _ => Duration::ZERO,
+        };
         Some(since + delay).max(self.save_retry_at)
     }
 

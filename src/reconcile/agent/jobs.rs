@@ -143,6 +143,9 @@ impl<M: UnitManager + 'static> Agent<M> {
         if applied && assignment.config.is_some() {
             self.metrics.config_applied(true);
         }
+        if order.verb() == Verb::Reload {
+            self.health.reloaded(&id);
+        }
         let current = self.end(&id, number);
         let done = matches!(outcome, Outcome::Ended(Ok(JobResult::Done))) && obstacle.is_none();
         if current && done && order != Order::Verb(Verb::Stop) {

@@ -9,9 +9,9 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::{Agent, steps::Done, targets::Target};
 use crate::{
-    model::{Assignment, HostName, Instance, Mode, Probes, ReplicaId, decode},
-    plan::agent::Probed,
-    probe::{Probers, Target as Probing, Verdict},
+    model::{Assignment, HostName, Instance, Mode, Probes, ReplicaId, Span, decode},
+    plan::agent::{Decision, Probed},
+    probe::{Outcome, Probers, Target as Probing, Verdict},
     store::{Client, StoreError, layout},
     systemd::{UnitManager, UnitStatus, environment},
 };
@@ -34,6 +34,26 @@ pub(super) struct Health {
     inherited: BTreeMap<ReplicaId, (String, Option<bool>)>,
     /// What is not probed before that is known.
     deferred: BTreeSet<ReplicaId>,
+    /// What each replica was last put on trial as, and what has come of it.
+    trials: BTreeMap<ReplicaId, Trial>,
+    /// How often each was told to read its configuration again without a restart, whatever came of it.
+    reloads: BTreeMap<ReplicaId, u64>,
+}
+
+/// What is on trial, and what its checks have said since.
+#[derive(Debug)]
+struct Trial {
+    invocation: String,
+    reloads: u64,
+    content: Assignment,
+    outcome: Outcome,
+}
+
+impl Trial {
+    /// Whether the same invocation has other content by now, or was told to reload.
+    fn is_outdated(&self, reloads: u64, content: &Assignment) -> bool {
+        self.reloads != reloads || self.content != *content
+    }
 }
 
 /// A verdict.
@@ -91,7 +111,23 @@ impl Health {
             ready: verdict.ready,
             alive: verdict.alive,
             message: verdict.message.as_deref(),
+            setback: self.trials.get(id).and_then(|trial| trial.outcome.failure.as_deref()),
         })
+    }
+
+    /// Whether no check since the replica's last change has succeeded, or the last one failed.
+    pub(super) fn is_unconfirmed(&self, id: &ReplicaId) -> bool {
+        self.trials.get(id).is_some_and(|trial| trial.outcome.unconfirmed)
+    }
+
+    /// How often a check failed since then after others had succeeded.
+    pub(super) fn setbacks(&self, id: &ReplicaId) -> u32 {
+        self.trials.get(id).map_or(0, |trial| trial.outcome.setbacks)
+    }
+
+    /// The replica's process was told to read its configuration again.
+    pub(super) fn reloaded(&mut self, id: &ReplicaId) {
+        *self.reloads.entry(id.clone()).or_default() += 1;
     }
 
     /// When the reason for a verdict is to be told that has waited for another.
@@ -124,11 +160,15 @@ impl<M: UnitManager + 'static> Agent<M> {
                     unasked.push((id.clone(), unit.invocation, was_ready));
                     continue;
                 }
-                probed.insert(id.clone(), (unit.invocation.clone(), self.probing(id, assignment, was_ready)));
+                let trial = self.trial_of_new(id, assignment, &unit.invocation);
+                let probing = Probing { trial, ..self.probing(id, assignment, was_ready) };
+                probed.insert(id.clone(), (unit.invocation.clone(), probing));
             } else {
                 self.health.deferred.insert(id.clone());
             }
         }
+        self.health.trials.retain(|id, _| targets.contains_key(id));
+        self.health.reloads.retain(|id, _| targets.contains_key(id));
         if probed.is_empty() && unasked.is_empty() && self.health.verdicts.is_empty() {
             self.note("probes", None);
             return;
@@ -149,6 +189,47 @@ impl<M: UnitManager + 'static> Agent<M> {
             let ready = before.map_or(was_ready, |judged| judged.verdict.ready);
             let verdict = Verdict { ready, alive: true, message: None };
             self.health.verdicts.insert(id, Judged::new(invocation, verdict, before, now));
+        }
+        for (id, trial) in &mut self.health.trials {
+            trial.outcome = self.health.probers.trial(id);
+        }
+    }
+
+    /// How long an invocation is on trial that is seen for the first time: one that was started since this agent last saw
+    /// the replica, and what a predecessor left on trial.
+    fn trial_of_new(&mut self, id: &ReplicaId, assignment: &Assignment, invocation: &str) -> Option<Span> {
+        if self.health.trials.get(id).is_some_and(|trial| trial.invocation == invocation) {
+            return None;
+        }
+        let record = self.ledger.replicas.get(id);
+        let starts = self.health.trials.contains_key(id) || self.busy.contains_key(id);
+        let on_trial = starts || record.is_none_or(|record| record.on_trial);
+        let reloads = self.health.reloads.get(id).copied().unwrap_or_default();
+        let outcome = Outcome { unconfirmed: on_trial, over: !on_trial, ..Outcome::default() };
+        let (invocation, content) = (invocation.to_owned(), assignment.clone());
+        self.health.trials.insert(id.clone(), Trial { invocation, reloads, content, outcome });
+        on_trial.then_some(assignment.min_healthy_time)
+    }
+
+    /// Puts on trial what has come into force without a start since the last look, and remembers which trials are over.
+    pub(super) fn tend_trials(
+        &mut self,
+        targets: &BTreeMap<ReplicaId, Target>,
+        decisions: &BTreeMap<ReplicaId, Decision>,
+    ) {
+        for (id, _) in decisions.iter().filter(|(_, decision)| decision.in_force) {
+            let Some(trial) = self.health.trials.get_mut(id) else { continue };
+            let content = targets[id].assignment();
+            let reloads = self.health.reloads.get(id).copied().unwrap_or_default();
+            if trial.is_outdated(reloads, content) {
+                self.health.probers.begin_trial(id, content.min_healthy_time);
+                (trial.reloads, trial.outcome) = (reloads, self.health.probers.trial(id));
+                trial.content.clone_from(content);
+            } else if trial.outcome.over
+                && let Some(record) = self.ledger.replicas.get_mut(id)
+            {
+                record.on_trial = false;
+            }
         }
     }
 
@@ -172,6 +253,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             address: self.settings.address.clone(),
             environment,
             was_ready,
+            trial: None,
         }
     }
 

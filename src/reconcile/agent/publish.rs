@@ -349,7 +349,7 @@ fn is_passing(status: &ReplicaStatus) -> bool {
         ReplicaState::Pending | ReplicaState::Starting | ReplicaState::Draining | ReplicaState::Stopping => {
             status.message.is_none()
         }
-        ReplicaState::Running => !status.ready,
+        ReplicaState::Running => !status.ready || status.unconfirmed,
         ReplicaState::Stopped | ReplicaState::Failed | ReplicaState::Refused => false,
     };
     on_its_way && !status.rejected

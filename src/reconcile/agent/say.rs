@@ -83,6 +83,8 @@ impl<M: UnitManager + 'static> Agent<M> {
             config_version: record.map_or(wanted.and_then(|it| it.config_version), |record| record.applied_config),
             ready: decision.ready,
             rejected: decision.rejected,
+            unconfirmed: decision.in_force && self.health.is_unconfirmed(id),
+            setbacks: if decision.in_force { self.health.setbacks(id) } else { 0 },
             restarts: unit.restarts,
             assignment: self.answered(id, target, decision),
             message: unreadable.or_else(|| decision.message.clone()).or_else(|| self.note_on(id)),

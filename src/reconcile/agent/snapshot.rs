@@ -27,6 +27,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.metrics.plan();
         tracing::debug!(?decisions, "planned");
         self.execute(&targets, &decisions, now);
+        self.tend_trials(&targets, &decisions);
         self.confirm_withdrawn(now);
         self.say(&targets, &decisions, now);
         self.wake_at = self.next_wake(&decisions);

@@ -3,8 +3,9 @@
 use super::*;
 use crate::model::{Probe, Probes};
 
-const DEAD: Probed<'static> = Probed { ready: true, alive: false, message: Some("liveness: connection refused") };
-const NOT_READY: Probed<'static> = Probed { ready: false, alive: true, message: Some("readiness: 503") };
+const DEAD: Probed<'static> =
+    Probed { ready: true, alive: false, message: Some("liveness: connection refused"), setback: None };
+const NOT_READY: Probed<'static> = Probed { ready: false, alive: true, message: Some("readiness: 503"), setback: None };
 
 fn dead() -> Case {
     let mut case = Case::running();

@@ -127,6 +127,25 @@ impl Picture {
         self.shared_units = users.into_iter().filter(|(_, count)| *count > 1).map(|(key, _)| key).collect();
     }
 
+    /// Replicas that came to a host where another has their port: which, where, and the other.
+    pub(super) fn newly_shared_ports(&self, before: &Self) -> Vec<(ReplicaId, HostName, ReplicaId)> {
+        let mut found = Vec::new();
+        for ((host, id), assignment) in &self.assignments {
+            let port = assignment.as_ref().and_then(|assignment| assignment.port);
+            let was_here = before.assignments.contains_key(&(host.clone(), id.clone()))
+                || before.replica(id).and_then(Replica::node) == Some(host);
+            if was_here || port.is_none() {
+                continue;
+            }
+            let has_it = |other: &Option<Assignment>| other.as_ref().is_some_and(|other| other.port == port);
+            let mut others = self.assignments.iter().filter(|((at, other), _)| at == host && other != id);
+            found.extend(
+                others.find(|(_, it)| has_it(it)).map(|((_, other), _)| (id.clone(), host.clone(), other.clone())),
+            );
+        }
+        found
+    }
+
     pub(super) fn replica(&self, id: &ReplicaId) -> Option<&Replica> {
         self.services.get(&id.service)?.replicas.get(id)
     }
@@ -195,7 +214,7 @@ impl Picture {
         let listed = self.services[&id.service].listed.contains(&(node.clone(), id.clone()));
         let same = status.version == desired.version && status.config_version == desired.config_version;
         let running = replica.state_at(node).as_deref() == Some("running") && same && answered;
-        running && listed && self.alive(node) && desired.mode == Mode::Enabled
+        running && listed && !status.unconfirmed && self.alive(node) && desired.mode == Mode::Enabled
     }
 
     /// Whether a replica may be replaced because its host is gone.

@@ -64,6 +64,7 @@ fn description() -> impl Strategy<Value = Value> {
         1 => (1..3).prop_map(|max| json!({ "max_unavailable": max })),
         1 => select(vec!["a", "b"]).prop_map(|value| json!({ "environment": { "A": value } })),
         4 => rollout().prop_map(|policy| json!({ "rollout": policy })),
+        1 => select(vec![Some(80), Some(90), None]).prop_map(|port| json!({ "port": port })),
         1 => any::<bool>().prop_map(|wait| json!({ "wait_for_reboot": wait })),
         1 => Just(json!({ "deleting": true })),
     ]

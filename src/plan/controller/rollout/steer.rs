@@ -60,10 +60,9 @@ impl<'a> Round<'_, 'a> {
 
     fn look(&mut self, found: &[Found<'a>]) {
         let Some(goal) = self.course.goal() else { return };
-        let back = self.course.record().is_some_and(|record| record.back);
-        // What was healthy before need not show it again, and what lost its host runs it again with the next one.
-        let min_healthy_time = if back { Span::ZERO } else { self.force.spec.rollout.min_healthy_time };
-        let terms = Terms { min_healthy_time, lost_hosts_count: !back };
+        // What lost its host runs what was before with the next one.
+        let back = self.goes_back();
+        let terms = Terms { min_healthy_time: self.min_healthy_time(), lost_hosts_count: !back };
         if !self.course.is_active() {
             // Nobody asks.
             return;
@@ -72,6 +71,15 @@ impl<'a> Round<'_, 'a> {
         if let Some(at) = self.course.survey.wake_at {
             self.wake(at);
         }
+    }
+
+    fn goes_back(&self) -> bool {
+        self.course.record().is_some_and(|record| record.back)
+    }
+
+    /// How long a replica must stay ready to count as healthy. What was healthy before need not show it again.
+    pub(in crate::plan::controller) fn min_healthy_time(&self) -> Span {
+        if self.goes_back() { Span::ZERO } else { self.force.spec.rollout.min_healthy_time }
     }
 
     /// The newest record is nonsense: nothing is updated until it is mended.

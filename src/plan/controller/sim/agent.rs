@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::Tree;
+use super::{Tree, probes::Probed};
 use crate::{
     model::{
         Assignment, HostName, Instance, Mode, ReplicaDesired, ReplicaId, ReplicaState, ReplicaStatus, ServiceName,
@@ -18,6 +18,7 @@ use crate::{
 };
 
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)]
 pub(crate) struct Agent {
     pub(crate) name: HostName,
     pub(crate) zone: Option<String>,
@@ -31,6 +32,12 @@ pub(crate) struct Agent {
     pub(crate) refused: BTreeSet<ServiceName>,
     /// Whether it says which version of an assignment it answers to.
     pub(crate) answers: bool,
+    /// Whether its units read another configuration without a restart.
+    pub(crate) reloads: bool,
+    /// Configuration revisions with which a process serves nothing; only probes tell.
+    pub(crate) broken: BTreeSet<u64>,
+    /// Whether it says what checks made since a change have found.
+    pub(crate) confirms: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -39,6 +46,17 @@ struct Process {
     content: Assignment,
     draining: bool,
     started: bool,
+    probed: Option<Probed>,
+}
+
+impl Process {
+    fn start(content: &Assignment, now: Timestamp) -> Self {
+        Self { content: content.clone(), draining: false, started: false, probed: Probed::start(content, now) }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.probed.as_ref().is_none_or(Probed::is_ready)
+    }
 }
 
 impl Agent {
@@ -52,12 +70,24 @@ impl Agent {
             failing: BTreeSet::new(),
             refused: BTreeSet::new(),
             answers: true,
+            reloads: false,
+            broken: BTreeSet::new(),
+            confirms: true,
         }
     }
 
     /// The replicas of which it has processes.
     pub(crate) fn running(&self) -> impl Iterator<Item = &ReplicaId> {
         self.processes.keys()
+    }
+
+    /// How many of its processes run with a configuration that serves nothing.
+    pub(crate) fn broken_processes(&self) -> usize {
+        self.processes.values().filter(|process| self.is_broken(&process.content)).count()
+    }
+
+    fn is_broken(&self, content: &Assignment) -> bool {
+        content.config_version.is_some_and(|config| self.broken.contains(&config))
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -98,8 +128,8 @@ impl Agent {
             for (id, process) in std::mem::take(&mut self.processes) {
                 tree.delete_all(&self.instance_path(&id));
                 let version = tree.version(&layout::assignment(&self.name, &id));
-                let content = process.content;
-                let said = Said { content, assignment: version, state: ReplicaState::Stopped, rejected: false };
+                let state = ReplicaState::Stopped;
+                let said = Said { content: process.content, assignment: version, state, rejected: false, probed: None };
                 self.say(tree, &id, said, now);
             }
         }
@@ -158,25 +188,23 @@ impl Agent {
         let version = tree.version(&path);
         let state = match (wanted.mode, self.processes.get_mut(id)) {
             (Mode::Enabled, Some(process)) if rejects(process, &wanted) => ReplicaState::Running,
-            (Mode::Enabled, None) => self.start(id, &wanted),
+            (Mode::Enabled, None) => self.start(id, &wanted, now),
+            (Mode::Enabled, Some(process)) if self.reloads && reads_other_config(&process.content, &wanted) => {
+                process.content.clone_from(&wanted);
+                process.probed.iter_mut().for_each(|probed| probed.change(&wanted, now));
+                ReplicaState::Running
+            }
             (Mode::Enabled, Some(process)) if !same_content(&process.content, &wanted) && is(&wanted, FAILS) => {
                 self.processes.remove(id);
                 tree.delete_all(&self.instance_path(id));
                 ReplicaState::Failed
             }
             (Mode::Enabled, Some(process)) if !same_content(&process.content, &wanted) => {
-                *process = Process { content: wanted.clone(), draining: false, started: false };
+                *process = Process::start(&wanted, now);
                 tree.delete_all(&self.instance_path(id));
                 ReplicaState::Starting
             }
-            (Mode::Enabled, Some(process)) => {
-                let news = process.draining || !process.started;
-                (process.draining, process.started) = (false, true);
-                if !is(&wanted, UNREADY) && (news || self.looks_again(tree, id, version)) {
-                    self.list(tree, id, &wanted, now);
-                }
-                ReplicaState::Running
-            }
+            (Mode::Enabled, Some(_)) => return self.attend_running(tree, id, &wanted, version, now),
             (Mode::Drain, Some(process)) if !process.draining => {
                 process.draining = true;
                 tree.delete_all(&self.instance_path(id));
@@ -190,9 +218,41 @@ impl Agent {
             (_, None) => ReplicaState::Stopped,
         };
         let rejected = is(&wanted, REJECTED) && matches!(state, ReplicaState::Running | ReplicaState::Pending);
-        let content = self.processes.get(id).map_or(&wanted, |process| &process.content).clone();
-        let said = Said { content, assignment: version, state, rejected };
+        let process = self.processes.get(id);
+        let content = process.map_or(&wanted, |process| &process.content).clone();
+        let probed = process.and_then(|process| process.probed.clone());
+        let said = Said { content, assignment: version, state, rejected, probed };
         self.say(tree, id, said, now) || state == ReplicaState::Draining
+    }
+
+    /// What runs as it is wanted is asked how it is, listed while it is ready, and restarted when it is not alive.
+    fn attend_running(
+        &mut self,
+        tree: &mut Tree,
+        id: &ReplicaId,
+        wanted: &Assignment,
+        version: Option<i32>,
+        now: Timestamp,
+    ) -> bool {
+        let serves = !self.is_broken(wanted);
+        let Some(process) = self.processes.get_mut(id) else { return false };
+        let news = process.draining || !process.started;
+        (process.draining, process.started) = (false, true);
+        let was_ready = process.is_ready();
+        let checked = !news && process.probed.as_mut().is_some_and(|probed| probed.check(serves, now));
+        if process.probed.as_ref().is_some_and(|probed| !probed.is_alive()) {
+            *process = Process::start(wanted, now);
+            tree.delete_all(&self.instance_path(id));
+            return true;
+        }
+        let (is_ready, probed) = (process.is_ready(), process.probed.clone());
+        if !is_ready {
+            tree.delete_all(&self.instance_path(id));
+        } else if !is(wanted, UNREADY) && (news || !was_ready || self.looks_again(tree, id, version)) {
+            self.list(tree, id, wanted, now);
+        }
+        let (content, state) = (wanted.clone(), ReplicaState::Running);
+        self.say(tree, id, Said { content, assignment: version, state, rejected: false, probed }, now) || checked
     }
 
     /// Whether the assignment is newer than what was last said of it.
@@ -202,7 +262,7 @@ impl Agent {
             || tree.get(&layout::alive(&self.name)).is_none()
     }
 
-    fn start(&mut self, id: &ReplicaId, wanted: &Assignment) -> ReplicaState {
+    fn start(&mut self, id: &ReplicaId, wanted: &Assignment, now: Timestamp) -> ReplicaState {
         if self.refused.contains(&id.service) {
             return ReplicaState::Refused;
         }
@@ -215,7 +275,7 @@ impl Agent {
         if self.units().contains(&wanted.unit) {
             return ReplicaState::Pending;
         }
-        self.processes.insert(id.clone(), Process { content: wanted.clone(), draining: false, started: false });
+        self.processes.insert(id.clone(), Process::start(wanted, now));
         ReplicaState::Starting
     }
 
@@ -236,7 +296,8 @@ impl Agent {
 
     /// Writes the status, when it says something new and the replica is still this host's.
     fn say(&mut self, tree: &mut Tree, id: &ReplicaId, said: Said, now: Timestamp) -> bool {
-        let Said { content, assignment, state, rejected } = said;
+        let Said { content, assignment, state, rejected, probed } = said;
+        let outcome = probed.as_ref().map(Probed::outcome).filter(|_| self.confirms).unwrap_or_default();
         let status = ReplicaStatus {
             state,
             node: self.name.clone(),
@@ -244,8 +305,10 @@ impl Agent {
             version: content.version.clone(),
             config_version: content.config_version,
             assignment,
-            ready: !is(&content, UNREADY),
+            ready: !is(&content, UNREADY) && probed.is_none_or(|probed| probed.is_ready()),
             rejected,
+            unconfirmed: outcome.unconfirmed,
+            setbacks: outcome.setbacks,
             restarts: 0,
             message: (state == ReplicaState::Failed).then(|| "exit code 1".to_owned()),
             updated: now,
@@ -270,6 +333,8 @@ struct Said {
     assignment: Option<i32>,
     state: ReplicaState,
     rejected: bool,
+    /// What its probe has found.
+    probed: Option<Probed>,
 }
 
 /// A version that fails to start.
@@ -288,5 +353,11 @@ fn rejects(process: &Process, wanted: &Assignment) -> bool {
 }
 
 fn same_content(left: &Assignment, right: &Assignment) -> bool {
-    Assignment { mode: right.mode, ..left.clone() } == *right
+    Assignment { mode: right.mode, min_healthy_time: right.min_healthy_time, ..left.clone() } == *right
+}
+
+/// Whether nothing but the configuration differs.
+fn reads_other_config(left: &Assignment, right: &Assignment) -> bool {
+    let alike = Assignment { config_version: right.config_version, ..left.clone() };
+    left.config_version != right.config_version && same_content(&alike, right)
 }

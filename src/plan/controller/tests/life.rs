@@ -14,7 +14,8 @@ fn a_description_alone_is_left_untouched_so_that_numbers_start_at_one() {
     let mut sim = Sim::new(&["web1"]);
     sim.tree.put("/services/webapp", spec(json!({})).to_string());
     let plan = sim.plan();
-    assert_eq!((plan.transactions.len(), plan.notes), (0, vec!["webapp has no desired state yet".to_owned()]));
+    let note = "webapp has no desired state, so nothing of it runs: /services/webapp/desired is missing";
+    assert_eq!((plan.transactions.len(), plan.notes), (0, vec![note.to_owned()]));
     sim.tree.put("/services/webapp/desired", "{}");
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web1");

@@ -156,3 +156,99 @@ fn a_newcomer_keeps_away_from_a_unit_that_is_about_to_be_anothers() {
     assert_eq!(sim.processes(), "web1:same.service web2:same.service");
     assert_eq!((sim.places("alpha"), sim.places("beta")), ("1=-".into(), "1=web1 2=web2".into()));
 }
+
+#[test]
+fn a_port_is_one_replicas_on_each_host() {
+    let mut sim = Sim::new(&["web1", "web2"]);
+    sim.service("webapp", &spec(json!({ "port": 8080 })), &json!({ "replicas": 3 }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=-");
+    assert_condition(&sim, "webapp", &["Unplaced", "2 hosts: 2 whose port 8080 is in use by webapp"]);
+    sim.service("proxy", &json!({ "unit": "proxy.service", "port": 8080 }), &json!({}));
+    sim.service("other", &json!({ "unit": "other.service", "port": 9090 }), &json!({}));
+    sim.service("quiet", &json!({ "unit": "quiet@.service" }), &json!({ "replicas": 4 }));
+    sim.settle();
+    assert_eq!((sim.places("proxy"), sim.places("other")), ("1=-".into(), "1=web1".into()));
+    assert_eq!(sim.places("quiet"), "1=web2 2=web1 3=web2 4=web1", "no port, nothing to share");
+    sim.patch_desired("webapp", &json!({ "replicas": 1 }));
+    sim.settle();
+    assert_eq!(sim.places("proxy"), "1=web2", "free again");
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn two_that_look_for_a_port_at_once_get_a_host_each() {
+    let mut sim = Sim::new(&["web1", "web2"]);
+    for name in ["alpha", "beta", "gamma"] {
+        sim.service(name, &json!({ "unit": format!("{name}.service"), "port": 80 }), &json!({}));
+    }
+    sim.settle();
+    let places = ["alpha", "beta", "gamma"].map(|name| sim.places(name));
+    assert_eq!(places, ["1=web1", "1=web2", "1=-"]);
+    assert_condition(&sim, "gamma", &["1 whose port 80 is in use by alpha, 1 whose port 80 is in use by beta"]);
+}
+
+#[test]
+fn a_surge_replica_never_stands_beside_one_that_answers_for_it() {
+    let rollout = json!({ "max_surge": 1, "min_healthy_time": "0s", "progress_deadline": "10m" });
+    let keys = json!({ "port": 8080, "max_unavailable": 0, "rollout": rollout });
+    let mut sim = webapp_with(2, keys.clone());
+    sim.patch_desired("webapp", &json!({ "version": "v2" }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2", "the third host was free for it");
+    let mut sim = webapp_with(3, keys);
+    sim.patch_desired("webapp", &json!({ "version": "v2" }));
+    sim.settle();
+    let places = sim.places("webapp");
+    assert!(places.starts_with("1=web1 2=web2 3=web3 ") && places.ends_with("=-"), "{places}");
+    assert_condition(&sim, "webapp", &["Unplaced", "3 whose port 8080 is in use by webapp"]);
+    assert_eq!(sim.status("webapp").ready, 3, "nobody is touched for it");
+}
+
+#[test]
+fn who_shares_a_port_already_is_not_moved_for_it() {
+    let mut sim = Sim::new(&["web1", "web2"]);
+    sim.service("webapp", &spec(json!({})), &json!({ "replicas": 4, "version": "v1" }));
+    sim.settle();
+    let before = sim.places("webapp");
+    sim.patch("/services/webapp", &json!({ "port": 8080 }));
+    sim.settle();
+    sim.patch_desired("webapp", &json!({ "version": "v2" }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), before);
+    let cluster = sim.cluster();
+    let (port, others) =
+        crate::plan::controller::port_neighbours(&cluster, &"webapp.0000000001".parse().unwrap()).unwrap();
+    assert_eq!((port, others), (8080, vec!["webapp.0000000003".parse().unwrap()]));
+}
+
+/// What speaks against each host, as `zkops explain` tells it.
+fn why_not(sim: &mut Sim, id: &str) -> String {
+    let context = sim.context();
+    let obstacles = crate::plan::controller::obstacles(&sim.cluster(), &context, &id.parse().unwrap());
+    let lines =
+        obstacles.into_iter().map(|(host, why)| format!("{host}: {}", why.unwrap_or_else(|| "fits".to_owned())));
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn why_not_on_this_host_is_asked_of_the_planner() {
+    let mut sim = webapp_with(1, json!({ "port": 8080 }));
+    sim.agent("web1").failing.insert("webapp".parse().unwrap());
+    sim.agent("web1").crash();
+    sim.boot("web1");
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web2");
+    sim.service("taken", &json!({ "unit": "taken.service", "port": 8080 }), &json!({ "replicas": 3 }));
+    sim.tree.put("/hosts/web1", "{\"cordon\":true}");
+    sim.settle();
+    sim.service("same", &json!({ "unit": "taken.service" }), &json!({ "replicas": 2 }));
+    sim.settle();
+    let against = why_not(&mut sim, "webapp.0000000001");
+    let expected = "web1: cordoned; web2: it is here now; web3: port 8080 is in use by taken.";
+    assert!(against.starts_with(expected), "{against}");
+    sim.tree.put("/hosts/web1", "{}");
+    assert!(why_not(&mut sim, "webapp.0000000001").starts_with("web1: it failed there lately; "));
+    let against = why_not(&mut sim, "same.0000000002");
+    assert!(against.contains("its unit there is taken's"), "{}: {against}", sim.places("same"));
+}

@@ -1,0 +1,56 @@
+//! Why a replica is not on this host or that: asked of the same functions that place it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{
+    Cluster, Context, Doc, Memory,
+    accept::in_force,
+    classify::{Found, classify},
+    fleet::Fleet,
+    notice::Notices,
+    place::Ask,
+    round::Round,
+};
+use crate::model::{Assignment, HostName, ReplicaId};
+
+impl Context {
+    /// For whoever only asks, and remembers nothing.
+    pub fn of_onlooker(now: Timestamp) -> Self {
+        Memory::default().context(now, 1.0)
+    }
+}
+
+/// What speaks against each host for a replica that would have to be placed now, in the controller's own words; `None`
+/// for one that would do. Nothing at all when the service has no description in force, or no such replica.
+pub fn obstacles(cluster: &Cluster, context: &Context, id: &ReplicaId) -> BTreeMap<HostName, Option<String>> {
+    let Some((name, view)) = cluster.services.get_key_value(&id.service) else { return BTreeMap::new() };
+    let mut notices = Notices::default();
+    let Some(force) = in_force(name, view, &mut notices) else { return BTreeMap::new() };
+    let mut fleet = Fleet::new(cluster, context);
+    let mut round = Round::new(name, view, force, &mut fleet, context, notices);
+    let found = classify(name, view, round.fleet);
+    round.survey(&found);
+    let Some(replica) = found.iter().find(|replica| replica.id() == id) else { return BTreeMap::new() };
+    let (from, failed_on) = match replica {
+        Found::Known(case) => (case.host, case.desired.failed_on.as_slice()),
+        Found::Fresh(..) | Found::Broken(..) => (None, &[][..]),
+    };
+    let ask = Ask { id, from, ahead: false, failed_on, now: context.now };
+    let Round { placer, fleet, .. } = &mut round;
+    let obstacles = placer.obstacles(fleet, &ask);
+    let hosts = fleet.hosts.iter().map(|host| host.name.clone());
+    hosts.zip(obstacles.into_iter().map(|obstacle| obstacle.map(|obstacle| obstacle.of_host()))).collect()
+}
+
+/// Other replicas on the replica's host that have the same port, as those that were placed before ports were looked at
+/// may: the port, and who has it.
+pub fn port_neighbours(cluster: &Cluster, id: &ReplicaId) -> Option<(u16, Vec<ReplicaId>)> {
+    let view = cluster.hosts.values().find(|view| view.assigned.contains_key(id))?;
+    let port = |doc: &Doc<Assignment>| doc.good().and_then(|assignment| assignment.port);
+    let own = port(view.assigned.get(id)?)?;
+    let others = view.assigned.iter().filter(|(other, doc)| *other != id && port(doc) == Some(own));
+    let others: Vec<ReplicaId> = others.map(|(other, _)| other.clone()).collect();
+    (!others.is_empty()).then_some((own, others))
+}
