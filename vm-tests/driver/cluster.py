@@ -57,6 +57,8 @@ class Cluster:
     release: str = ""
     #: Give hosts nothing but their names: the scenario installs what its roles need (with `zkops=False`).
     packaged: bool = False
+    #: Packages of Debian's that every host has beside the usual ones (an image of its own, see `images`).
+    debian: tuple[str, ...] = ()
     #: Does the scenario need the zkops binary?
     zkops: bool = True
     #: The default of every wait, in seconds.

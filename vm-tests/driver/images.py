@@ -35,16 +35,19 @@ def mirror() -> str:
     return os.environ.get("ZKOPS_VM_MIRROR", "http://deb.debian.org/debian")
 
 
-def _key(release: str) -> str:
-    recipe = json.dumps([release, PACKAGES, MASKED, "4"])
+def _key(release: str, packages: tuple[str, ...]) -> str:
+    recipe = json.dumps([release, packages, MASKED, "4"])
     return hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
 
-def image(release: str) -> Path:
-    """The root of a release, built first if this machine has none yet (about 40 s)."""
+def image(release: str, more: tuple[str, ...] = ()) -> Path:
+    """The root of a release, with more of its packages if a scenario wants them; built first if this machine has none
+    yet (about 40 s)."""
     if release not in RELEASES:
         raise ValueError(f"unknown release {release!r}, known: {', '.join(RELEASES)}")
-    return once(paths.IMAGES / f"{release}-{_key(release)}", f"{release} image", lambda root: _build(release, root))
+    packages = PACKAGES + more
+    what = " with ".join([f"{release} image", *([", ".join(more)] if more else [])])
+    return once(paths.IMAGES / f"{release}-{_key(release, packages)}", what, lambda root: _build(release, packages, root))
 
 
 def once(target: Path, what: str, build: Callable[[Path], None]) -> Path:
@@ -68,9 +71,9 @@ def once(target: Path, what: str, build: Callable[[Path], None]) -> Path:
     return target
 
 
-def _build(release: str, root: Path) -> None:
+def _build(release: str, packages: tuple[str, ...], root: Path) -> None:
     run(
-        "mmdebstrap", "--variant=minbase", "--format=directory", f"--include={','.join(PACKAGES)}",
+        "mmdebstrap", "--variant=minbase", "--format=directory", f"--include={','.join(packages)}",
         "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
         release, root, mirror(),
     )

@@ -239,7 +239,7 @@ class Nspawn(Backend):
         return 1.0
 
     def prepare(self, cluster: Cluster) -> tuple[Path, ...]:
-        return payload.payload(cluster.zkops), images.image(cluster.release)
+        return payload.payload(cluster.zkops), images.image(cluster.release, cluster.debian)
 
     def tidy(self) -> None:
         payload.prune()
