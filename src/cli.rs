@@ -72,7 +72,11 @@ fn hidden_verbs() -> Vec<String> {
 
 /// One thread is plenty for each of the roles, and keeps the agent small.
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(cli.run())
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(cli.run());
+    // What hangs on a disk or in a resolver is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Turn ZooKeeper into the control plane of your systemd services.

@@ -35,6 +35,7 @@ use self::check::Places;
 
 pub use self::{error::ConfigurationError, folder::read_folder, render::services_named};
 use crate::{
+    blocking,
     model::{ConfigPolicy, ConfigRevision, HostName, ReplicaId, ReplicaNumber, ServiceName, UnitName},
     source::{command, link},
 };
@@ -107,12 +108,12 @@ impl Configurations {
         self.root.join(service.as_str()).join(link::link_name(unit))
     }
 
-    /// Whether [`Self::stage`] would have nothing to do. Cheap.
+    /// Whether [`Self::stage`] would have nothing to do. May block.
     pub fn is_staged(&self, wanted: &Wanted<'_>) -> bool {
         self.folder(wanted).is_dir()
     }
 
-    /// Whether [`Self::switch`] would have nothing to do. Cheap.
+    /// Whether [`Self::switch`] would have nothing to do. May block.
     pub fn is_current(&self, wanted: &Wanted<'_>) -> bool {
         let link = link::read(&self.config_dir(&wanted.id.service, wanted.unit));
         link.is_some_and(|target| target == Path::new(&folder_name(wanted)))
@@ -130,7 +131,9 @@ impl Configurations {
         revision: &ConfigRevision,
         facts: &Facts,
     ) -> Result<(), ConfigurationError> {
-        if self.is_staged(wanted) {
+        let folder = self.folder(wanted);
+        let there = folder.clone();
+        if blocking::beside(move || there.is_dir()).await {
             return Ok(());
         }
         let aside = self.aside(wanted)?;
@@ -140,22 +143,27 @@ impl Configurations {
         // In a thread of its own: a long template, or a slow disk, must not hold up the agent. It goes on when this is
         // dropped, and has the folder until its end.
         let job = tokio::task::spawn_blocking(move || {
-            let rendered = render::render(&revision, &context);
-            let written = rendered.and_then(|files| files::write(&aside.files(), &files));
+            let written = aside.make().and_then(|()| render::render(&revision, &context));
+            let written = written.and_then(|files| files::write(&aside.files(), &files));
             (aside, written)
         });
         let (aside, written) =
             job.await.map_err(|error| ConfigurationError::passing(format!("rendering ended: {error}")))?;
-        written?;
-        check::run(policy, wanted, facts, &aside.places()).await?;
-        let folder = self.folder(wanted);
+        let checked = match written {
+            Ok(()) => check::run(policy, wanted, facts, &aside.places()).await,
+            refused => refused,
+        };
+        if checked.is_err() {
+            blocking::beside(move || drop(aside)).await;
+            return checked;
+        }
         let doing = format!("cannot keep {}", folder.display());
         let job = tokio::task::spawn_blocking(move || aside.settle(&folder));
         let settled = job.await.map_err(|error| ConfigurationError::passing(format!("keeping it ended: {error}")))?;
         settled.map_err(|error| ConfigurationError::io(doing, &error))
     }
 
-    /// A new folder for an attempt.
+    /// The name of a new folder for an attempt, which nobody else has.
     fn aside(&self, wanted: &Wanted<'_>) -> Result<Aside, ConfigurationError> {
         let name = format!(".new-{}", folder_name(wanted));
         let path = self.root.join(wanted.id.service.as_str()).join(&name);
@@ -164,10 +172,7 @@ impl Configurations {
             return Err(ConfigurationError::passing(format!("{} is being staged already", path.display())));
         }
         let (folder, link) = (folder_name(wanted), link::link_name(wanted.unit));
-        let aside = Aside { path, folder, link, key, staging: Arc::clone(&self.staging) };
-        let made = link::remove(&aside.path).and_then(|()| aside.make());
-        made.map_err(|error| ConfigurationError::io(format_args!("cannot make {}", aside.path.display()), &error))?;
-        Ok(aside)
+        Ok(Aside { path, folder, link, key, staging: Arc::clone(&self.staging) })
     }
 
     /// Brings a staged configuration into force: the link changes at once. What was in force before, for
@@ -225,9 +230,11 @@ struct Aside {
 }
 
 impl Aside {
-    fn make(&self) -> io::Result<()> {
-        link::make_dir(&self.files())?;
-        symlink(&self.folder, self.path.join(&self.link))
+    /// Makes the folder, empty but for the link.
+    fn make(&self) -> Result<(), ConfigurationError> {
+        let made = link::remove(&self.path).and_then(|()| link::make_dir(&self.files()));
+        let made = made.and_then(|()| symlink(&self.folder, self.path.join(&self.link)));
+        made.map_err(|error| ConfigurationError::io(format_args!("cannot make {}", self.path.display()), &error))
     }
 
     /// Where the files are until they are kept.
@@ -257,8 +264,11 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        let _ = link::remove(&self.path);
-        self.staging.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        let (path, key, staging) = (self.path.clone(), self.key.clone(), Arc::clone(&self.staging));
+        blocking::clean_up(move || {
+            let _ = link::remove(&path);
+            staging.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        });
     }
 }
 

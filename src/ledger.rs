@@ -16,6 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::blocking;
 use crate::model::{Assignment, Probes, ReplicaId, ServiceName, UnitName, as_released};
 
 /// What the agent remembers of its replicas.
@@ -247,6 +248,7 @@ impl LedgerFile {
     /// # Errors
     /// When the folder can't be made or written, such as on a full disk; the old file is then intact.
     pub fn save(&self, ledger: &Ledger) -> io::Result<()> {
+        blocking::may_block();
         replace_file(&self.path, &as_released(serde_json::to_vec_pretty(ledger)?))
     }
 }

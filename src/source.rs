@@ -30,7 +30,10 @@ use std::{
 
 use self::{apt::Apt, folder::Folder, locks::Locks};
 pub use self::{error::SourceError, link::link_name};
-use crate::model::{HostName, ReplicaId, ServiceName, Source, UnitName};
+use crate::{
+    blocking,
+    model::{HostName, ReplicaId, ServiceName, Source, UnitName},
+};
 
 /// How long one attempt to fetch a version may take, unless the description says.
 const FETCH_LIMIT: Duration = Duration::from_secs(300);
@@ -96,8 +99,8 @@ impl Sources {
         self.0.folder(service).path().join(link_name(unit))
     }
 
-    /// Whether [`Self::fetch`] would have nothing to do. Cheap: a few `stat` calls; for apt, one of dpkg-query(1) after
-    /// each change of dpkg's record.
+    /// Whether [`Self::fetch`] would have nothing to do. A few `stat` calls; for apt, one of dpkg-query(1) after each change
+    /// of dpkg's record. May block.
     pub fn is_fetched(&self, wanted: &Wanted<'_>) -> bool {
         let folder = self.0.folder(&wanted.id.service);
         if let Some(apt) = &wanted.source.apt {
@@ -110,7 +113,7 @@ impl Sources {
         }
     }
 
-    /// Whether [`Self::switch`] would have nothing to do. As cheap as [`Self::is_fetched`].
+    /// Whether [`Self::switch`] would have nothing to do. May block, as [`Self::is_fetched`] does.
     pub fn is_current(&self, wanted: &Wanted<'_>) -> bool {
         if let Some(apt) = &wanted.source.apt {
             return self.0.apt.has(&apt.package, wanted.version);
@@ -132,7 +135,7 @@ impl Sources {
     /// # Errors
     /// [`SourceError`], whose `rejected` says whether trying again can help.
     pub async fn fetch(&self, wanted: &Wanted<'_>) -> Result<(), SourceError> {
-        if self.is_fetched(wanted) {
+        if self.look(wanted, Self::is_fetched).await {
             return Ok(());
         }
         let (this, wanted) = (self.clone(), Owned::from(wanted));
@@ -142,7 +145,7 @@ impl Sources {
 
     async fn fetch_alone(&self, wanted: &Owned) -> Result<(), SourceError> {
         let _one = self.0.locks.lock(&wanted.id.service, &wanted.version).await;
-        if self.is_fetched(&wanted.borrow()) {
+        if self.look(&wanted.borrow(), Self::is_fetched).await {
             return Ok(());
         }
         let folder = self.0.folder(&wanted.id.service);
@@ -171,7 +174,7 @@ impl Sources {
     /// # Errors
     /// [`SourceError`]; what was in force before, still is, unless a package manager failed half-way.
     pub async fn switch(&self, wanted: &Wanted<'_>) -> Result<(), SourceError> {
-        if self.is_current(wanted) {
+        if self.look(wanted, Self::is_current).await {
             return Ok(());
         }
         if wanted.source.apt.is_some() {
@@ -182,12 +185,22 @@ impl Sources {
             return nix::switch(&nix::checked(nix, wanted.version)?, &link).await;
         }
         folder::check(wanted.version)?;
-        if !self.is_fetched(wanted) {
+        if !self.look(wanted, Self::is_fetched).await {
             let (service, version) = (&wanted.id.service, wanted.version);
             return Err(SourceError::passing(format!("release {version} of {service} is not there")));
         }
         let doing = format!("cannot change {}", link.display());
-        link::replace(&link, Path::new(wanted.version)).map_err(|error| SourceError::io(doing, &error))
+        let version = wanted.version.to_owned();
+        let replaced = blocking::beside(move || link::replace(&link, Path::new(&version))).await;
+        replaced.map_err(|error| SourceError::io(doing, &error))
+    }
+
+    /// What is on disk, looked at beside the loop: a disk may take its time, and so may dpkg.
+    pub(crate) async fn look(&self, wanted: &Wanted<'_>, at: fn(&Self, &Wanted<'_>) -> bool) -> bool {
+        let (this, wanted) = (self.clone(), Owned::from(wanted));
+        let package = wanted.source.apt.is_some();
+        let look = move || at(&this, &wanted.borrow());
+        if package { blocking::PACKAGES.run(look).await } else { blocking::beside(look).await }
     }
 
     async fn install(&self, wanted: &Wanted<'_>) -> Result<(), SourceError> {
@@ -217,7 +230,7 @@ impl Sources {
         let _ = job.await;
     }
 
-    /// Removes a replica's link, when the replica is gone from this host, so that its release can be pruned.
+    /// Removes a replica's link, when the replica is gone from this host, so that its release can be pruned. May block.
     pub fn unlink(&self, service: &ServiceName, unit: &UnitName) {
         let link = self.link(service, unit);
         if let Err(error) = link::remove(&link) {

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use tokio::{
     sync::{Mutex, MutexGuard},
     time::timeout,
@@ -74,6 +75,11 @@ impl Host {
         self.files.write_unit_file(&unit.file_name(), &service(), text).unwrap();
         self.units.push(unit.clone());
         unit
+    }
+
+    async fn needs_reload(&self, unit: &UnitName) -> bool {
+        let status = self.unit(unit).await;
+        self.files.needs_reload(unit, &status, self.files.read_drop_in(unit).unwrap().is_some())
     }
 
     async fn run(&self, verb: Verb, unit: &UnitName) -> JobResult {
@@ -366,23 +372,23 @@ async fn a_reload_reports_every_watched_unit_and_brings_files_into_force() {
     let mut assignment = assignment(&unit);
     assignment.restart.policy = RestartMode::Always;
     write(&host.files, &unit, &assignment, 252);
-    assert!(host.files.needs_reload(&unit, &host.unit(&unit).await));
+    assert!(host.needs_reload(&unit).await);
     assert!(timeout(Duration::from_secs(2), host.systemd.changed()).await.is_err(), "nothing happens by itself");
     host.systemd.daemon_reload().await.unwrap();
     assert_eq!(timeout(SOON, host.systemd.changed()).await.unwrap(), BTreeSet::from([unit.clone()]));
     let status = host.unit(&unit).await;
-    assert!(!host.files.needs_reload(&unit, &status) && status.drop_in_paths.len() == 1, "{status:?}");
+    assert!(!host.needs_reload(&unit).await && status.drop_in_paths.len() == 1, "{status:?}");
     assert_eq!(shell(&format!("systemctl show -P Restart {unit}")).trim(), "always");
     let ordered = shell(&format!("systemctl show -P Before {unit}"));
     assert!(ordered.split_whitespace().any(|it| it == "zkops-shutdown.service"), "{ordered}");
     assignment.restart.policy = RestartMode::No;
     write(&host.files, &unit, &assignment, 252);
-    assert!(host.files.needs_reload(&unit, &host.unit(&unit).await), "its text changed");
+    assert!(host.needs_reload(&unit).await, "its text changed");
     host.systemd.daemon_reload().await.unwrap();
-    assert!(!host.files.needs_reload(&unit, &host.unit(&unit).await));
+    assert!(!host.needs_reload(&unit).await);
     host.files.remove_variables(&unit).unwrap();
     host.files.remove_drop_in(&unit).unwrap();
-    assert!(host.files.needs_reload(&unit, &host.unit(&unit).await), "it is gone");
+    assert!(host.needs_reload(&unit).await, "it is gone");
 }
 
 #[tokio::test]
@@ -714,4 +720,16 @@ async fn what_keeps_a_unit_from_its_start_is_named() {
     host.run(Verb::Start, &ended).await;
     host.until(&ended, "its process is gone", UnitStatus::has_ended).await;
     host.run(Verb::Stop, &ended).await;
+}
+
+/// dbus-daemon refuses more than 128 of a connection.
+#[tokio::test]
+#[ignore = "needs systemd as PID 1"]
+async fn hundreds_of_calls_at_once_are_all_answered() {
+    let host = Host::new().await;
+    let names: Vec<UnitName> = (0..400).map(|number| format!("nothing@{number}.service").parse().unwrap()).collect();
+    let answers = timeout(3 * SOON, join_all(names.iter().map(|name| host.systemd.unit(name)))).await.unwrap();
+    for answer in answers {
+        assert_eq!(answer.unwrap().load, LoadState::NotFound);
+    }
 }

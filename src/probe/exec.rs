@@ -10,7 +10,6 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::AsyncReadExt as _,
     process::{Child, ChildStderr, Command},
-    sync::Semaphore,
     time::timeout,
 };
 
@@ -28,8 +27,6 @@ const TAIL: usize = 4096;
 /// How long is waited for what is over already: for a killed process to be gone, and for the end of its output, which
 /// a process that left the group may hold open.
 const GRACE: Duration = Duration::from_millis(100);
-/// So many commands are started at once, so that starts that hang take no more of the runtime's threads.
-const MOST_STARTS: usize = 32;
 
 /// How systemd-run says that it could not have the command started: that is not the replica's doing.
 const NOT_STARTED: &str = "Failed to start transient service unit";
@@ -91,15 +88,7 @@ impl Exec {
 
     /// Beside the loop: a program on a disk that hangs holds up who starts it.
     async fn start(self, limit: Span) -> Result<Running, Failure> {
-        static STARTS: Semaphore = Semaphore::const_new(MOST_STARTS);
-        // Never closed. Held until the start has ended, however long that is.
-        let seat = STARTS.acquire().await;
-        let started = blocking::beside(move || {
-            let started = self.spawn(limit);
-            drop(seat);
-            started
-        });
-        started.await.map_err(|error| Failure::io(&error))
+        blocking::STARTS.run(move || self.spawn(limit)).await.map_err(|error| Failure::io(&error))
     }
 
     fn spawn(&self, limit: Span) -> io::Result<Running> {

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! One task turns one loop; everything slow (jobs, units, files, ZooKeeper) runs beside it and wakes it when done: the
-//! loop itself waits for nothing but the next thing to happen. The watchdog is fed from that loop.
+//! loop itself waits for nothing but the next thing to happen. The watchdog is fed from that loop. All tasks share its
+//! thread: what may block (a disk, dpkg, a resolver, the start of a process) runs on other threads ([`crate::blocking`]).
 
 mod confirm;
 mod disk;
@@ -50,6 +51,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::{
+    blocking::Worker,
     config::{AgentSettings, ConfigError},
     ledger::{Ledger, LedgerFile},
     model::{HostAlive, ReplicaId, ReplicaStatus, UnitName},
@@ -98,7 +100,7 @@ pub async fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
         session_timeout: settings.zookeeper.session_timeout,
     });
     let unit_files = identity::unit_files(&settings);
-    let agent = Agent::new(Parts { settings, manager: Arc::new(manager), unit_files, session, alive, metrics, shown });
+    let agent = Agent::new(Parts { settings, manager: Arc::new(manager), unit_files, session, alive, metrics, shown })?;
     agent.run(service_manager).await
 }
 
@@ -128,7 +130,7 @@ pub async fn run_with<M: UnitManager + 'static>(
     let Some(Identified { settings, lock: _only_one }) = identified else { return Ok(()) };
     let alive = facts::alive(&settings, Some(manager.version().await?))?;
     let (shown, _status) = watch::channel(serde_json::Value::Null);
-    let agent = Agent::new(Parts { settings, manager, unit_files, session, alive, metrics, shown });
+    let agent = Agent::new(Parts { settings, manager, unit_files, session, alive, metrics, shown })?;
     agent.run(service_manager).await
 }
 
@@ -162,6 +164,8 @@ struct Agent<M> {
     units: Units,
     words: Words,
     on_disk: BTreeMap<UnitName, Result<Files, String>>,
+    /// When those are read again that could not be read.
+    files_again: Option<Instant>,
     /// Units whose generated files systemd has not read.
     unloaded: BTreeSet<UnitName>,
     doubts: Doubts,
@@ -180,8 +184,9 @@ struct Agent<M> {
     confirming: BTreeSet<ReplicaId>,
     /// When a replica's `desired` that could not be read is tried again.
     confirm_at: Option<Instant>,
-    /// Files and ledger are written by one task at a time.
+    /// Files and ledger are written by one task at a time, on a thread that does nothing else.
     disk_busy: bool,
+    disk: Worker,
     goods: Goods,
     staging: Staging,
     health: Health,
@@ -196,7 +201,7 @@ struct Agent<M> {
 }
 
 impl<M: UnitManager + 'static> Agent<M> {
-    fn new(parts: Parts<M>) -> Self {
+    fn new(parts: Parts<M>) -> anyhow::Result<Self> {
         let Parts { settings, manager, unit_files, session, alive, metrics, shown } = parts;
         let host = settings.host.clone();
         let ledger_file = LedgerFile::in_dir(&settings.state_dir);
@@ -209,7 +214,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             Presence::new(&session).refusing(move |path, node| facts::other_machine(path, &node.data, &machine_id));
         let goods = Goods::new(&settings);
         let mirror = Mirror::start(&session, vec![layout::host(&host)]);
-        Self {
+        Ok(Self {
             link: session.link(),
             publisher: Publisher::new(host.clone(), presence, mirror.barrier_handle()),
             mirror,
@@ -228,6 +233,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             units: Units::default(),
             words: Words::default(),
             on_disk: BTreeMap::new(),
+            files_again: None,
             unloaded: BTreeSet::new(),
             doubts: Doubts::default(),
             memory: BTreeMap::new(),
@@ -238,6 +244,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             confirming: BTreeSet::new(),
             confirm_at: None,
             disk_busy: false,
+            disk: Worker::start("zkops-disk").context("can't start a thread")?,
             goods,
             staging: Staging::default(),
             health: Health::counting(metrics.checks_not_made()),
@@ -248,7 +255,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             is_ready: false,
             metrics,
             shown,
-        }
+        })
     }
 
     /// How long ZooKeeper may keep silent after the agent's start before the ledger's work is started without it.

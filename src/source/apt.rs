@@ -14,7 +14,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -24,7 +24,7 @@ use super::{
     folder::Folder,
     link,
 };
-use crate::model::UnitName;
+use crate::{blocking, model::UnitName};
 
 /// What stands in for systemctl(1).
 const SYSTEMCTL: &str = include_str!("systemctl.sh");
@@ -43,8 +43,12 @@ pub(super) struct Apt {
     /// One apt-get of ours at a time.
     lock: tokio::sync::Mutex<()>,
     /// What is installed, by package, and when dpkg's record changed last when that was asked.
-    known: Mutex<BTreeMap<String, (SystemTime, Option<Installed>)>>,
+    known: Arc<Known>,
 }
+
+/// What dpkg said of packages, each with the time of its record's last change then.
+#[derive(Debug, Default)]
+struct Known(Mutex<BTreeMap<String, (SystemTime, Option<Installed>)>>);
 
 /// A package as dpkg has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,23 +62,18 @@ pub(super) struct Installed {
 impl Apt {
     /// With its own files below `dir`.
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, lock: tokio::sync::Mutex::default(), known: Mutex::default() }
+        Self { dir, lock: tokio::sync::Mutex::default(), known: Arc::default() }
     }
 
-    /// Whether this version of the package is installed. dpkg is asked only when its record has changed.
+    /// Whether this version of the package is installed. dpkg is asked only when its record has changed. May block.
     pub(super) fn has(&self, package: &str, version: &str) -> bool {
-        self.installed(package).is_some_and(|installed| installed.version == version)
+        self.known.installed(package).is_some_and(|installed| installed.version == version)
     }
 
-    fn installed(&self, package: &str) -> Option<Installed> {
-        let changed = fs::metadata(STATUS).and_then(|found| found.modified()).ok()?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, installed)) = known.get(package).filter(|(at, _)| *at == changed) {
-            return installed.clone();
-        }
-        let installed = query(package).ok()?;
-        known.insert(package.to_owned(), (changed, installed.clone()));
-        installed
+    /// The package as dpkg has it, asked beside the loop.
+    async fn installed(&self, package: &str) -> Option<Installed> {
+        let (known, package) = (Arc::clone(&self.known), package.to_owned());
+        blocking::PACKAGES.run(move || known.installed(&package)).await
     }
 
     /// Downloads the package and what it needs.
@@ -87,7 +86,7 @@ impl Apt {
     ) -> Result<(), SourceError> {
         check(package, version)?;
         let _one = self.lock.lock().await;
-        let held = self.installed(package).is_some_and(|installed| installed.held);
+        let held = self.installed(package).await.is_some_and(|installed| installed.held);
         let mut arguments = vec!["--download-only".to_owned()];
         arguments.extend(install(package, version, held));
         let download = apt_get(arguments, Vec::new(), Some(limit));
@@ -102,7 +101,9 @@ impl Apt {
             }
         }
         judge(&outcome, package, version)?;
-        write_mark(&folder.mark(version), package).map_err(|error| SourceError::io(folder.path().display(), &error))
+        let (mark, text) = (folder.mark(version), package.to_owned());
+        let written = blocking::beside(move || write_mark(&mark, &text)).await;
+        written.map_err(|error| SourceError::io(folder.path().display(), &error))
     }
 
     /// Whether [`Self::fetch`] has done its work for this version.
@@ -114,12 +115,14 @@ impl Apt {
     pub(super) async fn install(&self, package: &str, version: &str, unit: &UnitName) -> Result<(), SourceError> {
         check(package, version)?;
         let _one = self.lock.lock().await;
-        let before = self.installed(package);
+        let before = self.installed(package).await;
         if before.as_ref().is_some_and(|installed| installed.version == version) {
             return Ok(());
         }
         let held = before.is_some_and(|installed| installed.held);
-        let path = self.stand_in().map_err(|error| SourceError::io(self.dir.display(), &error))?;
+        let dir = self.dir.clone();
+        let path = blocking::beside(move || stand_in(&dir)).await;
+        let path = path.map_err(|error| SourceError::io(self.dir.display(), &error))?;
         let mut arguments = vec!["-o".to_owned(), format!("DPkg::Path={}", path.display())];
         arguments.extend(install(package, version, held));
         let environment = vec![("ZKOPS_HELD_UNITS".into(), unit.to_string())];
@@ -134,9 +137,9 @@ impl Apt {
             // Installing takes the hold away.
             hold(package).await;
         }
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(package);
+        self.known.forget(package);
         judge(&outcome, package, version)?;
-        match self.installed(package) {
+        match self.installed(package).await {
             Some(installed) if installed.version == version => Ok(()),
             found => {
                 let found =
@@ -145,16 +148,37 @@ impl Apt {
             }
         }
     }
+}
 
-    /// Writes the stand-in; the `PATH` that has it first.
-    fn stand_in(&self) -> io::Result<PathBuf> {
-        link::make_dir(&self.dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
-        file.write_all(SYSTEMCTL.as_bytes())?;
-        file.as_file().set_permissions(Permissions::from_mode(0o755))?;
-        file.into_temp_path().persist(self.dir.join("systemctl"))?;
-        Ok(format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.dir.display()).into())
+impl Known {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (SystemTime, Option<Installed>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The lock is not held while dpkg is asked: others are known.
+    fn installed(&self, package: &str) -> Option<Installed> {
+        let changed = fs::metadata(STATUS).and_then(|found| found.modified()).ok()?;
+        if let Some((_, installed)) = self.lock().get(package).filter(|(at, _)| *at == changed) {
+            return installed.clone();
+        }
+        let installed = query(package).ok()?;
+        self.lock().insert(package.to_owned(), (changed, installed.clone()));
+        installed
+    }
+
+    fn forget(&self, package: &str) {
+        self.lock().remove(package);
+    }
+}
+
+/// Writes the stand-in; the `PATH` that has it first.
+fn stand_in(dir: &Path) -> io::Result<PathBuf> {
+    link::make_dir(dir)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(SYSTEMCTL.as_bytes())?;
+    file.as_file().set_permissions(Permissions::from_mode(0o755))?;
+    file.into_temp_path().persist(dir.join("systemctl"))?;
+    Ok(format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", dir.display()).into())
 }
 
 /// The names and versions that Debian allows, less what apt-get would take for something else: a file (it has a `/`), an
@@ -268,6 +292,7 @@ fn judge(outcome: &Outcome, package: &str, version: &str) -> Result<(), SourceEr
 
 /// Asks dpkg for a package; an error when dpkg can't be asked.
 fn query(package: &str) -> io::Result<Option<Installed>> {
+    blocking::may_block();
     let format = "--showformat=${db:Status-Want} ${db:Status-Status} ${Version}\n";
     let mut command = Command::new("/usr/bin/dpkg-query");
     command.args(["--show", format, "--", package]).env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).stderr(Stdio::null());

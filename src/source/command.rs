@@ -21,6 +21,8 @@ use tokio::{
     process::{Child, Command},
 };
 
+use crate::blocking;
+
 /// How much of a command's output is kept, in bytes: its end, where the reason stands.
 const KEPT_OUTPUT: usize = 16 * 1024;
 
@@ -94,7 +96,7 @@ pub(crate) async fn run(order: &Order) -> io::Result<Outcome> {
         None => directly(order)?,
     };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let mut group = Group::new(command.spawn()?);
+    let mut group = Group::new(blocking::STARTS.run(move || command.spawn()).await?);
     let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
     // What it leaves running may hold the pipes open for ever: the end of the process counts, not that of its output.
     let mut output = Tail::default();

@@ -12,7 +12,7 @@ use rustix::{
     process::{getegid, geteuid},
 };
 
-use crate::model::UnitName;
+use crate::{blocking, model::UnitName};
 
 /// What all links' names begin with, and the whole name for a plain unit.
 pub(crate) const CURRENT: &str = "current";
@@ -33,11 +33,13 @@ pub(crate) fn instance(unit: &UnitName) -> Option<&str> {
 
 /// Where the link leads, as it is written in it; `None` when there is no link.
 pub(crate) fn read(link: &Path) -> Option<PathBuf> {
+    blocking::may_block();
     fs::read_link(link).ok()
 }
 
 /// Makes the link lead to `target`: readers see the old one or the new one. It is on disk when this returns.
 pub(crate) fn replace(link: &Path, target: &Path) -> io::Result<()> {
+    blocking::may_block();
     let dir = link.parent().unwrap_or(Path::new("/"));
     let name = link.file_name().unwrap_or_default().to_string_lossy();
     let aside = dir.join(format!(".{name}.new"));
@@ -51,6 +53,7 @@ pub(crate) fn replace(link: &Path, target: &Path) -> io::Result<()> {
 /// Removes the link, or what stands in its place; nothing when there is none. A folder goes with all that is in it, also
 /// what belongs to others: a command of the operator's may have left anything there.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    blocking::may_block();
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => remove_dir(path),
         Ok(_) => fs::remove_file(path),
@@ -95,6 +98,7 @@ pub(crate) fn remove_all(paths: impl IntoIterator<Item = PathBuf>) -> Vec<String
 /// Creates the folder and those above it, unless they are there. All may read them, whatever the agent's umask:
 /// services run as users of their own.
 pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
+    blocking::may_block();
     if dir.is_dir() {
         return Ok(());
     }
@@ -110,6 +114,7 @@ pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
 
 /// Makes what was renamed in the folder last through a crash of the machine.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    blocking::may_block();
     File::open(dir)?.sync_all()
 }
 

@@ -15,7 +15,7 @@ use super::{
     folder::Folder,
     link, text,
 };
-use crate::model::NixSource;
+use crate::{blocking, model::NixSource};
 
 /// How long nix-env(1) may take to set a profile.
 const SWITCH_LIMIT: Duration = Duration::from_secs(120);
@@ -48,7 +48,9 @@ pub(super) fn is_current(path: &Path, profile: &Path) -> bool {
 
 /// Brings the path into the store.
 pub(super) async fn fetch(path: &Path, version: &str, folder: &Folder, limit: Duration) -> Result<(), SourceError> {
-    link::make_dir(folder.path()).map_err(|error| SourceError::io(folder.path().display(), &error))?;
+    let dir = folder.path().to_owned();
+    let made = blocking::beside(move || link::make_dir(&dir)).await;
+    made.map_err(|error| SourceError::io(folder.path().display(), &error))?;
     let root = folder.mark(version).display().to_string();
     let shown = path.display().to_string();
     let outcome = run(&["nix-store", "--realise", &shown, "--add-root", &root], limit).await?;

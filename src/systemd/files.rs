@@ -22,7 +22,10 @@ use rustix::fs::OFlags;
 pub use self::render::{Folders, drop_in, environment, restart_key, variables};
 use self::render::{drop_in_owner, unit_file, unit_file_owner};
 use super::UnitStatus;
-use crate::model::{ReplicaId, ServiceName, UnitName};
+use crate::{
+    blocking,
+    model::{ReplicaId, ServiceName, UnitName},
+};
 
 /// The drop-in's name within `<unit>.d/`: after a package's own (usually 10-), before an administrator's 90-.
 pub const DROP_IN_NAME: &str = "50-zkops.conf";
@@ -149,14 +152,14 @@ impl UnitFiles {
     /// Whether systemd must read its unit files again for the unit's drop-in, as it is on disk, to be in force.
     ///
     /// [`UnitStatus::need_daemon_reload`] alone does not tell: systemd compares what it knows, and does not see a
-    /// drop-in folder that is new.
-    pub fn needs_reload(&self, unit: &UnitName, status: &UnitStatus) -> bool {
+    /// drop-in folder that is new. `is_there` = there is one on disk. No I/O.
+    pub fn needs_reload(&self, unit: &UnitName, status: &UnitStatus, is_there: bool) -> bool {
         if !self.loaded {
             return false;
         }
         let path = self.drop_in_path(unit);
         let known = status.drop_in_paths.iter().any(|known| Path::new(known) == path);
-        status.need_daemon_reload || known != path.symlink_metadata().is_ok()
+        status.need_daemon_reload || known != is_there
     }
 
     /// Where a unit file that a service brings is.
@@ -246,6 +249,7 @@ impl UnitFiles {
 
 /// A file of ours; an error when it is there but not ours.
 fn read_ours(path: &Path, is_ours: impl Fn(&str) -> bool) -> Result<Option<String>, FileError> {
+    blocking::may_block();
     let not_ours = || FileError::NotOurs { path: path.to_owned() };
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() => {}
@@ -268,6 +272,7 @@ fn read_no_follow(path: &Path) -> io::Result<Vec<u8>> {
 /// Writes the file aside and renames it into place: readers see the old text or the new one. No fsync: `/run` is gone
 /// after a crash of the machine anyway.
 fn write_whole(path: &Path, text: &str) -> Result<(), FileError> {
+    blocking::may_block();
     let dir = path.parent().unwrap_or(Path::new("/"));
     let aside = dir.join(ASIDE_NAME);
     create_dir(dir).map_err(FileError::io("create", dir))?;

@@ -1,6 +1,6 @@
 //! A systemd that does not answer, and units that take their time.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::symlink, sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio::sync::watch;
@@ -106,4 +106,47 @@ async fn a_config_that_comes_during_a_reload_is_reloaded_too() {
     }
     eventually("the last configuration", async || host.status(WEB).await["config_version"] == 2).await;
     assert_eq!(host.jobs().iter().filter(|(verb, _)| *verb == Verb::Reload).count(), 2);
+}
+
+/// As after `systemctl mask --runtime`: what is in the place of its unit file is not zkops's to remove.
+#[tokio::test]
+async fn a_leftover_without_a_process_does_not_keep_the_host_from_registering() {
+    let mut host = Host::new().await;
+    let mut wanted = assignment(WEB_UNIT);
+    wanted["unit_file"] = json!("[Service]\nExecStart=/bin/true\n");
+    host.assign(WEB, &wanted).await;
+    host.assign("db.0000000001", &assignment("db.service")).await;
+    host.start();
+    host.wait_until_listed(WEB).await;
+    host.wait_until_listed("db.0000000001").await;
+    host.kill().await;
+    host.delete("/hosts/web1/alive").await;
+    fs::remove_file(host.units().join(WEB_UNIT)).unwrap();
+    symlink("/dev/null", host.units().join(WEB_UNIT)).unwrap();
+    host.withdraw(WEB).await;
+    host.start();
+    host.wait_until_registered().await;
+    eventually("forgotten", async || !host.ledger().contains(WEB)).await;
+    assert!(!host.unit(WEB_UNIT).await.active.is_up());
+    assert!(fs::read_link(host.units().join(WEB_UNIT)).is_ok(), "the mask is the administrator's");
+    assert!(!host.drop_in(WEB_UNIT).exists());
+}
+
+/// Generated files that can't be read are that replica's problem alone, and are read again.
+#[tokio::test]
+async fn files_in_the_way_are_told_and_looked_at_again() {
+    let mut host = Host::new().await;
+    let in_the_way = host.drop_in("db.service");
+    fs::create_dir_all(in_the_way.parent().unwrap()).unwrap();
+    fs::write(&in_the_way, "[Service]\n").unwrap();
+    host.assign("db.0000000001", &assignment("db.service")).await;
+    host.assign(WEB, &assignment(WEB_UNIT)).await;
+    host.start();
+    host.wait_until_listed(WEB).await;
+    host.wait_for_message("db.0000000001", "is not from zkops").await;
+    let plans = host.plans();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(host.plans() - plans < 10, "{} plans in a second", host.plans() - plans);
+    fs::remove_file(&in_the_way).unwrap();
+    host.wait_until_listed("db.0000000001").await;
 }

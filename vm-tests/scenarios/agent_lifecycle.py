@@ -6,6 +6,12 @@ from lib.service import webapp
 # Hung for the watchdog's 6 s, the agent must be back before its session ends.
 CLUSTER = cluster(releases=("bookworm", "trixie"), agents=3, session_timeout="15s")
 
+STATUS = "systemctl show --property=StatusText --value zkops-agent.service"
+#: A unit that takes its time to stop.
+SLOW = """[Service]
+ExecStop=/bin/sh -c 'until [ -e /run/stop-now ]; do sleep 0.1; done'
+TimeoutStopSec=60s
+"""
 INSTANCES = "/services/webapp/instances"
 
 
@@ -96,9 +102,29 @@ def test() -> None:
         now = fleet.pids()
         assert (now["web1"], now["web2"]) == (pids["web1"], pids["web2"]), (pids, now)
 
-    with subtest("back again: it stops what is no longer its own before it registers"):
-        web1.succeed("systemctl start zkops-agent.service")
+    with subtest("back again: it stops what is no longer its own before it registers, and says what it waits for"):
+        [left] = fleet.active(web1)
+        fleet.write(web1, "/run/slow.conf", SLOW)
+        web1.succeed(
+            "install -D /run/slow.conf /run/systemd/system/webapp@.service.d/10-slow.conf", "systemctl daemon-reload",
+            "systemctl start --no-block zkops-agent.service",
+        )
+        web1.wait_until_succeeds(f"{STATUS} | grep -F 'not registered: waits to stop {left}'")
+        assert not fleet.tree().agent_session("web1")
+        web1.succeed("touch /run/stop-now")
         node = fleet.wait(lambda tree: tree.agent_session("web1"), "web1 is back").node("/hosts/web1/alive")
         assert fleet.processes(web1) == []
         assert max(fleet.stopped(web1).values()) <= fleet.monotonic(node["ctime"]) + 0.005
         assert fleet.tree().hosts_of("webapp") == tree.hosts_of("webapp")
+
+    with subtest("what has no process left keeps no host from registering: a masked unit of a deleted service"):
+        fleet.zkops("scale webapp 3 --wait")
+        [unit] = fleet.active(web1)
+        web1.succeed(f"systemctl mask --runtime {unit}")
+        fleet.zkops("delete webapp")
+        web1.wait_until_fails(f"systemctl is-active {unit}")
+        web1.succeed("systemctl restart zkops-agent.service")
+        pid = int(web1.get_unit_property("zkops-agent.service", "MainPID"))
+        fleet.wait(lambda tree: tree.doc("/hosts/web1/alive").get("pid") == pid, "web1's new agent is registered")
+        web1.wait_until_fails(f"grep -F {unit} /var/lib/zkops/agent/ledger.json")
+        assert web1.succeed(f"readlink /run/systemd/system/{unit}").strip() == "/dev/null"

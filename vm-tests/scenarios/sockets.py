@@ -1,9 +1,10 @@
-"""Socket activation: the metrics ports and the agent's control socket answer on what systemd opened."""
+"""Socket activation: the metrics ports and the agent's control socket answer on what systemd opened, whoever else sits there."""
 
 import json
+import shlex
 
 from lib.fleet import Fleet
-from lib.service import webapp
+from lib.service import READY, webapp
 
 CLUSTER = cluster(agents=1)
 
@@ -26,10 +27,46 @@ def control(machine, path: str) -> str:
     return machine.succeed(f'python3 -c "{code}"')
 
 
+#: Opens idle connections to a port, says how many it got, and keeps them for longer than a watchdog waits.
+FLOOD = """
+import socket, sys, time
+port, count, seconds = map(int, sys.argv[1:])
+found = []
+for _ in range(count):
+    one = socket.socket()
+    one.settimeout(10)
+    one.connect(("127.0.0.1", port))
+    found.append(one)
+print("opened", len(found), flush=True)
+time.sleep(seconds)
+"""
+
+
+class Flooded:
+    """A daemon whose port someone without any rights floods, and what must not change meanwhile."""
+
+    def __init__(self, machine, daemon: str, port: int) -> None:
+        self.machine, self.daemon, self.port = machine, f"{daemon}.service", port
+        self.pid = machine.get_unit_property(self.daemon, "MainPID")
+        machine.succeed(
+            f"systemd-run --quiet --unit=flood --uid=nobody --property=LimitNOFILE=8192 "
+            f"/usr/bin/python3 -c {shlex.quote(FLOOD)} {port} 3000 15",
+        )
+
+    def check(self) -> None:
+        self.machine.wait_until_succeeds("journalctl --unit=flood --output=cat | grep -x 'opened 3000'")
+        descriptors = int(self.machine.succeed(f"ls /proc/{self.pid}/fd | wc -l"))
+        assert descriptors < 150, descriptors
+        assert metrics(self.machine, self.port), "who asks is answered"
+        self.machine.wait_until_fails("systemctl is-active flood.service")
+        assert metrics(self.machine, self.port)
+        assert self.machine.get_unit_property(self.daemon, "MainPID") == self.pid, "the watchdog was fed"
+
+
 def test() -> None:
     fleet = Fleet(driver)
     fleet.up()
-    fleet.apply(webapp(1), "--wait")
+    fleet.apply(webapp(1, probes=READY), "--wait")
     fleet.wait_running("webapp", 1)
 
     with subtest("the agent's metrics"):
@@ -47,3 +84,12 @@ def test() -> None:
         assert status["host"] == "web1"
         assert status["replicas"]["webapp.0000000001"]["state"] == "running"
         assert web1.succeed("stat --format=%a /run/zkops-agent.sock").strip() == "600"
+
+    with subtest("thousands of idle connections: probes, watchdogs and metrics go on"):
+        mark = fleet.history().last()
+        floods = [Flooded(web1, "zkops-agent", 9640), Flooded(zk1, "zkops-controller", 9641)]
+        for each in floods:
+            each.check()
+        gaps = fleet.history().gaps("/services/webapp/instances", {"web1"}, after=mark)
+        assert not gaps, gaps
+        web1.fail("journalctl --quiet --unit=zkops-agent --grep='Too many open files'")

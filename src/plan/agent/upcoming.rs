@@ -25,6 +25,7 @@ pub(super) fn announce(view: &View<'_>, upcoming: Upcoming<'_>, decision: Decisi
     let said = tried.unwrap_or_else(|| format!("fetching {what}"));
     let decision = Decision { in_force: false, rejected: false, ..decision };
     match (upcoming.staging, trouble.retry_at.filter(|at| now < *at)) {
+        (Staging::Looking, _) => decision,
         (Staging::Rejected(why), _) => {
             let decision = if is_idle(view, &decision) { failed(decision) } else { decision };
             Decision { rejected: true, ..decision }.message(why)

@@ -65,6 +65,8 @@ pub struct Upcoming<'a> {
 /// How far it is to bring a release and a configuration onto the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Staging<'a> {
+    /// Whether it is there is being found out.
+    Looking,
     /// It has to be begun, or begun again.
     Due,
     /// It is under way.

@@ -13,9 +13,11 @@ use std::{
 
 use super::{Agent, publication::explain, revision::Refusal, steps::Done};
 use crate::{
+    blocking::Worker,
     ledger::{Ledger, LedgerFile, Record, Stale},
     model::{Assignment, ReplicaId, UnitName},
     plan::agent::{Busy, Files, Prepare},
+    source::Sources,
     systemd::{ActiveState, FileError, UnitError, UnitFiles, UnitManager, UnitStatus},
 };
 
@@ -48,10 +50,10 @@ pub(super) struct Written {
     reloads: u64,
 }
 
-/// A change, whether it was made, and its unit after it.
-type Ended = (Change, Result<(), Refusal>, Result<UnitStatus, UnitError>);
+/// A change, whether it was made, its unit after it, and its files as they read back.
+type Ended = (Change, Result<(), Refusal>, Result<UnitStatus, UnitError>, Result<Files, String>);
 
-/// The unit's generated files as they are.
+/// The unit's generated files as they are. May block.
 pub(super) fn read(files: &UnitFiles, unit: &UnitName) -> Result<Files, FileError> {
     let (drop_in, variables) = (files.read_drop_in(unit)?, files.read_variables(unit)?);
     Ok(Files { drop_in, variables, unit_file: files.read_unit_file(unit)? })
@@ -74,10 +76,14 @@ impl<M: UnitManager + 'static> Agent<M> {
             ledger.left.remove(&change.assignment.unit);
         }
         self.disk_busy = true;
-        let (manager, files, file) = (Arc::clone(&self.manager), self.unit_files.clone(), self.ledger_file.clone());
-        let unloaded = self.unloaded.clone();
+        let disk = Disk {
+            files: self.unit_files.clone(),
+            ledger: self.ledger_file.clone(),
+            sources: Arc::clone(&self.goods.store.sources),
+        };
+        let (manager, worker, unloaded) = (Arc::clone(&self.manager), self.disk.clone(), self.unloaded.clone());
         self.tasks.push(Box::pin(async move {
-            Done::Disk(Box::new(write_all(&*manager, files, file, ledger, changes, unloaded).await))
+            Done::Disk(Box::new(write_all(&*manager, &worker, disk, ledger, changes, unloaded).await))
         }));
     }
 
@@ -97,8 +103,8 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.doubts.reloaded(written.reloads);
         self.save_retry_at = written.saved.is_err().then(|| Instant::now() + SAVE_RETRY);
         self.note("ledger", written.saved.as_ref().err().cloned());
-        for (change, result, status) in written.changes {
-            self.on_disk.remove(&change.assignment.unit);
+        for (change, result, status, files) in written.changes {
+            self.know_files(&change.assignment.unit, files);
             self.end(&change.id, change.number);
             match &change.prepare {
                 Some(prepare) => self.prepared(&change, prepare, &written.ledger, result, status),
@@ -129,7 +135,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             self.ledger.replicas.insert(id.clone(), record);
         }
         let differ = || Some("its generated files don't read back as they were written".to_owned());
-        let as_written = matches!(self.read_files(unit), Ok(files) if *files == prepare.files);
+        let as_written = matches!(self.on_disk.get(unit), Some(Ok(files)) if *files == prepare.files);
         let problem = result.err().map(|refusal| refusal.message).or_else(|| if as_written { None } else { differ() });
         if problem.is_none() {
             self.unloaded.remove(unit);
@@ -201,13 +207,34 @@ impl Change {
     }
 
     /// The files as they were before, and whether systemd has to read them again.
-    fn write(&self, files: &UnitFiles) -> Result<(Files, bool), FileError> {
-        let unit = &self.assignment.unit;
+    fn write(&self, disk: &Disk) -> Result<(Files, bool), FileError> {
+        let (unit, files) = (&self.assignment.unit, &disk.files);
+        let Some(prepare) = &self.prepare else { return Ok((Files::default(), self.remove(disk)?)) };
         let before = read(files, unit)?;
-        let wanted = self.prepare.as_ref().map(|it| it.files.clone()).unwrap_or_default();
-        let changed = write(files, unit, &self.id, &wanted)?;
+        let changed = write(files, unit, &self.id, &prepare.files)?;
         Ok((before, changed))
     }
+
+    /// Removes what is ours. What others put in its place (a mask, say) is not, and stays.
+    fn remove(&self, disk: &Disk) -> Result<bool, FileError> {
+        let (unit, files) = (&self.assignment.unit, &disk.files);
+        let ours = |removed: Result<bool, FileError>| match removed {
+            Err(FileError::NotOurs { .. }) => Ok(false),
+            removed => removed,
+        };
+        ours(files.remove_variables(unit))?;
+        let unit_file_changed = ours(files.remove_unit_file(unit))?;
+        let drop_in_changed = ours(files.remove_drop_in(unit))?;
+        disk.sources.unlink(&self.id.service, unit);
+        Ok(unit_file_changed || drop_in_changed)
+    }
+}
+
+/// What is written to.
+struct Disk {
+    files: UnitFiles,
+    ledger: LedgerFile,
+    sources: Arc<Sources>,
 }
 
 /// Whether systemd has to read the unit's files again.
@@ -230,15 +257,15 @@ fn write(files: &UnitFiles, unit: &UnitName, id: &ReplicaId, wanted: &Files) -> 
 
 async fn write_all<M: UnitManager>(
     manager: &M,
-    files: UnitFiles,
-    file: LedgerFile,
+    worker: &Worker,
+    disk: Disk,
     ledger: Ledger,
     changes: Vec<Change>,
     unloaded: BTreeSet<UnitName>,
 ) -> Written {
-    let writer = files.clone();
-    let (ledger, saved, written) = blocking(move || write_files(&writer, &file, ledger, changes)).await;
-    let must_load = |(change, result): &(Change, Result<(Files, bool), String>)| {
+    let files = disk.files.clone();
+    let (ledger, saved, written) = worker.run(move || write_files(&disk, ledger, changes)).await;
+    let must_load = |(change, result): &FileWritten| {
         let changed = result.as_ref().map(|(_, changed)| *changed);
         changed == Ok(true) || (changed.is_ok() && unloaded.contains(&change.assignment.unit))
     };
@@ -260,16 +287,26 @@ async fn write_all<M: UnitManager>(
             result => changes.push((change, result.map(drop).and(loaded).map_err(Refusal::passing), status)),
         }
     }
-    let again = if broken.is_empty() { 0 } else { put_back(manager, files, broken, &mut changes).await };
+    let again = if broken.is_empty() { 0 } else { put_back(manager, worker, &files, broken, &mut changes).await };
+    let changes = worker.run(move || changes.into_iter().map(|change| read_back(&files, change)).collect()).await;
     Written { ledger, saved, changes, reloads: u64::from(reloads && loaded.is_ok()) + again }
+}
+
+/// A change, whether it was made, and its unit after it.
+type Made = (Change, Result<(), Refusal>, Result<UnitStatus, UnitError>);
+
+fn read_back(files: &UnitFiles, (change, result, status): Made) -> Ended {
+    let read = read(files, &change.assignment.unit).map_err(|error| error.to_string());
+    (change, result, status, read)
 }
 
 /// systemd can't load these units with their new files: puts those of before back. How often it read them again.
 async fn put_back<M: UnitManager>(
     manager: &M,
-    files: UnitFiles,
+    worker: &Worker,
+    files: &UnitFiles,
     broken: Vec<(Change, Files)>,
-    ended: &mut Vec<Ended>,
+    made: &mut Vec<Made>,
 ) -> u64 {
     let mut why = Vec::new();
     for (change, _) in &broken {
@@ -277,6 +314,7 @@ async fn put_back<M: UnitManager>(
         let said = manager.complaint(unit).await;
         why.push(said.unwrap_or_else(|| "see systemctl status".to_owned()));
     }
+    let files = files.clone();
     let restore = move || {
         let restore = |(change, before): (Change, Files)| {
             let restored = write(&files, &change.assignment.unit, &change.id, &before);
@@ -284,7 +322,7 @@ async fn put_back<M: UnitManager>(
         };
         broken.into_iter().map(restore).collect::<Vec<_>>()
     };
-    let restored = blocking(restore).await;
+    let restored = worker.run(restore).await;
     let loaded = manager.daemon_reload().await;
     for ((change, restored), why) in restored.into_iter().zip(why) {
         let unit = &change.assignment.unit;
@@ -297,25 +335,21 @@ async fn put_back<M: UnitManager>(
             (Ok(()), Ok(status)) if status.is_broken() => Refusal::passing(why),
             (Ok(()), _) => Refusal::rejected(format!("{why}; its files of before are back")),
         };
-        ended.push((change, Err(refusal), status));
+        made.push((change, Err(refusal), status));
     }
     u64::from(loaded.is_ok())
 }
 
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
-}
+/// Of a replica, the files of before and whether systemd has to read them again.
+type FileWritten = (Change, Result<(Files, bool), String>);
 
-/// The ledger, whether it was saved, and of each replica the files of before and whether systemd has to read them again.
-type FilesWritten = (Ledger, Result<(), String>, Vec<(Change, Result<(Files, bool), String>)>);
+/// The ledger, whether it was saved, and what was written.
+type FilesWritten = (Ledger, Result<(), String>, Vec<FileWritten>);
 
-fn write_files(files: &UnitFiles, file: &LedgerFile, ledger: Ledger, changes: Vec<Change>) -> FilesWritten {
-    let saved = file.save(&ledger).map_err(|error| format!("can't write the ledger: {error}"));
+fn write_files(disk: &Disk, ledger: Ledger, changes: Vec<Change>) -> FilesWritten {
+    let saved = disk.ledger.save(&ledger).map_err(|error| format!("can't write the ledger: {error}"));
     let write = |change: Change| {
-        let written = saved.clone().and_then(|()| change.write(files).map_err(|error| explain(&error)));
+        let written = saved.clone().and_then(|()| change.write(disk).map_err(|error| explain(&error)));
         (change, written)
     };
     let changes = changes.into_iter().map(write).collect();

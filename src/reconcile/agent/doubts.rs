@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{Agent, disk, steps::Done};
 use crate::{
+    blocking,
     model::UnitName,
     plan::agent::Files,
     systemd::{UnitFiles, UnitManager},
@@ -57,7 +58,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             };
             units.into_iter().map(read).collect::<Found>()
         };
-        self.tasks.push(Box::pin(async move { Done::FilesFound(Box::new(disk::blocking(read).await)) }));
+        self.tasks.push(Box::pin(async move { Done::FilesFound(Box::new(blocking::GENERATED.run(read).await)) }));
     }
 
     pub(super) fn finish_look_at_files(&mut self, found: Found) {

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     Agent,
-    goods::{Store, config},
+    goods::{Found, Store, config, needs_any},
     revision::Refusal,
     steps::Done,
 };
@@ -63,6 +63,8 @@ pub(super) struct Job {
     status: Result<UnitStatus, UnitError>,
     /// What systemd has against the unit, when the outcome does not tell.
     complaint: Option<String>,
+    /// What is on the host after it.
+    found: Found,
 }
 
 /// How it ended.
@@ -88,30 +90,25 @@ impl<M: UnitManager + 'static> Agent<M> {
             order,
             // What the files were written for: that is what the unit starts with, and reads.
             assignment: record.map_or(assignment, |record| &record.assignment).clone(),
-            before: record.and_then(|record| self.fallback(id, record)),
+            before: record.and_then(|record| fallback(id, record)),
             invocation: self.units.get(&assignment.unit).map(|unit| unit.invocation.clone()).unwrap_or_default(),
             outcome: Outcome::Ended(Ok(JobResult::Done)),
             status: Ok(UnitStatus::not_found()),
             complaint: None,
+            found: Found::NOTHING,
         };
         let (manager, store) = (Arc::clone(&self.manager), self.goods.store.clone());
         self.tasks.push(Box::pin(async move {
             let outcome = job.run(&*manager, &store).await;
             let unit = &job.assignment.unit;
-            let status = manager.unit(unit).await;
+            let look = store.look_beside(&job.id, &job.assignment);
+            let (status, found) = tokio::join!(manager.unit(unit), look);
             let complaint = match outcome {
                 Outcome::Ended(Ok(JobResult::Dependency)) => manager.complaint(unit).await,
                 _ => None,
             };
-            Done::Job(Box::new(Job { outcome, status, complaint, ..job }))
+            Done::Job(Box::new(Job { outcome, status, complaint, found, ..job }))
         }));
-    }
-
-    /// What was in force before, when its configuration is still what the process has read, and on the host.
-    fn fallback(&self, id: &ReplicaId, record: &Record) -> Option<Box<Assignment>> {
-        let before = record.before.as_ref().filter(|before| before.config_version == record.applied_config)?;
-        let wanted = config(id, before)?;
-        self.goods.store.configurations.is_staged(&wanted).then(|| before.clone())
     }
 
     fn count_start(&mut self, id: &ReplicaId, unit: &UnitName, order: Order) {
@@ -134,7 +131,8 @@ impl<M: UnitManager + 'static> Agent<M> {
         let obstacle = job.obstacle();
         self.metrics.step(step, problem.is_none());
         self.goods.forget(&job.id);
-        let Job { id, number, order, assignment, outcome, status, .. } = job;
+        let Job { id, number, order, assignment, outcome, status, found, .. } = job;
+        self.goods.learn(&id, &assignment, found);
         self.units.job_ended(&assignment.unit);
         self.finish_step_read(&assignment.unit, status);
         if let Some(record) = self.ledger.replicas.get_mut(&id).filter(|_| applied) {
@@ -175,8 +173,9 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// What the job was for is in force: it is what to go back to from now on.
     fn settle(&mut self, id: &ReplicaId) {
-        let before = self.ledger.replicas.get_mut(id).and_then(|record| record.before.take());
-        if before.is_some() && self.goods.store.has_any(&id.service) {
+        let Some(record) = self.ledger.replicas.get_mut(id) else { return };
+        let before = record.before.take();
+        if before.is_some_and(|before| needs_any(&before) || needs_any(&record.assignment)) {
             self.prune_later(&id.service);
         }
     }
@@ -201,7 +200,7 @@ impl Job {
         let unit = &self.assignment.unit;
         let switched = match self.order {
             Order::Verb(Verb::Stop) => Ok(()),
-            Order::Verb(Verb::Reload) | Order::Signal(_) => store.switch_config(&self.id, &self.assignment),
+            Order::Verb(Verb::Reload) | Order::Signal(_) => store.switch_config(&self.id, &self.assignment).await,
             Order::Verb(Verb::Start | Verb::Restart) | Order::ResetAndStart => {
                 store.switch(&self.id, &self.assignment).await
             }
@@ -210,12 +209,13 @@ impl Job {
             return Outcome::NotSwitched(refusal);
         }
         let result = run(manager, self.order, unit).await;
-        match (self.order, &self.before, &result) {
-            (Order::Verb(Verb::Reload), Some(before), Ok(ended)) if !is_passing(ended) => {
-                self.undo(manager, store, before, ended).await
-            }
-            _ => Outcome::Ended(result),
+        if let (Order::Verb(Verb::Reload), Some(before), Ok(ended)) = (self.order, &self.before, &result)
+            && !is_passing(ended)
+            && store.has_config(&self.id, before).await
+        {
+            return self.undo(manager, store, before, ended).await;
         }
+        Outcome::Ended(result)
     }
 
     /// The reload failed: the unit reads again what was before.
@@ -226,7 +226,7 @@ impl Job {
         before: &Assignment,
         ended: &JobResult,
     ) -> Outcome {
-        if let Err(refusal) = store.switch_config(&self.id, before) {
+        if let Err(refusal) = store.switch_config(&self.id, before).await {
             return Outcome::NotSwitched(refusal);
         }
         let (unit, revision) = (&self.assignment.unit, shown(self.assignment.config_version));
@@ -289,6 +289,12 @@ impl Job {
             Outcome::Undone(why) => Some(why.clone()),
         }
     }
+}
+
+/// What was in force before, when its configuration is still what the process has read.
+fn fallback(id: &ReplicaId, record: &Record) -> Option<Box<Assignment>> {
+    let before = record.before.as_ref().filter(|before| before.config_version == record.applied_config)?;
+    config(id, before).is_some().then(|| before.clone())
 }
 
 /// Whether the job's end says nothing against the unit.

@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 
 use super::{Agent, publish::Published, work::Effect};
 use crate::{
+    blocking,
     model::ReplicaId,
     reconcile::{Woken, sleep_until},
     report::notify::{Call, ServiceManager},
@@ -17,6 +18,7 @@ use crate::{
 impl<M: UnitManager + 'static> Agent<M> {
     /// Turns the loop until the service manager wants the agent to stop.
     pub(super) async fn run(mut self, mut service_manager: ServiceManager) -> anyhow::Result<()> {
+        let _loop = blocking::Loop::begin();
         loop {
             match self.wait(&mut service_manager).await? {
                 Woken::Stop => break,

@@ -1,6 +1,6 @@
 //! What stands against a piece of work on this host: its configuration, and what systemd has of the unit.
 
-use super::{Agent, disk};
+use super::Agent;
 use crate::{
     model::{Assignment, Mode, Probe, ReplicaId, RestartPolicy, UnitName},
     plan::agent::{Files, Placed, overruled},
@@ -132,27 +132,19 @@ impl<M: UnitManager + 'static> Agent<M> {
         let folders = self.goods.store.folders(id, assignment);
         let files = self.files_for(id, assignment, &folders);
         let same = |there: &Files| there.drop_in == files.drop_in && there.unit_file == files.unit_file;
-        self.read_files(&assignment.unit).as_ref().is_ok_and(same) && !self.unloaded.contains(&assignment.unit)
+        matches!(self.on_disk.get(&assignment.unit), Some(Ok(files)) if same(files))
+            && !self.unloaded.contains(&assignment.unit)
     }
 
     /// Files that are in the place of the generated ones and not from zkops.
-    fn unreadable_files(&mut self, unit: &UnitName) -> Option<Obstacle> {
-        self.read_files(unit).as_ref().err().cloned().map(Obstacle::of_host)
+    fn unreadable_files(&self, unit: &UnitName) -> Option<Obstacle> {
+        self.on_disk.get(unit)?.as_ref().err().cloned().map(Obstacle::of_host)
     }
 
     /// Whether the unit is up, or was never looked at by this process.
     fn may_be_up(&self, unit: &UnitName) -> bool {
         let down = |active| matches!(active, ActiveState::Inactive | ActiveState::Failed);
         self.units.get(unit).is_none_or(|unit| !down(unit.active))
-    }
-
-    /// The unit's generated files as they are; read once, then as this agent left them.
-    pub(super) fn read_files(&mut self, unit: &UnitName) -> &Result<Files, String> {
-        if !self.on_disk.contains_key(unit) {
-            let files = disk::read(&self.unit_files, unit).map_err(|error| error.to_string());
-            self.on_disk.insert(unit.clone(), files);
-        }
-        &self.on_disk[unit]
     }
 }
 

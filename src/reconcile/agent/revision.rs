@@ -9,13 +9,14 @@ use std::{
     path::PathBuf,
 };
 
-use super::goods::{Store, config};
+use super::goods::{Found, Store, config};
 use crate::{
+    blocking,
     configuration::{ConfigurationError, Facts, Peer, services_named},
     model::{
         Assignment, ConfigApply, ConfigRevision, HostName, Instance, ReplicaId, ServiceName, UnitName, decode, encode,
     },
-    source::SourceError,
+    source::{SourceError, Sources},
     store::{Client, StoreError, layout},
 };
 
@@ -76,11 +77,18 @@ impl Order {
         [version, revision].into_iter().flatten().collect::<Vec<_>>().join(" and ")
     }
 
-    pub(super) async fn stage(self) -> Result<(), Refusal> {
+    /// Brings it onto the host; what came of that, and what is there now.
+    pub(super) async fn stage_and_look(self) -> (Result<(), Refusal>, Found) {
+        let staged = self.stage().await;
+        let found = self.store.look_beside(&self.id, &self.assignment).await;
+        (staged, found)
+    }
+
+    async fn stage(&self) -> Result<(), Refusal> {
         if let Some(release) = self.store.release(&self.id, &self.assignment) {
             self.store.sources.fetch(&release).await?;
         }
-        if config(&self.id, &self.assignment).is_some_and(|wanted| !self.store.configurations.is_staged(&wanted)) {
+        if !self.store.has_config(&self.id, &self.assignment).await {
             self.stage_config().await?;
         }
         Ok(())
@@ -191,17 +199,37 @@ impl Store {
 
     /// Brings the release and the configuration into force for the replica.
     pub(super) async fn switch(&self, id: &ReplicaId, assignment: &Assignment) -> Result<(), Refusal> {
-        if let Some(release) = self.release(id, assignment).filter(|it| !self.sources.is_current(it)) {
-            if !self.sources.is_fetched(&release) {
+        if let Some(release) = self.release(id, assignment)
+            && !self.sources.look(&release, Sources::is_current).await
+        {
+            if !self.sources.look(&release, Sources::is_fetched).await {
                 return Err(Refusal::passing(format!("{} is not on this host", release.version)));
             }
             self.sources.switch(&release).await?;
         }
-        self.switch_config(id, assignment)
+        self.switch_config(id, assignment).await
+    }
+
+    /// Whether the configuration that the work needs is on the host; true when it needs none.
+    pub(super) async fn has_config(&self, id: &ReplicaId, assignment: &Assignment) -> bool {
+        if config(id, assignment).is_none() {
+            return true;
+        }
+        let (store, id, assignment) = (self.clone(), id.clone(), assignment.clone());
+        let is_staged = move || config(&id, &assignment).is_none_or(|it| store.configurations.is_staged(&it));
+        blocking::beside(is_staged).await
     }
 
     /// Brings the configuration into force for the replica.
-    pub(super) fn switch_config(&self, id: &ReplicaId, assignment: &Assignment) -> Result<(), Refusal> {
+    pub(super) async fn switch_config(&self, id: &ReplicaId, assignment: &Assignment) -> Result<(), Refusal> {
+        if config(id, assignment).is_none() {
+            return Ok(());
+        }
+        let (store, id, assignment) = (self.clone(), id.clone(), assignment.clone());
+        blocking::beside(move || store.switch_config_now(&id, &assignment)).await
+    }
+
+    fn switch_config_now(&self, id: &ReplicaId, assignment: &Assignment) -> Result<(), Refusal> {
         let Some(wanted) = config(id, assignment) else { return Ok(()) };
         if self.configurations.is_current(&wanted) {
             return Ok(());
@@ -223,6 +251,10 @@ impl Store {
         revisions: &BTreeSet<u64>,
         keep: u32,
     ) {
+        let (store, of) = (self.clone(), service.clone());
+        if !blocking::beside(move || store.has_any(&of)).await {
+            return;
+        }
         self.sources.prune(service, versions, keep).await;
         let (store, service, units, revisions) = (self.clone(), service.clone(), units.clone(), revisions.clone());
         let pruned = tokio::task::spawn_blocking(move || {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Agent, READY_LIMIT, publish, snapshot::NO_UNIT, targets::Target, work::Basis};
 use crate::{
-    model::{Assignment, Instance, ReplicaId, ReplicaState, ReplicaStatus},
+    model::{Assignment, Instance, ReplicaId, ReplicaState, ReplicaStatus, UnitName},
     plan::agent::Decision,
     report::notify::ServiceManager,
     store::Up,
@@ -47,17 +47,46 @@ impl<M: UnitManager + 'static> Agent<M> {
         now: Instant,
     ) {
         let Some(up) = self.publishable() else { return };
-        let clean = targets.values().all(|target| !target.is_gone() && self.is_read(target))
-            && targets.keys().all(|id| self.health.is_known(id))
-            && self.work.unconfirmed(&self.ledger).is_empty();
+        let is_registered = self.publisher.is_registered(up.epoch);
+        let obstacle = if is_registered { None } else { self.obstacle(targets) };
         let listed = decisions.iter().filter(|(_, decision)| decision.listed);
         let wanted = publish::Wanted {
-            alive: (clean || self.publisher.is_registered(up.epoch)).then(|| self.alive.clone()),
+            alive: obstacle.is_none().then(|| self.alive.clone()),
             instances: listed.map(|(id, _)| (id.clone(), self.instance(id, targets[id].assignment()))).collect(),
             statuses: self.our_statuses().collect(),
             known: decisions.keys().cloned().collect(),
         };
         self.publications.extend(self.publisher.publish(&up, wanted, now));
+        // What is only being read is over in a moment, or told as a problem of its own.
+        let left = obstacle.and_then(|obstacle| match obstacle {
+            Obstacle::Unknown => None,
+            Obstacle::Left(what) => Some(what),
+        });
+        self.note("not registered", left);
+    }
+
+    /// What keeps this host from registering. What has no process left does not, whatever else is wrong with it.
+    fn obstacle(&self, targets: &BTreeMap<ReplicaId, Target>) -> Option<Obstacle> {
+        let unconfirmed = self.work.unconfirmed(&self.ledger);
+        let mut obstacles = targets.iter().filter_map(|(id, target)| {
+            let left = target.managed_unit().is_some_and(|unit| self.may_run(unit));
+            if target.is_gone() && left && self.is_read(target) {
+                let why = self.statuses.get(id).and_then(|status| status.message.as_deref());
+                let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+                let what = format!("waits to stop {}: it {}{why}", target.unit(), target.why_gone());
+                return Some(Obstacle::Left(what));
+            }
+            let unknown = !self.is_read(target) || !self.health.is_known(id) || (left && unconfirmed.contains(id));
+            unknown.then_some(Obstacle::Unknown)
+        });
+        let first = obstacles.next()?;
+        let is_left = |obstacle: &Obstacle| matches!(obstacle, Obstacle::Left(_));
+        if is_left(&first) { Some(first) } else { Some(obstacles.find(is_left).unwrap_or(first)) }
+    }
+
+    /// Whether a process of the unit may be left, as far as is known.
+    fn may_run(&self, unit: &UnitName) -> bool {
+        self.units.certain(unit).is_none_or(|unit| !unit.is_down())
     }
 
     /// What may be written: the statuses of replicas that the tree assigns to this host.
@@ -126,7 +155,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// waiting is done; what takes long (a unit that starts slowly, another machine that goes by this host's name)
     /// must not have the agent taken for one that hangs.
     pub(super) fn tell(&mut self, service_manager: &mut ServiceManager) {
-        let settled = self.busy.is_empty() && self.confirming.is_empty();
+        let settled = self.busy.is_empty() && self.confirming.is_empty() && self.goods.is_settled();
         let held = self.work.held_by().is_some();
         let registered = self.up().is_some_and(|up| self.publisher.is_registered(up.epoch));
         let published = self.publisher.is_idle() && (registered || held || self.work.basis() == Basis::Ledger);
@@ -158,6 +187,14 @@ impl<M: UnitManager + 'static> Agent<M> {
             changed
         });
     }
+}
+
+/// What keeps a host from registering.
+enum Obstacle {
+    /// Something is being asked.
+    Unknown,
+    /// A process is left that is no longer this host's: which.
+    Left(String),
 }
 
 /// A version that no node ever has: this is the answer to nothing that can be seen now.

@@ -20,6 +20,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.look_at_files();
         self.tell_who_holds_the_name();
         let targets = self.targets();
+        self.look_at_goods();
         self.look_at_units(&targets, now);
         self.probe(&targets, now);
         self.tend_staging(&targets);
@@ -72,9 +73,10 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     fn busy(&self, id: &ReplicaId, target: &Target, newcomer: bool) -> Option<Busy> {
         let unit = target.managed_unit().filter(|_| !target.is_refused());
-        let unread = unit.is_some_and(|unit| self.units.certain(unit).is_none());
+        let is_read = |unit| self.units.certain(unit).is_some() && self.on_disk.contains_key(unit);
+        let unread = unit.is_some_and(|unit| !is_read(unit));
         let waits = newcomer && unit.is_some_and(|unit| !self.is_up(unit));
-        let unknown = unread || target.is_unsure() || waits;
+        let unknown = unread || target.is_unsure() || target.is_unseen() || waits;
         self.busy.get(id).map(|(_, busy)| *busy).or_else(|| unknown.then_some(Busy::Unknown))
     }
 
@@ -103,8 +105,8 @@ impl<M: UnitManager + 'static> Agent<M> {
         let publish = self.publishable().and_then(|_| self.publisher.next_due());
         let confirm = self.confirmable().and(self.confirm_at);
         let ready = (!self.is_ready).then(|| self.started + super::READY_LIMIT);
-        let others =
-            [patience, publish, confirm, self.save_due(), ready, self.units.next_due(), self.health.next_due()];
+        let disk = self.save_due().into_iter().chain(self.files_again).min();
+        let others = [patience, publish, confirm, disk, ready, self.units.next_due(), self.health.next_due()];
         decisions.values().filter_map(|decision| decision.wake_at).chain(others.into_iter().flatten()).min()
     }
 }

@@ -10,7 +10,7 @@ use futures_util::future::{AbortHandle, abortable};
 
 use super::{
     Agent,
-    goods::needs_the_same,
+    goods::{Found, needs_the_same},
     revision::{Order, Refusal},
     steps::{Done, rest},
     targets::Target,
@@ -46,8 +46,9 @@ struct UnderWay {
 pub(super) struct Staged {
     id: ReplicaId,
     number: u64,
-    /// `None` = it was overtaken.
-    result: Option<Result<(), Refusal>>,
+    assignment: Assignment,
+    /// What came of it, and what is on the host now; `None` = it was overtaken.
+    result: Option<(Result<(), Refusal>, Found)>,
 }
 
 impl Staging {
@@ -86,20 +87,26 @@ impl<M: UnitManager + 'static> Agent<M> {
             client: self.up().map(|up| up.client),
         };
         tracing::info!("{id}: fetching {}", order.what());
-        let (future, abort) = abortable(async move { order.stage().await });
+        let (future, abort) = abortable(order.stage_and_look());
+        let assignment = assignment.clone();
         let under_way = UnderWay { number, assignment: assignment.clone(), abort };
         if let Some(overtaken) = self.staging.under_way.insert(id.clone(), under_way) {
             overtaken.abort.abort();
         }
-        self.tasks
-            .push(Box::pin(async move { Done::Staged(Box::new(Staged { id, number, result: future.await.ok() })) }));
+        self.tasks.push(Box::pin(async move {
+            let result = future.await.ok();
+            Done::Staged(Box::new(Staged { id, number, assignment, result }))
+        }));
     }
 
     pub(super) fn finish_staging(&mut self, staged: Staged) {
-        let Staged { id, number, result } = staged;
-        self.goods.forget(&id);
+        let Staged { id, number, assignment, result } = staged;
+        match &result {
+            Some((_, found)) => self.goods.learn(&id, &assignment, *found),
+            None => self.goods.forget(&id),
+        }
         let current = self.staging.under_way.get(&id).is_some_and(|under_way| under_way.number == number);
-        let Some(result) = result.filter(|_| current) else { return };
+        let Some((result, _)) = result.filter(|_| current) else { return };
         let Some(UnderWay { assignment, .. }) = self.staging.under_way.remove(&id) else { return };
         self.metrics.fetch(result.is_ok());
         let Err(refusal) = result else {
@@ -177,19 +184,13 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     pub(super) fn finish_prune(&mut self, service: &ServiceName) {
         self.staging.pruning.remove(service);
-        self.goods.forget_service(service);
+        self.goods.doubt_service(service);
     }
 
-    /// The replica is gone from this host: what only it needed goes, too.
+    /// The replica is gone from this host: what only it needed goes, too. Its links went with its generated files.
     pub(super) fn leave_goods(&mut self, id: &ReplicaId) {
         self.goods.forget(id);
         self.ledger.rejected.remove(id);
-        if !self.goods.store.has_any(&id.service) {
-            return;
-        }
-        if let Some(record) = self.ledger.replicas.get(id) {
-            self.goods.store.sources.unlink(&id.service, &record.assignment.unit);
-        }
         self.prune_later(&id.service);
     }
 }

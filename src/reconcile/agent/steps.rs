@@ -9,23 +9,29 @@ use super::{
     Agent,
     disk::{Change, Written},
     doubts,
+    goods::{Looked, needs_any},
     jobs::{Job, Order},
     signals,
     staging::Staged,
     targets::Target,
+    units::Read,
     work::Basis,
 };
 use crate::{
     ledger::{Ledger, Left, Record},
     model::{Assignment, Desired, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, ServiceName, ServiceSpec, UnitName},
-    plan::agent::{Busy, Decision, Memory, Step},
-    systemd::{UnitError, UnitFiles, UnitManager, UnitStatus, Verb},
+    plan::agent::{Busy, Decision, Files, Memory, Step},
+    systemd::{UnitFiles, UnitManager, Verb},
 };
 
 /// A task that ended.
 pub(super) enum Done {
-    /// A unit was read.
-    Read(UnitName, Box<Result<UnitStatus, UnitError>>),
+    /// A unit was read, and its generated files if they were not known.
+    Read(Box<Read>),
+    /// A unit's generated files were read again.
+    FilesRead(UnitName, Result<Files, String>),
+    /// What is on the host of a replica's work was looked at.
+    Looked(Box<Looked>),
     /// What a unit said last in this invocation.
     Words(UnitName, String, Option<String>),
     /// A job for one replica.
@@ -116,9 +122,10 @@ impl<M: UnitManager + 'static> Agent<M> {
         record.rests |= assignment.mode != Mode::Enabled;
         if decision.in_force {
             let changed = record.before.is_some() || record.assignment != *assignment;
+            let had_any = [Some(&record.assignment), record.before.as_deref()].into_iter().flatten().any(needs_any);
             record.accept(assignment);
             record.prepared_key.get_or_insert_with(|| key.clone());
-            if changed && self.goods.store.has_any(&id.service) {
+            if changed && (had_any || needs_any(assignment)) {
                 self.prune_later(&id.service);
             }
         }
@@ -158,7 +165,9 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// A task ended: take in what it did.
     pub(super) fn finish(&mut self, done: Done) {
         match done {
-            Done::Read(unit, answer) => self.finish_read(&unit, *answer),
+            Done::Read(read) => self.finish_read(*read),
+            Done::FilesRead(unit, files) => self.know_files(&unit, files),
+            Done::Looked(looked) => self.goods.looked(&looked),
             Done::Words(unit, invocation, line) => self.finish_words(&unit, &invocation, line),
             Done::Job(job) => self.finish_job(*job),
             Done::Disk(written) => self.finish_disk(*written),

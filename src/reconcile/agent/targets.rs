@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Agent,
-    goods::needs_the_same,
+    goods::{Found, needs_the_same},
     obstacles::{Obstacle, Verdict},
     work::{Basis, Claim},
 };
@@ -18,8 +18,16 @@ use crate::{
 /// A replica as it is wanted, with the files that this needs.
 pub(super) enum Target {
     /// It is this host's; `unsure` = that is yet to be confirmed. While what is wanted is `newer` and not on the host,
-    /// `assignment` is what was in force before.
-    Ours { assignment: Assignment, files: Files, key: String, unsure: bool, links: Links, newer: Option<Box<Newer>> },
+    /// `assignment` is what was in force before. Before it was `looked` at what is on the host, `links` says nothing.
+    Ours {
+        assignment: Assignment,
+        files: Files,
+        key: String,
+        unsure: bool,
+        links: Links,
+        looked: bool,
+        newer: Option<Box<Newer>>,
+    },
     /// It is, and nothing of it can run before what it needs is on the host.
     Awaited(Newer),
     /// It is, and can't be run here.
@@ -38,6 +46,8 @@ pub(super) struct Newer {
 
 /// How far it is.
 enum Stage {
+    /// That is being found out.
+    Looking,
     Due,
     UnderWay,
     Rejected(String),
@@ -86,10 +96,14 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     fn ours(&mut self, id: &ReplicaId, assignment: Assignment, unsure: bool, newer: Option<Box<Newer>>) -> Target {
         let folders = self.goods.store.folders(id, &assignment);
+        // What is to be stopped is stopped whatever else is on the host.
+        let found =
+            if assignment.mode == Mode::Enabled { self.goods.look(id, &assignment) } else { Some(Found::NOTHING) };
         Target::Ours {
             key: restart_key(&assignment, &folders),
             files: self.files_for(id, &assignment, &folders),
-            links: self.goods.look(id, &assignment).links,
+            links: found.map_or(Links::RIGHT, |found| found.links),
+            looked: found.is_some(),
             assignment,
             unsure,
             newer,
@@ -111,12 +125,16 @@ impl<M: UnitManager + 'static> Agent<M> {
                 return None;
             }
             Stage::Rejected(obstacle.why)
-        } else if self.runs(id, wanted) || self.goods.look(id, wanted).staged {
+        } else if self.runs(id, wanted) {
             return None;
         } else if self.staging.is_under_way(id, wanted) {
             Stage::UnderWay
         } else {
-            Stage::Due
+            match self.goods.look(id, wanted) {
+                Some(found) if found.staged => return None,
+                Some(_) => Stage::Due,
+                None => Stage::Looking,
+            }
         };
         Some(Newer { assignment: wanted.clone(), stage })
     }
@@ -150,7 +168,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     fn meanwhile(&mut self, id: &ReplicaId, wanted: &Assignment) -> Option<Assignment> {
         let record = self.ledger.replicas.get(id)?;
         let is_up = self.is_up(&record.assignment.unit);
-        let is_there = self.goods.look(id, &record.assignment).staged;
+        let is_there = self.goods.look(id, &record.assignment).is_some_and(|found| found.staged);
         meanwhile(wanted, Some(record), is_up, is_there)
     }
 
@@ -221,6 +239,19 @@ impl Target {
         matches!(self, Self::Leaving { gone: true, .. })
     }
 
+    /// Why the replica leaves its unit, as in "is no longer assigned to this host".
+    pub(super) fn why_gone(&self) -> &str {
+        match self {
+            Self::Leaving { why, .. } => why,
+            _ => "",
+        }
+    }
+
+    /// Whether it is yet to be found out what is on the host of its work.
+    pub(super) fn is_unseen(&self) -> bool {
+        matches!(self, Self::Ours { looked: false, .. })
+    }
+
     /// Whether it is yet to be found out if the replica is still this host's.
     pub(super) fn is_unsure(&self) -> bool {
         matches!(self, Self::Ours { unsure: true, .. })
@@ -234,6 +265,7 @@ impl Target {
             Self::Refused(..) | Self::Leaving { .. } => return None,
         };
         let staging = match &newer.stage {
+            Stage::Looking => Staging::Looking,
             Stage::Due => Staging::Due,
             Stage::UnderWay => Staging::UnderWay,
             Stage::Rejected(why) => Staging::Rejected(why),

@@ -7,11 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Agent, steps::Done, targets::Target};
+use futures_util::future::OptionFuture;
+
+use super::{Agent, disk, steps::Done, targets::Target};
 use crate::{
+    blocking,
     model::{ReplicaId, UnitName},
-    plan::agent::Memory,
-    systemd::{UnitError, UnitManager, UnitStatus},
+    plan::agent::{Files, Memory},
+    systemd::{LoadState, UnitError, UnitFiles, UnitManager, UnitStatus},
 };
 
 /// How long a unit that could not be read rests, unless a change of it is reported first.
@@ -20,6 +23,17 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long a unit's changes may go unread while a job of it runs. It changes several times then, and reading it is
 /// work for the very systemd that has the job to do; at the job's end it is read anyway.
 const JOB_PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long generated files that could not be read rest.
+const FILES_RETRY: Duration = Duration::from_secs(5);
+
+/// A unit that was read.
+pub(super) struct Read {
+    name: UnitName,
+    answer: Result<UnitStatus, UnitError>,
+    /// Its generated files, when they were not known.
+    files: Option<Result<Files, String>>,
+}
 
 /// The units of this host's replicas, as they were last read.
 #[derive(Debug, Default)]
@@ -112,6 +126,7 @@ impl Units {
     /// A read ended: its answer if that is of use, and whether the unit is to be read again.
     fn ended(&mut self, name: &UnitName, answer: Result<UnitStatus, UnitError>) -> (Option<UnitStatus>, bool) {
         let reading = self.reading.remove(name).unwrap_or_default();
+        let answer = answer.or_else(unusable);
         (answer.map_err(|error| self.failed(name, &error)).ok().filter(|_| !reading.overtaken), reading.again)
     }
 
@@ -133,11 +148,10 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.manager.watch_units(&names);
         self.units.retain(&names);
         self.words.retain(&names);
-        self.on_disk.retain(|name, _| names.contains(name));
         self.unloaded.retain(|name| names.contains(name));
-        for name in &names {
-            self.read_files(name);
-        }
+        let all: BTreeSet<&UnitName> = targets.values().map(Target::unit).collect();
+        self.on_disk.retain(|name, files| names.contains(name) || (files.is_err() && all.contains(name)));
+        self.read_files_again(now);
         let due = names.into_iter().filter(|name| self.units.is_due(name, now)).collect();
         self.refresh(due);
         self.note("systemd", self.units.problem());
@@ -150,21 +164,51 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.refresh(names);
     }
 
-    /// Has units read again.
+    /// Has units read again; and their generated files, unless these are known.
     fn refresh(&mut self, names: BTreeSet<UnitName>) {
         for name in names {
             if self.units.begin(&name) {
                 let manager = Arc::clone(&self.manager);
+                let files = (!self.on_disk.contains_key(&name)).then(|| self.unit_files.clone());
                 self.tasks.push(Box::pin(async move {
-                    let answer = manager.unit(&name).await;
-                    Done::Read(name, Box::new(answer))
+                    let files = OptionFuture::from(files.map(|files| read_files(files, name.clone())));
+                    let (answer, files) = tokio::join!(manager.unit(&name), files);
+                    Done::Read(Box::new(Read { name, answer, files }))
                 }));
             }
         }
     }
 
-    /// A unit was read.
-    pub(super) fn finish_read(&mut self, name: &UnitName, answer: Result<UnitStatus, UnitError>) {
+    /// Has those generated files read again that could not be read.
+    fn read_files_again(&mut self, now: Instant) {
+        let unreadable = self.on_disk.iter().filter(|(_, files)| files.is_err()).map(|(name, _)| name.clone());
+        let unreadable: Vec<_> = unreadable.collect();
+        let due = self.files_again.is_some_and(|at| at <= now);
+        self.files_again = if due { None } else { self.files_again }.filter(|_| !unreadable.is_empty());
+        if !unreadable.is_empty() {
+            self.files_again.get_or_insert(now + FILES_RETRY);
+        }
+        for name in unreadable.into_iter().filter(|_| due) {
+            let files = self.unit_files.clone();
+            self.tasks.push(Box::pin(async move {
+                let read = read_files(files, name.clone()).await;
+                Done::FilesRead(name, read)
+            }));
+        }
+    }
+
+    /// A unit's generated files were read.
+    pub(super) fn know_files(&mut self, name: &UnitName, read: Result<Files, String>) {
+        self.on_disk.insert(name.clone(), read);
+    }
+
+    /// A unit was read, and its generated files when they were not known.
+    pub(super) fn finish_read(&mut self, read: Read) {
+        let Read { name, answer, files } = read;
+        let name = &name;
+        if let Some(files) = files.filter(|_| !self.on_disk.contains_key(name)) {
+            self.know_files(name, files);
+        }
         let (status, again) = self.units.ended(name, answer);
         if let Some(status) = status {
             self.observed(name, status);
@@ -179,7 +223,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         if let Some(reading) = self.units.reading.get_mut(name) {
             (reading.again, reading.overtaken) = (true, true);
         }
-        match answer {
+        match answer.or_else(unusable) {
             Ok(status) => self.observed(name, status),
             Err(error) => self.units.failed(name, &error),
         }
@@ -188,7 +232,8 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// One that has run well for a while has its earlier starts forgiven when it goes down.
     fn observed(&mut self, name: &UnitName, status: UnitStatus) {
         let (first, up) = (self.units.get(name).is_none(), status.active.is_up());
-        if first && self.unit_files.needs_reload(name, &status) {
+        let has_drop_in = matches!(self.on_disk.get(name), Some(Ok(files)) if files.drop_in.is_some());
+        if first && self.unit_files.needs_reload(name, &status, has_drop_in) {
             // A predecessor may have written them and not come to the reload.
             self.unloaded.insert(name.clone());
         }
@@ -209,6 +254,22 @@ impl<M: UnitManager + 'static> Agent<M> {
             }
         }
     }
+}
+
+/// A unit that systemd knows nothing of for good (its name is none, its file is unusable) is one that can't be loaded: an
+/// answer, and not for lack of one.
+fn unusable(error: UnitError) -> Result<UnitStatus, UnitError> {
+    let message = match &error {
+        UnitError::NoSuchUnit { .. } | UnitError::Unusable { .. } => error.to_string(),
+        UnitError::Refused { name, message } if name == "org.freedesktop.DBus.Error.InvalidArgs" => message.clone(),
+        _ => return Err(error),
+    };
+    Ok(UnitStatus { load: LoadState::Error, load_error: Some(message), ..UnitStatus::not_found() })
+}
+
+/// The unit's generated files as they are.
+async fn read_files(files: UnitFiles, unit: UnitName) -> Result<Files, String> {
+    blocking::GENERATED.run(move || disk::read(&files, &unit).map_err(|error| error.to_string())).await
 }
 
 #[cfg(test)]

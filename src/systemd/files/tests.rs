@@ -247,16 +247,16 @@ fn a_drop_in_that_systemd_does_not_know_of_needs_a_reload() {
     let root = tempfile::tempdir().unwrap();
     let (files, name) = (UnitFiles::new(root.path()), unit("webapp.service"));
     let mut status = UnitStatus::not_found();
-    assert!(!files.needs_reload(&name, &status));
+    assert!(!files.needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()));
     files.write_drop_in(&name, &rendered(&full(), 252)).unwrap();
-    assert!(files.needs_reload(&name, &status), "it is new");
+    assert!(files.needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()), "it is new");
     status.drop_in_paths = vec![root.path().join("webapp.service.d/50-zkops.conf").display().to_string()];
-    assert!(!files.needs_reload(&name, &status));
+    assert!(!files.needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()));
     status.need_daemon_reload = true;
-    assert!(files.needs_reload(&name, &status), "it changed");
+    assert!(files.needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()), "it changed");
     status.need_daemon_reload = false;
     files.remove_drop_in(&name).unwrap();
-    assert!(files.needs_reload(&name, &status), "it is gone");
+    assert!(files.needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()), "it is gone");
 }
 
 #[test]
