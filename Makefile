@@ -15,13 +15,14 @@ QEMU_PACKAGES = qemu-system-x86 qemu-utils e2fsprogs
 DEB_PACKAGES = build-essential debhelper dpkg-dev apt-utils gnupg
 RELEASE_BIN = $(or $(ZKOPS_BIN),$(or $(CARGO_TARGET_DIR),target)/release/zkops)
 
-.PHONY: help setup build next-build test unit-test vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo \
+.PHONY: help setup build next-build test unit-test fuzz vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo \
 	test-packages nix-setup nix-check qemu-setup fresh
 
 help:
 	@echo "make demo                   boot hosts, run a service, crash a host, watch the failover (KEEP=1: leave it up)"
 	@echo "make test                   unit and integration tests, then the scenarios on real hosts"
 	@echo "make vm-test SCENARIO=NAME  one scenario (vm-tests/run --list); RELEASE=trixie on Debian 13, DRIVER=qemu in full VMs"
+	@echo "make fuzz                   change documents at random and read them (FUZZ_SECONDS=600: so long for each kind)"
 	@echo "make bench                  measure, and write target/bench.json"
 	@echo "make deb                    the Debian packages, in target/deb (DEB_VERSION=… for another version; deb-lint checks)"
 	@echo "make apt-repo               a signed repository of them, in target/apt (ZKOPS_APT_KEY=… signs with your key)"
@@ -45,6 +46,11 @@ unit-test: setup
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --locked && $(CARGO) test --locked --doc; \
 	else $(CARGO) test --locked; fi
+
+# How long each kind of document is tried: a minute for all of them together.
+FUZZ_SECONDS ?= 4
+fuzz: setup
+	ZKOPS_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --lib -- fuzz::
 
 vm-tests: build next-build test-packages nix-setup
 	$(PYTHON) vm-tests/run --jobs $(JOBS)

@@ -11,13 +11,14 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
 use crate::blocking;
-use crate::model::{Assignment, Probes, ReplicaId, ServiceName, UnitName, as_released};
+use crate::model::{Assignment, CheckedAssignment, InvalidName, Probes, ReplicaId, ServiceName, UnitName, as_released};
 
 /// What the agent remembers of its replicas.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +108,7 @@ pub fn content_key(assignment: &Assignment) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The last accepted work.
-    pub assignment: Assignment,
+    pub assignment: CheckedAssignment,
     /// What the generated files were last written for: see [`crate::systemd::files::restart_key`]. `None` = the ledger
     /// was lost, and the replica found by its files: nothing but its unit is known until the tree has said more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,7 +122,7 @@ pub struct Record {
     pub applied_config: Option<u64>,
     /// What was in force before `assignment`, while that is not yet: what to go back to when it is rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Box<Assignment>>,
+    pub before: Option<Box<CheckedAssignment>>,
     /// It was stopped on purpose: what it ran then is not started again, only what is wanted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rests: bool,
@@ -132,14 +133,14 @@ pub struct Record {
 
 impl Record {
     /// A replica that was just accepted. What runs of it already is taken as it is.
-    pub fn new(assignment: Assignment) -> Self {
+    pub fn new(assignment: CheckedAssignment) -> Self {
         let applied_config = assignment.config_version;
         let on_trial = is_probed(&assignment);
         Self { assignment, prepared_key: None, stale: None, applied_config, before: None, rests: false, on_trial }
     }
 
     /// Its generated files are about to be written for this work.
-    pub fn prepare(&mut self, assignment: &Assignment) {
+    pub fn prepare(&mut self, assignment: &CheckedAssignment) {
         if self.assignment != *assignment {
             let known = !self.is_found();
             self.on_trial = is_probed(assignment);
@@ -151,7 +152,7 @@ impl Record {
     }
 
     /// The work is in force.
-    pub fn accept(&mut self, assignment: &Assignment) {
+    pub fn accept(&mut self, assignment: &CheckedAssignment) {
         self.on_trial |= self.assignment != *assignment && is_probed(assignment);
         self.assignment.clone_from(assignment);
         self.applied_config = assignment.config_version;
@@ -162,7 +163,7 @@ impl Record {
     pub fn go_back(&mut self) -> bool {
         let Some(before) = self.before.take() else { return false };
         self.on_trial = is_probed(&before);
-        self.assignment = Assignment { mode: self.assignment.mode, ..*before };
+        self.assignment = before.with_mode(self.assignment.mode);
         true
     }
 
@@ -204,12 +205,36 @@ pub struct LedgerFile {
     path: PathBuf,
 }
 
+/// A ledger before its entries are looked at, each by itself.
+#[derive(Deserialize)]
+struct Unchecked {
+    #[serde(default)]
+    replicas: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    rejected: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    left: BTreeMap<String, serde_json::Value>,
+}
+
+fn entries<K: FromStr<Err = InvalidName>, T: DeserializeOwned>(
+    unchecked: BTreeMap<String, serde_json::Value>,
+    problems: &mut Vec<String>,
+) -> Vec<(K, T)> {
+    let entry = |(id, value): (String, serde_json::Value)| {
+        let key = id.parse().map_err(|error: InvalidName| error.to_string())?;
+        let entry = serde_path_to_error::deserialize(value).map_err(|error| format!("{id}: {error}"))?;
+        Ok((key, entry))
+    };
+    let read = |item| entry(item).map_err(|problem: String| problems.push(problem)).ok();
+    unchecked.into_iter().filter_map(read).collect()
+}
+
 /// What [`LedgerFile::load`] found.
 #[derive(Debug)]
 pub struct Loaded {
     /// The ledger; empty when there was none.
     pub ledger: Ledger,
-    /// Why the file that was there could not be used, and where it was put aside.
+    /// Why the file that was there, or an entry of it, could not be used, and where it was put aside.
     pub problem: Option<String>,
 }
 
@@ -227,10 +252,25 @@ impl LedgerFile {
             }
             other => other,
         };
-        match read.and_then(|data| Ok(serde_json::from_slice(&data)?)) {
-            Ok(ledger) => Loaded { ledger, problem: None },
+        match read.and_then(|data| Ok(serde_json::from_slice::<Unchecked>(&data)?)) {
+            Ok(unchecked) => self.check(unchecked),
             Err(error) => self.put_aside(&error),
         }
+    }
+
+    /// The entries that can be read and pass their checks. The others are as if they had been lost.
+    fn check(&self, unchecked: Unchecked) -> Loaded {
+        let (mut ledger, mut problems) = (Ledger::default(), Vec::new());
+        ledger.replicas.extend(entries(unchecked.replicas, &mut problems));
+        ledger.rejected.extend(entries(unchecked.rejected, &mut problems));
+        ledger.left.extend(entries(unchecked.left, &mut problems));
+        let problem = (!problems.is_empty()).then(|| {
+            let aside = self.path.with_extension("json.unreadable");
+            let kept = fs::copy(&self.path, &aside).map(|_| format!("all of it is kept as {}", aside.display()));
+            let kept = kept.unwrap_or_else(|error| format!("and it can't be kept aside: {error}"));
+            format!("{}: {}; {kept}", self.path.display(), problems.join("; "))
+        });
+        Loaded { ledger, problem }
     }
 
     fn put_aside(&self, error: &io::Error) -> Loaded {
@@ -273,7 +313,7 @@ mod tests {
     fn ledger() -> Ledger {
         let spec = ServiceSpec::new("webapp@.service".parse().unwrap());
         let desired = ReplicaDesired::unplaced(&crate::model::Desired::default());
-        let record = Record::new(Assignment::new(&(&spec).into(), &desired, ReplicaNumber(1)));
+        let record = Record::new(Assignment::new(&(&spec).into(), &desired, ReplicaNumber(1)).check().unwrap());
         Ledger { replicas: BTreeMap::from([("webapp.0000000001".parse().unwrap(), record)]), ..Ledger::default() }
     }
 
@@ -299,7 +339,7 @@ mod tests {
         let changes: [fn(&mut Record); 4] = [
             |record| record.applied_config = Some(7),
             |record| record.rests = true,
-            |record| record.assignment.mode = crate::model::Mode::Disabled,
+            |record| record.assignment = record.assignment.with_mode(crate::model::Mode::Disabled),
             |record| record.stale = Some(Stale { invocation: "1".to_owned(), version: None, key: None }),
         ];
         assert!(changes.into_iter().all(|change| !with(change).may_wait(&before)));
@@ -313,7 +353,7 @@ mod tests {
     #[test]
     fn what_was_in_force_last_is_what_to_go_back_to() {
         let mut record = ledger().replicas.into_values().next().unwrap();
-        let with = |version: &str| Assignment { version: Some(version.to_owned()), ..record.assignment.clone() };
+        let with = |version: &str| record.assignment.with(|it| it.version = Some(version.to_owned()));
         let (one, two, three) = (with("v1"), with("v2"), with("v3"));
         record.prepare(&one);
         assert!(!record.go_back(), "nothing is known of what was found by its files");
@@ -334,10 +374,44 @@ mod tests {
     #[test]
     fn an_assignments_content_tells_it_from_others() {
         let one = ledger().replicas.into_values().next().unwrap().assignment;
-        let other = Assignment { config_version: Some(8), ..one.clone() };
+        let other = one.with(|it| it.config_version = Some(8));
         assert_eq!(content_key(&one), content_key(&one.clone()));
         assert_ne!(content_key(&one), content_key(&other));
         assert_eq!(content_key(&one).len(), 32);
+    }
+
+    #[test]
+    fn an_entry_that_fails_its_check_is_lost_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = LedgerFile::in_dir(dir.path());
+        file.save(&ledger()).unwrap();
+        let path = dir.path().join("ledger.json");
+        let mut saved: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let good = saved["replicas"]["webapp.0000000001"].clone();
+        let changes: [fn(&mut serde_json::Value); 5] = [
+            |it| it["assignment"]["credentials"] = serde_json::json!({"x:/a\nExecStartPre=+/bin/sh": "/etc/hostname"}),
+            |it| it["before"] = serde_json::json!({"mode": "enabled", "unit": "webapp@.service"}),
+            |it| it["assignment"]["unit"] = "../x.service".into(),
+            |it| it["assignment"]["drain_time"] = "9223372036854775807s".into(),
+            |it| *it = 7.into(),
+        ];
+        for (number, change) in (2..).zip(changes) {
+            let mut bad = good.clone();
+            change(&mut bad);
+            saved["replicas"][format!("webapp.{number:010}")] = bad;
+        }
+        saved["replicas"]["../webapp.0000000009"] = good;
+        fs::write(&path, saved.to_string()).unwrap();
+        let loaded = file.load();
+        assert_eq!(loaded.ledger, ledger());
+        let problem = loaded.problem.unwrap();
+        for said in
+            ["webapp.0000000002: assignment: credentials.x", "webapp.0000000003: before", "a template", "0000000006"]
+        {
+            assert!(problem.contains(said), "{said}: {problem}");
+        }
+        assert!(!problem.contains('\n'), "{problem}");
+        assert_eq!(fs::read_to_string(dir.path().join("ledger.json.unreadable")).unwrap(), saved.to_string());
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub mod config;
 pub mod configuration;
 mod connect;
 pub mod ensemble;
+#[cfg(test)]
+mod fuzz;
 pub mod ledger;
 #[deny(clippy::disallowed_methods)]
 pub mod model;

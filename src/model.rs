@@ -6,6 +6,8 @@
 
 mod address;
 mod amount;
+mod check;
+mod checked;
 mod condition;
 mod configuration;
 pub mod ensemble;
@@ -26,6 +28,8 @@ mod timing;
 
 pub use address::{Address, InvalidAddress};
 pub use amount::{Amount, InvalidAmount};
+pub use check::one_line;
+pub use checked::{CheckedAssignment, InvalidAssignment};
 pub use condition::{Condition, ConditionKind};
 pub use configuration::{ConfigApply, ConfigFile, ConfigPolicy, ConfigRevision};
 pub use host::{Capacity, HostAlive, HostSpec};

@@ -45,6 +45,7 @@ struct Host {
 
 /// Writes a replica's generated files; whether systemd must read its units again for them.
 fn write(files: &UnitFiles, unit: &UnitName, assignment: &Assignment, systemd_version: u32) -> bool {
+    let assignment = &assignment.clone().check().unwrap();
     let told = variables(assignment, &id(), &"web1".parse().unwrap(), &Folders::default());
     files.write_variables(unit, &told).unwrap();
     files.write_drop_in(unit, &drop_in(assignment, &id(), &files.variables_path(unit), systemd_version)).unwrap()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, Span};
+use super::{Problem, Span, check::command_problems};
 
 /// How a configuration revision comes into force on a host. A service without it has no files in the tree; its
 /// `config_version` is then a mere number, whose change reloads the unit (or restarts it when it can't reload).
@@ -80,9 +80,8 @@ impl ConfigRevision {
 impl ConfigPolicy {
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let absolute = self.check.first().is_none_or(|program| program.starts_with('/'));
-        if !absolute {
-            problems.push(Problem::new("config.check", "must begin with the program's absolute path"));
+        if !self.check.is_empty() {
+            problems.extend(command_problems("config.check", &self.check));
         }
         if self.check_timeout.is_some_and(|timeout| timeout.get().is_zero()) {
             problems.push(Problem::new("config.check_timeout", "must not be nothing"));

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::check::one_line;
+
 /// Why a text is not a name of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{text}\" is not {what}: {rule}")]
@@ -15,7 +17,7 @@ pub struct InvalidName {
 
 impl InvalidName {
     fn new(text: &str, what: &'static str, rule: &'static str) -> Self {
-        Self { text: text.chars().take(80).collect(), what, rule }
+        Self { text: one_line(&text.chars().take(80).collect::<String>()).into_owned(), what, rule }
     }
 }
 
@@ -86,7 +88,9 @@ name!(
     /// or an instance `webapp@0000000001.service`.
     UnitName,
     "a service unit's name",
-    "write PREFIX.service, or PREFIX@.service for a template, with letters, digits and :-_.\\ (systemd.unit(5))",
+    "write PREFIX.service, or PREFIX@.service for a template, with letters, digits and :-_.\\, no - at PREFIX's end, no . at \
+     an instance's beginning and \
+     243 characters at most (systemd.unit(5))",
     is_service_unit
 );
 
@@ -99,10 +103,13 @@ fn is_service_unit(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\".contains(c);
     let Some(stem) = text.strip_suffix(".service") else { return false };
     let (prefix, instance) = stem.split_once('@').unwrap_or((stem, ""));
-    // 255 is UNIT_NAME_MAX less the terminating zero.
-    text.len() <= 255
+    // A template's instances are ten digits longer, and the folder of a unit's drop-ins is called UNIT.d: NAME_MAX is 255.
+    // Drop-ins of web-.service are those of every web-*.service. An instance names folders and links.
+    text.len() <= 243
         && !prefix.is_empty()
         && !prefix.starts_with('.')
+        && !prefix.ends_with('-')
+        && !instance.starts_with('.')
         && prefix.chars().all(allowed)
         && instance.chars().all(allowed)
 }
@@ -226,6 +233,12 @@ mod tests {
             "@.service",
             "a b.service",
             "a@b@c.service",
+            "web-.service",
+            "web-@1.service",
+            "web@...service",
+            "web@.hidden.service",
+            "-.service",
+            &format!("{}.service", "x".repeat(236)),
         ] {
             assert!(bad.parse::<UnitName>().is_err(), "{bad}");
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, Span, read_number};
+use super::{Problem, Span, check::command_problems, read_number};
 
 /// What a probe's `host` says for the host's own address, as its agent.toml has it.
 pub const OWN_ADDRESS: &str = "{address}";
@@ -225,8 +225,7 @@ impl Probe {
                 check(headers.into_iter().any(odd), "http.headers", "must have no spaces or control characters");
             }
             Some(ProbeCheck::Exec(exec)) => {
-                let absolute = exec.command.first().is_some_and(|program| program.starts_with('/'));
-                check(!absolute, "exec.command", "must begin with the program's absolute path");
+                problems.extend(command_problems(&format!("{key}.exec.command"), &exec.command));
             }
             Some(ProbeCheck::Systemd(_)) | None => {}
         }

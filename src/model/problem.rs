@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::check::one_line;
+
 /// The largest document that zkops writes or accepts, in bytes: half of ZooKeeper's default `jute.maxbuffer`
 /// (1 MiB), which a packet with its path and headers must stay below.
 pub const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
@@ -18,9 +20,18 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with the key `key`.
+    /// A problem with the key `key`. What the document says is repeated in both at times: each is one line.
     pub fn new(key: &str, message: impl fmt::Display) -> Self {
-        Self { key: key.to_owned(), message: message.to_string() }
+        Self { key: one_line(key).into_owned(), message: one_line(&message.to_string()).into_owned() }
+    }
+}
+
+impl Problem {
+    /// The same of a document that is a part of another, at `key` there.
+    #[must_use]
+    pub fn within(self, key: &str) -> Self {
+        let key = if self.key == "." { key.to_owned() } else { format!("{key}.{}", self.key) };
+        Self { key, ..self }
     }
 }
 

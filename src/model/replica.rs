@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConfigPolicy, Desired, HostName, Mode, Probes, ReplicaNumber, RestartPolicy, Revision, RolloutPolicy, Source, Span,
-    Template, UnitName,
+    ConfigPolicy, Desired, HostName, Mode, Probes, Problem, ReplicaNumber, RestartPolicy, Revision, RolloutPolicy,
+    Source, Span, Template, UnitName, check::version_problems,
 };
 
 /// `/services/<svc>/<n>/desired`: what the controller wants of one replica.
@@ -121,6 +121,11 @@ impl Assignment {
 }
 
 impl ReplicaDesired {
+    /// What is wrong with the document beyond its shape.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.version.iter().flat_map(|version| version_problems("version", version)).collect()
+    }
+
     /// A replica that is placed nowhere yet, as the service's `desired` wants it.
     pub fn unplaced(desired: &Desired) -> Self {
         Self {

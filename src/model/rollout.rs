@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, Problem, ReplicaNumber, Span, Template};
+use super::{Amount, Problem, ReplicaNumber, Span, Template, check::version_problems};
 
 /// How changes are rolled out. `max_unavailable` is the service's own: drains and failovers share it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,6 +225,17 @@ pub struct RolloutSummary {
     pub healthy: u32,
     /// How many there are to be.
     pub total: u32,
+}
+
+impl Rollout {
+    /// What is wrong with the record beyond its shape.
+    pub fn problems(&self) -> Vec<Problem> {
+        let Revision { version, template, .. } = &self.revision;
+        let of_version = version.iter().flat_map(|version| version_problems("version", version));
+        let of_source = version.iter().flat_map(|version| template.source.version_problems(version));
+        let of_template = template.problems().into_iter().map(|problem| problem.within("template"));
+        of_version.chain(of_source).chain(of_template).map(|problem| problem.within("revision")).collect()
+    }
 }
 
 impl RolloutPolicy {

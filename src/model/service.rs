@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, ConfigPolicy, Probes, Problem, RolloutPolicy, Selector, Source, Span, UnitName};
+use super::{
+    Amount, ConfigPolicy, Probes, Problem, RolloutPolicy, Selector, Source, Span, UnitName,
+    check::{MAX_VERSION_BYTES, RunSettings, version_problems},
+};
 
 /// `/services/<svc>`: the service's description.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,41 +109,13 @@ impl ServiceSpec {
         };
         let plain_instance = self.unit.as_str().contains('@') && !self.unit.is_template();
         check(plain_instance, "unit", "names one instance; name the template (PREFIX@.service) or a plain unit");
-        check(self.port == Some(0), "port", "must be 1 to 65535");
         check(self.placement.max_per_host == Some(0), "placement.max_per_host", "must be 1 or more");
         check(
             !self.unit.is_template() && self.placement.max_per_host.is_some_and(|max| max > 1),
             "placement.max_per_host",
             "a plain unit runs at most once on a host; use a template unit (PREFIX@.service)",
         );
-        check(self.restart.limit_burst == 0, "restart.limit_burst", "must be 1 or more; 0 would never stop restarting");
-        check(
-            self.unit_file.as_deref().is_some_and(|text| !text.lines().any(|line| line.trim() == "[Service]")),
-            "unit_file",
-            "has no [Service] section",
-        );
-        for (name, value) in &self.environment {
-            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            let named = name.chars().all(word) && name.chars().next().is_some_and(|c| !c.is_ascii_digit());
-            let key = format!("environment.{name}");
-            check(!named, &key, "a variable's name has letters, digits and '_' and starts with no digit");
-            check(name.starts_with("ZKOPS_"), &key, "names that start with ZKOPS_ are set by zkops");
-            check(value.chars().any(char::is_control), &key, "the value has a control character");
-        }
-        for (name, path) in &self.credentials {
-            let word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            let key = format!("credentials.{name}");
-            check(
-                !name.chars().all(word) || name.is_empty(),
-                &key,
-                "a credential's name has letters, digits and - _ .",
-            );
-            let plain = path.starts_with('/') && !path.chars().any(|c| c.is_control() || c == '%' || c == ':');
-            check(!plain, &key, "must be the absolute path of a file on the host, without % and :");
-        }
-        problems.extend(self.source.problems());
-        problems.extend(self.config.iter().flat_map(ConfigPolicy::problems));
-        problems.extend(self.probes.problems(self.port));
+        problems.extend(RunSettings::from(self).problems());
         problems.extend(self.rollout.problems(self.max_unavailable));
         problems
     }
@@ -177,7 +152,7 @@ impl Desired {
     pub const MAX_REPLICAS: u32 = 10_000;
 
     /// The longest `version`, in bytes; each replica repeats it, in four places.
-    pub const MAX_VERSION_BYTES: usize = 255;
+    pub const MAX_VERSION_BYTES: usize = MAX_VERSION_BYTES;
 
     /// What is wrong with the document beyond its shape.
     pub fn problems(&self) -> Vec<Problem> {
@@ -185,13 +160,7 @@ impl Desired {
         if self.replicas > Self::MAX_REPLICAS {
             problems.push(Problem::new("replicas", format!("{} is more than {}", self.replicas, Self::MAX_REPLICAS)));
         }
-        if self.version.as_deref().is_some_and(|version| version.is_empty() || version.chars().any(char::is_control)) {
-            problems
-                .push(Problem::new("version", "must not be empty or have control characters; leave it out instead"));
-        }
-        if self.version.as_deref().is_some_and(|version| version.len() > Self::MAX_VERSION_BYTES) {
-            problems.push(Problem::new("version", format!("has more than {} bytes", Self::MAX_VERSION_BYTES)));
-        }
+        problems.extend(self.version.iter().flat_map(|version| version_problems("version", version)));
         problems
     }
 }
@@ -258,6 +227,20 @@ pub struct RestartPolicy {
     /// `WatchdogSec=`, for services that ping systemd's watchdog.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<Span>,
+}
+
+impl RestartPolicy {
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.limit_burst == 0 {
+            problems.push(Problem::new("restart.limit_burst", "must be 1 or more; 0 would never stop restarting"));
+        }
+        if self.limit_interval.get().is_zero() {
+            let message = "must be longer than nothing; 0s would never stop restarting";
+            problems.push(Problem::new("restart.limit_interval", message));
+        }
+        problems
+    }
 }
 
 impl Default for RestartPolicy {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, Span};
+use super::{Problem, Span, check::command_problems};
 
 /// Where the versions come from: at most one of `archive`, `apt`, `nix` and `exec`; none = whatever is installed.
 ///
@@ -111,16 +111,36 @@ impl Source {
             }
         }
         if let Some(apt) = &self.apt {
-            let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
-            let named = apt.package.starts_with(|c: char| c.is_ascii_alphanumeric()) && apt.package.chars().all(word);
-            check(!named, "source.apt.package", "is no name of a Debian package");
+            let message = "is no name of a Debian package: lower-case letters, digits and + - .";
+            check(!is_debian_package(&apt.package), "source.apt.package", message);
         }
-        if let Some(exec) = &self.exec {
-            let absolute = exec.command.first().is_some_and(|program| program.starts_with('/'));
-            check(!absolute, "source.exec.command", "must begin with the program's absolute path");
-        }
+        problems.extend(self.exec.iter().flat_map(|exec| command_problems("source.exec.command", &exec.command)));
         problems
     }
+
+    /// What is wrong with a version of this source beyond what any version must be.
+    pub fn version_problems(&self, version: &str) -> Vec<Problem> {
+        let bad = self.apt.is_some() && !is_debian_version(version);
+        let problem =
+            || Problem::new("version", format!("{version:?} is no version of a Debian package (deb-version(7))"));
+        bad.then(problem).into_iter().collect()
+    }
+}
+
+/// Debian policy, 5.6.7: at least two characters, the first a letter or digit.
+fn is_debian_package(name: &str) -> bool {
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    name.len() >= 2 && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(word)
+}
+
+/// deb-version(7), and narrower at both ends: apt-get(8) takes a first `-` for an option, a last `-` or `+` for an order
+/// to remove or install, and a `/` for a path or a release.
+fn is_debian_version(version: &str) -> bool {
+    let (epoch, rest) = version.split_once(':').map_or((None, version), |(epoch, rest)| (Some(epoch), rest));
+    let is_epoch = epoch.is_none_or(|epoch| !epoch.is_empty() && epoch.bytes().all(|byte| byte.is_ascii_digit()));
+    let word = |c: char| c.is_ascii_alphanumeric() || ".+-~:".contains(c);
+    let begins = rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+    is_epoch && begins && rest.chars().all(word) && !rest.ends_with(['-', '+'])
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A length of time, written with its unit: `"500ms"`, `"30s"`, `"1m 30s"`, `"2h"`.
 ///
-/// Never negative; resolution one nanosecond. A bare number is refused, because nothing says what it counts.
+/// Never negative, and a year at most, so that no time that is counted from now is out of a clock's range; resolution one
+/// nanosecond. A bare number is refused, because nothing says what it counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(Duration);
 
@@ -15,14 +16,19 @@ impl Span {
     /// No time at all.
     pub const ZERO: Self = Self(Duration::ZERO);
 
-    /// A span of whole seconds.
+    /// The longest span: a leap year.
+    pub const MAX: Self = Self(Duration::from_secs(366 * 24 * 60 * 60));
+
+    /// A span of whole seconds, [`Self::MAX`] at most.
     pub const fn from_secs(seconds: u64) -> Self {
-        Self(Duration::from_secs(seconds))
+        let most = Self::MAX.0.as_secs();
+        Self(Duration::from_secs(if seconds < most { seconds } else { most }))
     }
 
-    /// A span of whole milliseconds.
+    /// A span of whole milliseconds, [`Self::MAX`] at most.
     pub const fn from_millis(milliseconds: u64) -> Self {
-        Self(Duration::from_millis(milliseconds))
+        let most = Self::MAX.0.as_secs() * 1000;
+        Self(Duration::from_millis(if milliseconds < most { milliseconds } else { most }))
     }
 
     /// The span as the standard library's duration.
@@ -32,29 +38,40 @@ impl Span {
 }
 
 impl From<Duration> for Span {
+    /// The duration, [`Span::MAX`] at most.
     fn from(duration: Duration) -> Self {
-        Self(duration)
+        Self(duration.min(Self::MAX.0))
     }
 }
 
 /// Why a text is not a [`Span`].
 #[derive(Debug, thiserror::Error)]
-#[error("\"{text}\" is not a duration: write a number and its unit, as in \"500ms\", \"30s\" or \"1m 30s\"")]
-pub struct InvalidSpan {
-    text: String,
+pub enum InvalidSpan {
+    /// It says no length of time.
+    #[error("\"{text}\" is not a duration: write a number and its unit, as in \"500ms\", \"30s\" or \"1m 30s\"")]
+    Unclear {
+        /// The text.
+        text: String,
+    },
+    /// It says too much.
+    #[error("\"{text}\" is longer than a year: write \"8784h\" or less")]
+    TooLong {
+        /// The text.
+        text: String,
+    },
 }
 
 impl FromStr for Span {
     type Err = InvalidSpan;
 
     fn from_str(text: &str) -> Result<Self, InvalidSpan> {
+        // What a document or a person says is repeated in the error, but not without end.
+        let text_shown = || text.chars().take(80).collect();
         // A sign would mean "more than now" or "less than now".
-        (!text.trim_start().starts_with('+'))
-            .then(|| text.parse::<SignedDuration>().ok())
-            .flatten()
-            .and_then(|signed| Duration::try_from(signed).ok())
-            .map(Self)
-            .ok_or_else(|| InvalidSpan { text: text.to_owned() })
+        let unsigned = (!text.trim_start().starts_with('+')).then(|| text.parse::<SignedDuration>().ok()).flatten();
+        let signed = unsigned.and_then(|signed| Duration::try_from(signed).ok());
+        let duration = signed.ok_or_else(|| InvalidSpan::Unclear { text: text_shown() })?;
+        if duration > Self::MAX.0 { Err(InvalidSpan::TooLong { text: text_shown() }) } else { Ok(Self(duration)) }
     }
 }
 
@@ -96,6 +113,19 @@ mod tests {
         for text in ["", "30", "-5s", "soon", "5 parsecs"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_year_is_the_most() {
+        assert_eq!("8784h".parse::<Span>().ok(), Some(Span::MAX));
+        for text in ["8784h 1ns", "366d 1s", "9223372036854775807s", "2y"] {
+            let error = text.parse::<Span>().map_or_else(|error| error.to_string(), |span| span.to_string());
+            assert!(error.contains("is longer than a year") || error.contains("is not a duration"), "{text}: {error}");
+        }
+        for most in [Span::from_secs(u64::MAX), Span::from_millis(u64::MAX), Duration::MAX.into()] {
+            assert_eq!(most, Span::MAX);
+        }
+        assert_eq!(Span::MAX.to_string().parse::<Span>().ok(), Some(Span::MAX));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Desired, HostName, ReplicaNumber, RolloutSummary, ServiceSpec};
+use super::{Condition, Desired, HostName, Problem, ReplicaNumber, RolloutSummary, ServiceSpec};
 
 /// `/services/<svc>/status`: written by the leader when it changes, and in the same transaction as every change
 /// the leader makes to the service, so that its version guards them against each other.
@@ -41,6 +41,14 @@ pub struct ServiceStatus {
 impl ServiceStatus {
     /// How many events are kept.
     pub const MAX_EVENTS: usize = 30;
+
+    /// What is wrong with the documents that it says are in force, beyond their shape.
+    pub fn problems(&self) -> Vec<Problem> {
+        let Some(Accepted { service, desired }) = &self.accepted else { return Vec::new() };
+        let of_service = service.problems().into_iter().map(|problem| problem.within("accepted.service"));
+        let of_desired = desired.problems().into_iter().map(|problem| problem.within("accepted.desired"));
+        of_service.chain(of_desired).collect()
+    }
 }
 
 /// The documents in force.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Assignment, ConfigPolicy, Probes, RestartPolicy, ServiceSpec, Source, Span, UnitName};
+use super::{
+    Assignment, ConfigPolicy, Probes, Problem, RestartPolicy, ServiceSpec, Source, Span, UnitName, check::RunSettings,
+};
 
 /// See [`ServiceSpec`], which has the same fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +89,11 @@ macro_rules! repeats {
 }
 
 impl Template {
+    /// What is wrong with it beyond its shape.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        RunSettings::from(self).problems()
+    }
+
     /// Whether the description says the same.
     pub fn matches(&self, spec: &ServiceSpec) -> bool {
         self.unit == spec.unit && repeats!(spec, self)

@@ -2,11 +2,17 @@
 
 use std::fmt;
 
+use crate::model::one_line;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
     Layer as _,
+    field::RecordFields,
     filter::{LevelFilter, Targets},
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer, layer},
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::{DefaultFields, Writer},
+        layer,
+    },
     layer::SubscriberExt as _,
     registry::LookupSpan,
     util::SubscriberInitExt as _,
@@ -23,7 +29,7 @@ const DEFAULT: &str = "info,zookeeper_client=warn,zbus=warn";
 pub fn init() {
     let asked = std::env::var("ZKOPS_LOG").ok().filter(|asked| !asked.is_empty());
     let (filter, problem) = filter(asked.as_deref());
-    let lines = layer().with_writer(std::io::stderr);
+    let lines = layer().with_writer(std::io::stderr).fmt_fields(OneLine);
     let lines = if std::env::var_os("JOURNAL_STREAM").is_some() {
         lines.with_ansi(false).event_format(Journal).boxed()
     } else {
@@ -60,6 +66,18 @@ fn read(asked: &str) -> Result<Targets, String> {
     Ok(filter)
 }
 
+/// The message and its fields in one line, whatever they repeat of what the tree or a command said: neither another line
+/// with a priority of its own, nor an escape sequence for a terminal.
+struct OneLine;
+
+impl<'w> FormatFields<'w> for OneLine {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut text = String::new();
+        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
+        writer.write_str(&one_line(&text))
+    }
+}
+
 /// `<6>message field=value …`
 struct Journal;
 
@@ -89,6 +107,8 @@ fn priority(level: Level) -> u8 {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     #[test]
@@ -100,6 +120,38 @@ mod tests {
         assert!(lets(asked, "zkops::store", Level::DEBUG) && !lets(asked, "zbus", Level::INFO));
         assert!(lets(Some(" Warn, zkops = debug,"), "zkops", Level::DEBUG));
         assert!(!lets(Some("off"), "zkops", Level::ERROR));
+    }
+
+    #[test]
+    fn what_is_said_is_one_line_whatever_it_repeats() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&written);
+        let lines = layer().with_ansi(false).event_format(Journal).fmt_fields(OneLine);
+        let lines = lines.with_writer(move || Shared(Arc::clone(&writer)));
+        let said = "a\n<0>b\u{1b}[31m\u{85}c";
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            tracing::info!(machine = %said, "{said}");
+            tracing::warn!(machine = ?said, "fine — ü");
+        });
+        let written = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert_eq!(
+            written,
+            "<6>a\\n<0>b\\x1b[31m\\u{85}c machine=a\\n<0>b\\u{1b}[31m\\u{85}c\n\
+             <4>fine — ü machine=\"a\\n<0>b\\u{1b}[31m\\u{85}c\"\n"
+        );
+    }
+
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use crate::model::one_line;
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -89,13 +90,18 @@ impl ServiceManager {
     /// Whether the service manager was told; it is when there is none.
     fn send(&mut self, states: &[NotifyState<'_>]) -> bool {
         let Some(socket) = &mut self.socket else { return true };
-        let words: Vec<String> = states.iter().map(ToString::to_string).collect();
-        let sent = socket.send(&words.join("\n"));
+        let sent = socket.send(&message(states));
         if let Err(error) = &sent {
             tracing::warn!(%error, "the service manager can't be told");
         }
         sent.is_ok()
     }
+}
+
+/// The message of the protocol, which is one of lines: whoever could begin another (`MAINPID=…`) could have the manager do
+/// things.
+fn message(states: &[NotifyState<'_>]) -> String {
+    states.iter().map(|state| one_line(&state.to_string()).into_owned()).collect::<Vec<_>>().join("\n")
 }
 
 /// The service manager's socket. It is kept open, so that a daemon that has no descriptor left can still feed the
@@ -150,6 +156,13 @@ mod tests {
 
     fn socket(address: &SocketAddr) -> Socket {
         Socket { address: address.clone(), open: Socket::connect(address).unwrap() }
+    }
+
+    #[test]
+    fn no_status_begins_another_line() {
+        let said = "waits for x\nMAINPID=243\nSTATUS=fine\u{1b}[2J";
+        let message = message(&[NotifyState::Stopping, NotifyState::Status(said)]);
+        assert_eq!(message, "STOPPING=1\nSTATUS=waits for x\\nMAINPID=243\\nSTATUS=fine\\u{1b}[2J");
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn every_wrong_value_is_found_at_once() {
                 [placement]\nconstraints = [\"a=b\", \"a b\"]\n[environment]\nPORT = 80\n";
     insta::assert_snapshot!(complaints(text).join("\n"), @r#"
     1:8: name: "Web App" is not a service name: use lower-case letters, digits and inner '-', 63 characters at most (RFC 1123 label)
-    2:8: unit: "webapp" is not a service unit's name: write PREFIX.service, or PREFIX@.service for a template, with letters, digits and :-_.\ (systemd.unit(5))
+    2:8: unit: "webapp" is not a service unit's name: write PREFIX.service, or PREFIX@.service for a template, with letters, digits and :-_.\, no - at PREFIX's end, no . at an instance's beginning and 243 characters at most (systemd.unit(5))
     3:8: port: invalid value: integer `99999`, expected a whole number from 0 to 65535
     4:14: lost_after: invalid type: integer `10`, expected a string: put it in quotes (a duration with its unit, as in "10s")
     6:12: desired.replicas: invalid value: integer `-1`, expected a whole number, 0 or more
@@ -276,7 +276,7 @@ batches = [0]
     4:9: source.archive: nothing would verify the archive: give sha256, sha256_url or minisign_key
     5:7: source.archive.url: must begin with http:// or https://
     9:9: credentials.a b: a credential's name has letters, digits and - _ .
-    9:9: credentials.a b: must be the absolute path of a file on the host, without % and :
+    9:9: credentials.a b: must be the absolute path of a file on the host, without % : and \
     11:9: config.check: must begin with the program's absolute path
     12:10: config.signal: is only sent with apply = "signal"
     13:9: probes.readiness: needs exactly one of systemd, tcp, http, exec and zookeeper

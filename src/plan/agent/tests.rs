@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::{
     ledger::{Record, Stale},
-    model::{Assignment, Desired, Mode, ReplicaDesired, ReplicaNumber, ServiceSpec, Span},
+    model::{Assignment, CheckedAssignment, Desired, Mode, ReplicaDesired, ReplicaNumber, ServiceSpec, Span},
     systemd::{ActiveState, LoadState, UnitStatus},
 };
 
@@ -36,7 +36,7 @@ struct Case {
     links: Links,
     probed: Probed<'static>,
     last_line: LastLine<'static>,
-    upcoming: Option<(Assignment, Staging<'static>)>,
+    upcoming: Option<(CheckedAssignment, Staging<'static>)>,
     awaited: bool,
     now: Instant,
 }
@@ -48,7 +48,7 @@ impl Case {
         let desired = ReplicaDesired::unplaced(&Desired { version: Some("v1".into()), ..Desired::default() });
         let assignment = Assignment::new(&(&spec).into(), &desired, ReplicaNumber(1));
         let files = Files { drop_in: Some("v1".into()), variables: None, unit_file: None };
-        let record = Record { prepared_key: Some("v1".into()), ..Record::new(assignment.clone()) };
+        let record = Record { prepared_key: Some("v1".into()), ..Record::new(assignment.clone().check().unwrap()) };
         let unit = UnitStatus {
             load: LoadState::Loaded,
             active: ActiveState::Active,
@@ -189,7 +189,8 @@ fn a_running_unit_of_before_is_adopted_without_a_restart() {
     (case.files, case.record) = (Files::default(), None);
     let Some(Step::Prepare(prepare)) = case.decide().step else { panic!() };
     assert_eq!(prepare.stale, None);
-    (case.files, case.record) = (case.wanted_files.clone(), Some(Record::new(case.assignment.clone())));
+    (case.files, case.record) =
+        (case.wanted_files.clone(), Some(Record::new(case.assignment.clone().check().unwrap())));
     assert_eq!(case.decide().step, None);
 }
 
@@ -370,7 +371,7 @@ proptest::proptest! {
         case.links = Links { release, config: linked };
         case.memory.revived = if dead { vec![case.now; 9] } else { Vec::new() };
         if upcoming {
-            case.upcoming = Some((case.assignment.clone(), Staging::Due));
+            case.upcoming = Some((case.assignment.clone().check().unwrap(), Staging::Due));
         }
         let decision = case.decide();
         if in_instances {

@@ -5,16 +5,21 @@ use std::time::Instant;
 use super::{Decision, Staging, Upcoming, View};
 use crate::{
     ledger::Record,
-    model::{Assignment, ReplicaState},
+    model::{Assignment, CheckedAssignment, ReplicaState},
 };
 
 /// What a replica is run as while `wanted` is not on the host: what was in force before. `None` = nothing yet.
 ///
 /// `is_up` = its unit runs; `is_there` = all that the ledger's work needs is on the host, so that it can be started.
-pub fn meanwhile(wanted: &Assignment, record: Option<&Record>, is_up: bool, is_there: bool) -> Option<Assignment> {
+pub fn meanwhile(
+    wanted: &Assignment,
+    record: Option<&Record>,
+    is_up: bool,
+    is_there: bool,
+) -> Option<CheckedAssignment> {
     let record = record.filter(|record| !record.is_found())?;
     let may_run = is_up || (is_there && !record.rests);
-    may_run.then(|| Assignment { mode: wanted.mode, ..record.assignment.clone() })
+    may_run.then(|| record.assignment.with_mode(wanted.mode))
 }
 
 /// Adds what is to be said of the newer work, and whether it is to be brought onto the host now.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     ledger::Record,
-    model::{Assignment, Mode, ReplicaId, UnitName},
+    model::{Assignment, CheckedAssignment, Mode, ReplicaId, UnitName},
     systemd::{ActiveState, UnitStatus, Verb},
 };
 
@@ -57,7 +57,7 @@ pub enum LastLine<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Upcoming<'a> {
     /// The work.
-    pub assignment: &'a Assignment,
+    pub assignment: &'a CheckedAssignment,
     /// How far that is.
     pub staging: Staging<'a>,
 }

@@ -43,8 +43,24 @@ pub(super) fn in_force<'a>(name: &ServiceName, view: &'a ServiceView, notices: &
         let desired = good(view.desired.as_ref(), &layout::desired(name), stays, notices);
         desired.or(last.map(|last| &last.desired))
     };
+    let desired = fitting_version(name, spec?, desired?, last, notices);
     let desired = known_config(name, view, spec?, desired?, last, notices);
     Some(InForce { spec: spec?, desired: desired? })
+}
+
+/// A version must be one of the service's source: agents would not act on it.
+fn fitting_version<'a>(
+    name: &ServiceName,
+    spec: &ServiceSpec,
+    desired: &'a Desired,
+    last: Option<&'a Accepted>,
+    notices: &mut Notices,
+) -> Option<&'a Desired> {
+    let problem = desired.version.iter().flat_map(|version| spec.source.version_problems(version)).next();
+    let Some(problem) = problem.filter(|_| !spec.deleting) else { return Some(desired) };
+    let stays = if last.is_some() { "the last good one stays in force" } else { "there is no earlier good one" };
+    notices.add(ConditionKind::InvalidDocument, &layout::desired(name), None, &format!("{problem}; {stays}"));
+    last.map(|last| &last.desired)
 }
 
 /// Of a service whose configuration is in the tree, only a revision that is there can be brought anywhere.

@@ -53,7 +53,7 @@ pub struct ServiceView {
     pub spec: Option<Doc<ServiceSpec>>,
     /// `/services/<svc>/desired`; what [`Desired::problems`] finds counts as unreadable.
     pub desired: Option<Doc<Desired>>,
-    /// `/services/<svc>/status`
+    /// `/services/<svc>/status`; what [`ServiceStatus::problems`] finds counts as unreadable.
     pub status: Option<Doc<ServiceStatus>>,
     /// The version of `/services/<svc>/instances`, when it exists.
     pub instances_version: Option<i32>,
@@ -63,7 +63,7 @@ pub struct ServiceView {
     pub replicas: BTreeMap<ReplicaNumber, ReplicaView>,
     /// `/services/<svc>/rollouts`: the operator's last word; an empty document is none.
     pub rollouts_node: Option<Doc<Option<RolloutOrder>>>,
-    /// `/services/<svc>/rollouts/*`
+    /// `/services/<svc>/rollouts/*`; what [`Rollout::problems`] finds counts as unreadable.
     pub rollouts: BTreeMap<u64, Doc<Rollout>>,
     /// `/services/<svc>/config/*`: which revisions there are.
     pub configs: BTreeSet<u64>,
@@ -104,18 +104,20 @@ impl Cluster {
         match Place::of(path) {
             Place::Service(name) => self.service(name, |view| view.spec = node.map(read_spec)),
             Place::Desired(name) => self.service(name, |view| view.desired = node.map(read_desired)),
-            Place::Status(name) => self.service(name, |view| view.status = node.map(read)),
+            Place::Status(name) => self.service(name, |view| view.status = node.map(read_status)),
             Place::Instances(name) => self.service(name, |view| view.instances_version = node.map(|(_, v)| v)),
             Place::Instance(name, instance) => {
                 self.service(name, |view| put(&mut view.instances, instance, node.map(read)));
             }
             Place::Replica(id) => self.replica(id, |view| view.version = node.map(|(_, version)| version)),
-            Place::ReplicaDesired(id) => self.replica(id, |view| view.desired = node.map(read)),
+            Place::ReplicaDesired(id) => self.replica(id, |view| view.desired = node.map(read_replica_desired)),
             Place::ReplicaStatus(id) => self.replica(id, |view| view.status = node.map(read)),
             Place::Host(name) => self.host(name, |view| view.spec = node.map(read_host)),
             Place::Alive(name) => self.host(name, |view| view.alive = node.map(read)),
             Place::Assigned(name) => self.host(name, |view| view.has_assigned = node.is_some()),
-            Place::Assignment(name, id) => self.host(name, |view| put(&mut view.assigned, id, node.map(read))),
+            Place::Assignment(name, id) => {
+                self.host(name, |view| put(&mut view.assigned, id, node.map(read_assignment)));
+            }
             Place::Configs(_) | Place::Other => self.other(path, version),
             Place::Config(name, revision) => {
                 self.service(name, |view| {
@@ -132,7 +134,7 @@ impl Cluster {
                 self.other(path, version);
             }
             Place::Rollout(name, number) => {
-                self.service(name, |view| put(&mut view.rollouts, number, node.map(read)));
+                self.service(name, |view| put(&mut view.rollouts, number, node.map(read_rollout)));
                 self.other(path, version);
             }
         }
@@ -255,8 +257,30 @@ fn read_order((data, version): Node<'_>) -> Doc<Option<RolloutOrder>> {
 }
 
 fn read_desired(node: Node<'_>) -> Doc<Desired> {
+    read_sound(node, Desired::problems)
+}
+
+fn read_replica_desired(node: Node<'_>) -> Doc<ReplicaDesired> {
+    read_sound(node, ReplicaDesired::problems)
+}
+
+/// The leader wrote it, or somebody else: what it has of the operator's is as little believed as the operator's own.
+fn read_status(node: Node<'_>) -> Doc<ServiceStatus> {
+    read_sound(node, ServiceStatus::problems)
+}
+
+fn read_rollout(node: Node<'_>) -> Doc<Rollout> {
+    read_sound(node, Rollout::problems)
+}
+
+fn read_assignment(node: Node<'_>) -> Doc<Assignment> {
+    read_sound(node, Assignment::run_problems)
+}
+
+/// A document in which nothing is wrong beyond its shape either.
+fn read_sound<T: DeserializeOwned>(node: Node<'_>, problems: fn(&T) -> Vec<Problem>) -> Doc<T> {
     let doc = read(node);
-    Doc { value: doc.value.and_then(|desired: Desired| sound(desired.problems()).map(|()| desired)), ..doc }
+    Doc { value: doc.value.and_then(|document| sound(problems(&document)).map(|()| document)), ..doc }
 }
 
 fn read_spec(node: Node<'_>) -> Doc<ServiceSpec> {
@@ -265,8 +289,7 @@ fn read_spec(node: Node<'_>) -> Doc<ServiceSpec> {
         let message = format!("has {} bytes, {} are allowed", data.len(), ServiceSpec::MAX_BYTES);
         return Doc { value: Err(DocumentError::Invalid(Problem::new(".", message))), version };
     }
-    let doc = read(node);
-    Doc { value: doc.value.and_then(|spec: ServiceSpec| sound(spec.problems()).map(|()| spec)), ..doc }
+    read_sound(node, ServiceSpec::problems)
 }
 
 /// No problems, or the first of them, which says how many more there are.

@@ -15,7 +15,7 @@ use super::{Agent, publication::explain, revision::Refusal, steps::Done};
 use crate::{
     blocking::Worker,
     ledger::{Ledger, LedgerFile, Record, Stale},
-    model::{Assignment, ReplicaId, UnitName},
+    model::{CheckedAssignment, ReplicaId, UnitName},
     plan::agent::{Busy, Files, Prepare},
     source::Sources,
     systemd::{ActiveState, FileError, UnitError, UnitFiles, UnitManager, UnitStatus},
@@ -35,7 +35,7 @@ const SAVE_RETRY: Duration = Duration::from_secs(5);
 pub(super) struct Change {
     id: ReplicaId,
     number: u64,
-    assignment: Assignment,
+    assignment: CheckedAssignment,
     /// `None` = the files go, and with them the replica.
     prepare: Option<Prepare>,
     why: String,
@@ -185,11 +185,11 @@ fn overtaken(record: &mut Record, before: Option<&Record>, prepare: &Prepare, un
 }
 
 impl Change {
-    pub(super) fn prepare(id: &ReplicaId, assignment: &Assignment, prepare: &Prepare) -> Self {
+    pub(super) fn prepare(id: &ReplicaId, assignment: &CheckedAssignment, prepare: &Prepare) -> Self {
         Self { prepare: Some(prepare.clone()), ..Self::forget(id, assignment, "its generated files are out of date") }
     }
 
-    pub(super) fn forget(id: &ReplicaId, assignment: &Assignment, why: &str) -> Self {
+    pub(super) fn forget(id: &ReplicaId, assignment: &CheckedAssignment, why: &str) -> Self {
         Self { id: id.clone(), number: 0, assignment: assignment.clone(), prepare: None, why: why.to_owned() }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     blocking,
     config::AgentSettings,
     configuration::{self, Configurations},
-    model::{Assignment, HostName, ReplicaId, ServiceName},
+    model::{Assignment, CheckedAssignment, HostName, ReplicaId, ServiceName},
     plan::agent::Links,
     source::{self, Sources},
     systemd::{Folders, UnitManager},
@@ -27,7 +27,7 @@ pub(super) struct Goods {
 /// A piece of work.
 #[derive(Debug)]
 struct Seen {
-    assignment: Assignment,
+    assignment: CheckedAssignment,
     /// What was found; `None` = nobody has looked yet.
     found: Option<Found>,
     look: Look,
@@ -85,7 +85,7 @@ impl Goods {
     }
 
     /// What is there of the replica's work; `None` = that is to be looked at first.
-    pub(super) fn look(&mut self, id: &ReplicaId, assignment: &Assignment) -> Option<Found> {
+    pub(super) fn look(&mut self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Found> {
         if !needs_any(assignment) {
             return Some(Found::NOTHING);
         }
@@ -99,7 +99,7 @@ impl Goods {
     }
 
     /// What is to be looked at: from now on somebody does.
-    fn begin(&mut self) -> Vec<(ReplicaId, u64, Assignment)> {
+    fn begin(&mut self) -> Vec<(ReplicaId, u64, CheckedAssignment)> {
         let all = self.seen.iter_mut().flat_map(|(id, seen)| seen.iter_mut().map(move |seen| (id, seen)));
         let mut begun = Vec::new();
         for (id, seen) in all.filter(|(_, seen)| seen.look == Look::Due) {
@@ -124,7 +124,7 @@ impl Goods {
     }
 
     /// Something of the replica's work was brought onto the host, and this is there of it now.
-    pub(super) fn learn(&mut self, id: &ReplicaId, assignment: &Assignment, found: Found) {
+    pub(super) fn learn(&mut self, id: &ReplicaId, assignment: &CheckedAssignment, found: Found) {
         if !needs_any(assignment) {
             return;
         }
@@ -166,7 +166,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 
 impl Store {
     /// What is there of the replica's work, looked at beside the loop.
-    pub(super) async fn look_beside(&self, id: &ReplicaId, assignment: &Assignment) -> Found {
+    pub(super) async fn look_beside(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Found {
         if !needs_any(assignment) {
             return Found::NOTHING;
         }
@@ -176,7 +176,7 @@ impl Store {
         if package { blocking::PACKAGES.run(look).await } else { blocking::beside(look).await }
     }
 
-    fn look(&self, id: &ReplicaId, assignment: &Assignment) -> Found {
+    fn look(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Found {
         let release = self.release(id, assignment);
         let config = config(id, assignment);
         let fetched = release.is_none_or(|it| self.sources.is_fetched(&it));
@@ -196,13 +196,17 @@ impl Store {
     }
 
     /// The release that the work needs, if any.
-    pub(super) fn release<'a>(&'a self, id: &'a ReplicaId, assignment: &'a Assignment) -> Option<source::Wanted<'a>> {
+    pub(super) fn release<'a>(
+        &'a self,
+        id: &'a ReplicaId,
+        assignment: &'a CheckedAssignment,
+    ) -> Option<source::Wanted<'a>> {
         let version = assignment.version.as_deref().filter(|_| !assignment.source.is_none())?;
         Some(source::Wanted { id, unit: &assignment.unit, source: &assignment.source, version, host: &self.host })
     }
 
     /// The folders that its processes are told of.
-    pub(super) fn folders(&self, id: &ReplicaId, assignment: &Assignment) -> Folders {
+    pub(super) fn folders(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Folders {
         let release = self.release(id, assignment);
         Folders {
             release: release.and_then(|it| self.sources.release_dir(&id.service, it.source, it.version)),
@@ -218,20 +222,20 @@ fn is_shared(release: &source::Wanted<'_>) -> bool {
 }
 
 /// The configuration that the work needs, if any.
-pub(super) fn config<'a>(id: &'a ReplicaId, assignment: &'a Assignment) -> Option<configuration::Wanted<'a>> {
+pub(super) fn config<'a>(id: &'a ReplicaId, assignment: &'a CheckedAssignment) -> Option<configuration::Wanted<'a>> {
     let revision = assignment.config_version.filter(|_| assignment.config.is_some())?;
-    let Assignment { unit, version, port, .. } = assignment;
+    let Assignment { unit, version, port, .. } = &**assignment;
     Some(configuration::Wanted { id, unit, revision, version: version.as_deref(), port: *port })
 }
 
 /// Whether anything has to be on the host before the work can run.
-pub(super) fn needs_any(assignment: &Assignment) -> bool {
+pub(super) fn needs_any(assignment: &CheckedAssignment) -> bool {
     (!assignment.source.is_none() && assignment.version.is_some())
         || (assignment.config.is_some() && assignment.config_version.is_some())
 }
 
 /// Whether the two need the same.
-pub(super) fn needs_the_same(one: &Assignment, other: &Assignment) -> bool {
+pub(super) fn needs_the_same(one: &CheckedAssignment, other: &CheckedAssignment) -> bool {
     (one.version == other.version && one.source == other.source)
         && (one.config_version == other.config_version && one.config == other.config)
         && (&one.unit, one.port) == (&other.unit, other.port)
@@ -256,7 +260,7 @@ mod tests {
         Goods { store, seen: BTreeMap::new(), begun: 0 }
     }
 
-    fn version(version: &str) -> Assignment {
+    fn version(version: &str) -> CheckedAssignment {
         let source = json!({ "exec": { "command": ["/bin/true"] } });
         let wanted = json!({ "mode": "enabled", "unit": "webapp.service", "version": version, "source": source });
         serde_json::from_value(wanted).unwrap()

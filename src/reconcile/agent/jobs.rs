@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ledger::Record,
-    model::{Assignment, ReplicaId, UnitName},
+    model::{CheckedAssignment, ReplicaId, UnitName},
     plan::agent::{Busy, Obstructed},
     systemd::{ActiveState, JobResult, UnitError, UnitManager, UnitStatus, Verb},
 };
@@ -54,9 +54,9 @@ pub(super) struct Job {
     id: ReplicaId,
     number: u64,
     order: Order,
-    assignment: Assignment,
+    assignment: CheckedAssignment,
     /// The configuration to go back to when a reload fails.
-    before: Option<Box<Assignment>>,
+    before: Option<Box<CheckedAssignment>>,
     /// The unit's invocation before.
     invocation: String,
     outcome: Outcome,
@@ -78,7 +78,7 @@ enum Outcome {
 }
 
 impl<M: UnitManager + 'static> Agent<M> {
-    pub(super) fn start_job(&mut self, id: &ReplicaId, assignment: &Assignment, order: Order, reason: &str) {
+    pub(super) fn start_job(&mut self, id: &ReplicaId, assignment: &CheckedAssignment, order: Order, reason: &str) {
         self.count_start(id, &assignment.unit, order);
         Self::announce(id, order.as_str(), &assignment.unit, reason);
         let number = self.begin(id, Busy::Job(order.verb()));
@@ -185,7 +185,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// What was before is in force again, and this work is given up.
-    fn undone(&mut self, id: &ReplicaId, assignment: &Assignment, why: String) {
+    fn undone(&mut self, id: &ReplicaId, assignment: &CheckedAssignment, why: String) {
         self.metrics.config_applied(false);
         self.reject(id, assignment, why);
         if let Some(record) = self.ledger.replicas.get_mut(id).filter(|record| record.assignment == *assignment) {
@@ -223,7 +223,7 @@ impl Job {
         &self,
         manager: &M,
         store: &Store,
-        before: &Assignment,
+        before: &CheckedAssignment,
         ended: &JobResult,
     ) -> Outcome {
         if let Err(refusal) = store.switch_config(&self.id, before).await {
@@ -292,7 +292,7 @@ impl Job {
 }
 
 /// What was in force before, when its configuration is still what the process has read.
-fn fallback(id: &ReplicaId, record: &Record) -> Option<Box<Assignment>> {
+fn fallback(id: &ReplicaId, record: &Record) -> Option<Box<CheckedAssignment>> {
     let before = record.before.as_ref().filter(|before| before.config_version == record.applied_config)?;
     config(id, before).is_some().then(|| before.clone())
 }

@@ -2,7 +2,7 @@
 
 use super::Agent;
 use crate::{
-    model::{Assignment, Mode, Probe, ReplicaId, RestartPolicy, UnitName},
+    model::{Assignment, CheckedAssignment, Mode, Probe, ReplicaId, RestartPolicy, UnitName},
     plan::agent::{Files, Placed, overruled},
     systemd::{ActiveState, UnitManager},
 };
@@ -35,7 +35,7 @@ pub(super) enum Verdict {
 
 impl<M: UnitManager + 'static> Agent<M> {
     /// What stands against the work, and what is done about it. To stop what this agent runs is always allowed.
-    pub(super) fn judge(&mut self, id: &ReplicaId, assignment: &Assignment) -> Option<Verdict> {
+    pub(super) fn judge(&mut self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Verdict> {
         if let Some(obstacle) = self.untouchable(&assignment.unit) {
             return Some(Verdict::Refused(obstacle));
         }
@@ -65,14 +65,14 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// Which part of the work this host does not run, if any.
-    pub(super) fn forbidden(&mut self, id: &ReplicaId, assignment: &Assignment) -> Option<Obstacle> {
+    pub(super) fn forbidden(&mut self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Obstacle> {
         let forbidden = self.not_accepted(assignment).map(Obstacle::of_host);
         forbidden.or_else(|| self.overruled(id, assignment).map(Obstacle::of_unit))
     }
 
     /// Which part of the work this host's configuration does not allow, if any.
-    fn not_accepted(&self, assignment: &Assignment) -> Option<String> {
-        let Assignment { probes, source, config, unit_file, .. } = assignment;
+    fn not_accepted(&self, assignment: &CheckedAssignment) -> Option<String> {
+        let Assignment { probes, source, config, unit_file, .. } = &**assignment;
         let exec = |probe: &Option<Probe>| probe.as_ref().is_some_and(|probe| probe.exec.is_some());
         let settings = &self.settings;
         let what = [
@@ -109,7 +109,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// Whose files are in force in place of those that the work asks for, if any.
-    fn overruled(&mut self, id: &ReplicaId, assignment: &Assignment) -> Option<String> {
+    fn overruled(&mut self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<String> {
         let unit = &assignment.unit;
         let (unit_file, drop_in) = (self.unit_files.unit_file_path(unit), self.unit_files.drop_in_path(unit));
         let variables = self.unit_files.variables_path(unit);
@@ -128,7 +128,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// Whether the files that the work asks for are written, and systemd has read them.
-    fn are_loaded(&mut self, id: &ReplicaId, assignment: &Assignment) -> bool {
+    fn are_loaded(&mut self, id: &ReplicaId, assignment: &CheckedAssignment) -> bool {
         let folders = self.goods.store.folders(id, assignment);
         let files = self.files_for(id, assignment, &folders);
         let same = |there: &Files| there.drop_in == files.drop_in && there.unit_file == files.unit_file;
@@ -149,7 +149,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 }
 
 /// Which part of the work takes a drop-in, or files that belong to others, if any.
-fn takes_root(assignment: &Assignment) -> Option<&'static str> {
+fn takes_root(assignment: &CheckedAssignment) -> Option<&'static str> {
     let what = [
         (!assignment.environment.is_empty(), "an environment"),
         (!assignment.credentials.is_empty(), "credentials"),

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::{Agent, steps::Done, targets::Target};
 use crate::{
-    model::{Assignment, HostName, Instance, Mode, Probes, ReplicaId, Span, decode},
+    model::{CheckedAssignment, HostName, Instance, Mode, Probes, ReplicaId, Span, decode},
     plan::agent::{Decision, Probed},
     probe::{Outcome, Probers, Target as Probing, Verdict},
     store::{Client, StoreError, layout},
@@ -45,13 +45,13 @@ pub(super) struct Health {
 struct Trial {
     invocation: String,
     reloads: u64,
-    content: Assignment,
+    content: CheckedAssignment,
     outcome: Outcome,
 }
 
 impl Trial {
     /// Whether the same invocation has other content by now, or was told to reload.
-    fn is_outdated(&self, reloads: u64, content: &Assignment) -> bool {
+    fn is_outdated(&self, reloads: u64, content: &CheckedAssignment) -> bool {
         self.reloads != reloads || self.content != *content
     }
 }
@@ -197,7 +197,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// How long an invocation is on trial that is seen for the first time: one that was started since this agent last saw
     /// the replica, and what a predecessor left on trial.
-    fn trial_of_new(&mut self, id: &ReplicaId, assignment: &Assignment, invocation: &str) -> Option<Span> {
+    fn trial_of_new(&mut self, id: &ReplicaId, assignment: &CheckedAssignment, invocation: &str) -> Option<Span> {
         if self.health.trials.get(id).is_some_and(|trial| trial.invocation == invocation) {
             return None;
         }
@@ -242,7 +242,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         }
     }
 
-    fn probing(&self, id: &ReplicaId, assignment: &Assignment, was_ready: bool) -> Probing {
+    fn probing(&self, id: &ReplicaId, assignment: &CheckedAssignment, was_ready: bool) -> Probing {
         let folders = self.goods.store.folders(id, assignment);
         let mut environment = environment(assignment, id, &self.settings.host, &folders);
         environment.retain(|name, _| name.starts_with("ZKOPS_"));
@@ -259,7 +259,13 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// Whether this invocation of the replica's unit was ready before it was probed here: by this process, which listed
     /// it without a probe, or by a predecessor. `None` = that is not known yet.
-    fn was_ready(&mut self, id: &ReplicaId, assignment: &Assignment, unit: &UnitStatus, now: Instant) -> Option<bool> {
+    fn was_ready(
+        &mut self,
+        id: &ReplicaId,
+        assignment: &CheckedAssignment,
+        unit: &UnitStatus,
+        now: Instant,
+    ) -> Option<bool> {
         let probed = self.health.verdicts.get(id).is_some_and(|judged| judged.invocation == unit.invocation);
         if probed || assignment.probes.readiness.is_none() {
             return Some(false);
@@ -301,7 +307,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 }
 
 /// Whether its probes are commands: where this host does not accept them any more, what was ready stays so.
-fn runs_commands(assignment: &Assignment) -> bool {
+fn runs_commands(assignment: &CheckedAssignment) -> bool {
     let probes = [&assignment.probes.readiness, &assignment.probes.liveness];
     probes.into_iter().flatten().any(|probe| probe.exec.is_some())
 }

@@ -14,7 +14,8 @@ use crate::{
     blocking,
     configuration::{ConfigurationError, Facts, Peer, services_named},
     model::{
-        Assignment, ConfigApply, ConfigRevision, HostName, Instance, ReplicaId, ServiceName, UnitName, decode, encode,
+        CheckedAssignment, ConfigApply, ConfigRevision, HostName, Instance, ReplicaId, ServiceName, UnitName, decode,
+        encode,
     },
     source::{SourceError, Sources},
     store::{Client, StoreError, layout},
@@ -61,7 +62,7 @@ impl From<StoreError> for Refusal {
 /// One replica's work is to be brought onto the host.
 pub(super) struct Order {
     pub(super) id: ReplicaId,
-    pub(super) assignment: Assignment,
+    pub(super) assignment: CheckedAssignment,
     pub(super) store: Store,
     pub(super) address: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
@@ -198,7 +199,7 @@ impl Store {
     }
 
     /// Brings the release and the configuration into force for the replica.
-    pub(super) async fn switch(&self, id: &ReplicaId, assignment: &Assignment) -> Result<(), Refusal> {
+    pub(super) async fn switch(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Result<(), Refusal> {
         if let Some(release) = self.release(id, assignment)
             && !self.sources.look(&release, Sources::is_current).await
         {
@@ -211,7 +212,7 @@ impl Store {
     }
 
     /// Whether the configuration that the work needs is on the host; true when it needs none.
-    pub(super) async fn has_config(&self, id: &ReplicaId, assignment: &Assignment) -> bool {
+    pub(super) async fn has_config(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> bool {
         if config(id, assignment).is_none() {
             return true;
         }
@@ -221,7 +222,7 @@ impl Store {
     }
 
     /// Brings the configuration into force for the replica.
-    pub(super) async fn switch_config(&self, id: &ReplicaId, assignment: &Assignment) -> Result<(), Refusal> {
+    pub(super) async fn switch_config(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Result<(), Refusal> {
         if config(id, assignment).is_none() {
             return Ok(());
         }
@@ -229,7 +230,7 @@ impl Store {
         blocking::beside(move || store.switch_config_now(&id, &assignment)).await
     }
 
-    fn switch_config_now(&self, id: &ReplicaId, assignment: &Assignment) -> Result<(), Refusal> {
+    fn switch_config_now(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Result<(), Refusal> {
         let Some(wanted) = config(id, assignment) else { return Ok(()) };
         if self.configurations.is_current(&wanted) {
             return Ok(());

@@ -4,9 +4,14 @@ use std::{collections::BTreeMap, time::Instant};
 
 use jiff::Timestamp;
 
-use super::{Agent, READY_LIMIT, publish, snapshot::NO_UNIT, targets::Target, work::Basis};
+use super::{
+    Agent, READY_LIMIT, publish,
+    snapshot::NO_UNIT,
+    targets::Target,
+    work::{Basis, Unreadable},
+};
 use crate::{
-    model::{Assignment, Instance, ReplicaId, ReplicaState, ReplicaStatus, UnitName},
+    model::{CheckedAssignment, Instance, ReplicaId, ReplicaState, ReplicaStatus, UnitName},
     plan::agent::Decision,
     report::notify::ServiceManager,
     store::Up,
@@ -21,7 +26,8 @@ impl<M: UnitManager + 'static> Agent<M> {
         now: Instant,
     ) {
         let read = decisions.iter().filter(|(id, _)| self.is_read(&targets[*id]) && self.health.is_known(id));
-        self.statuses = read.map(|(id, decision)| (id.clone(), self.status(id, &targets[id], decision))).collect();
+        let read = read.map(|(id, decision)| (id.clone(), self.status(id, &targets[id], decision)));
+        self.statuses = read.chain(self.unusable()).collect();
         self.metrics.count_replicas(self.statuses.values().map(|status| status.state));
         self.show();
         self.publish(targets, decisions, now);
@@ -54,7 +60,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             alive: obstacle.is_none().then(|| self.alive.clone()),
             instances: listed.map(|(id, _)| (id.clone(), self.instance(id, targets[id].assignment()))).collect(),
             statuses: self.our_statuses().collect(),
-            known: decisions.keys().cloned().collect(),
+            known: decisions.keys().chain(self.statuses.keys()).cloned().collect(),
         };
         self.publications.extend(self.publisher.publish(&up, wanted, now));
         // What is only being read is over in a moment, or told as a problem of its own.
@@ -103,7 +109,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let awaited = record.is_none() && matches!(target, Target::Awaited(_));
         let wanted = Some(assignment).filter(|_| !awaited);
         let version = wanted.and_then(|wanted| wanted.version.as_ref());
-        let unreadable = self.work.unreadable(id).map(|why| format!("its assignment can't be read: {why}"));
+        let unreadable = self.work.unreadable(id);
         ReplicaStatus {
             state: decision.state,
             node: self.settings.host.clone(),
@@ -111,18 +117,39 @@ impl<M: UnitManager + 'static> Agent<M> {
             version: record.map_or(version, |it| it.running_version(&unit.invocation)).cloned(),
             config_version: record.map_or(wanted.and_then(|it| it.config_version), |record| record.applied_config),
             ready: decision.ready,
-            rejected: decision.rejected,
+            rejected: decision.rejected || unreadable.is_some(),
             unconfirmed: decision.in_force && self.health.is_unconfirmed(id),
             setbacks: if decision.in_force { self.health.setbacks(id) } else { 0 },
             restarts: unit.restarts,
-            assignment: self.answered(id, target, decision),
-            message: unreadable.or_else(|| decision.message.clone()).or_else(|| self.note_on(id)),
+            assignment: unreadable.map(|it| it.version).or_else(|| self.answered(id, target, decision)),
+            message: unreadable.map(not_acted_on).or_else(|| decision.message.clone()).or_else(|| self.note_on(id)),
             updated: Timestamp::now(),
         }
     }
 
     fn note_on(&self, id: &ReplicaId) -> Option<String> {
         self.memory.get(id).and_then(|memory| memory.note.clone())
+    }
+
+    /// What is said of replicas of which there is no good assignment, and never was one here.
+    fn unusable(&self) -> impl Iterator<Item = (ReplicaId, ReplicaStatus)> {
+        let status = |unreadable: &Unreadable| ReplicaStatus {
+            state: ReplicaState::Refused,
+            node: self.settings.host.clone(),
+            pid: None,
+            version: None,
+            config_version: None,
+            assignment: Some(unreadable.version),
+            ready: false,
+            rejected: true,
+            unconfirmed: false,
+            setbacks: 0,
+            restarts: 0,
+            message: Some(not_acted_on(unreadable)),
+            updated: Timestamp::now(),
+        };
+        let unusable = self.work.unusable(&self.ledger).filter(|_| self.work.basis() == Basis::Tree);
+        unusable.map(move |(id, unreadable)| (id.clone(), status(unreadable)))
     }
 
     /// The version of the assignment that the status answers to. One that runs with what was wanted before has not
@@ -139,7 +166,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.work.version(id)
     }
 
-    fn instance(&self, id: &ReplicaId, assignment: &Assignment) -> Instance {
+    fn instance(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Instance {
         let unit = self.units.get(&assignment.unit).unwrap_or(&NO_UNIT);
         Instance {
             replica: id.number,
@@ -195,6 +222,11 @@ enum Obstacle {
     Unknown,
     /// A process is left that is no longer this host's: which.
     Left(String),
+}
+
+/// What the status says of an assignment that no check lets pass.
+fn not_acted_on(Unreadable { why, .. }: &Unreadable) -> String {
+    format!("the assignment is not acted on: {why}; correct it, or the description that it repeats")
 }
 
 /// A version that no node ever has: this is the answer to nothing that can be seen now.

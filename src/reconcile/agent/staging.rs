@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     ledger::{Rejected, content_key},
-    model::{Assignment, ReplicaId, ServiceName},
+    model::{CheckedAssignment, ReplicaId, ServiceName},
     plan::agent::Trouble,
     systemd::UnitManager,
 };
@@ -38,7 +38,7 @@ pub(super) struct Staging {
 #[derive(Debug)]
 struct UnderWay {
     number: u64,
-    assignment: Assignment,
+    assignment: CheckedAssignment,
     abort: AbortHandle,
 }
 
@@ -46,14 +46,14 @@ struct UnderWay {
 pub(super) struct Staged {
     id: ReplicaId,
     number: u64,
-    assignment: Assignment,
+    assignment: CheckedAssignment,
     /// What came of it, and what is on the host now; `None` = it was overtaken.
     result: Option<(Result<(), Refusal>, Found)>,
 }
 
 impl Staging {
     /// Whether this is being brought onto the host.
-    pub(super) fn is_under_way(&self, id: &ReplicaId, assignment: &Assignment) -> bool {
+    pub(super) fn is_under_way(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> bool {
         self.under_way.get(id).is_some_and(|under_way| needs_the_same(&under_way.assignment, assignment))
     }
 
@@ -72,7 +72,7 @@ impl Staging {
 
 impl<M: UnitManager + 'static> Agent<M> {
     /// Begins to bring a replica's newer work onto the host.
-    pub(super) fn stage(&mut self, id: &ReplicaId, assignment: &Assignment) {
+    pub(super) fn stage(&mut self, id: &ReplicaId, assignment: &CheckedAssignment) {
         if self.staging.pruning.contains(&id.service) {
             return;
         }
@@ -124,7 +124,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// Work that can't come into force is not tried again.
-    pub(super) fn reject(&mut self, id: &ReplicaId, assignment: &Assignment, message: String) {
+    pub(super) fn reject(&mut self, id: &ReplicaId, assignment: &CheckedAssignment, message: String) {
         tracing::error!("{id}: given up: {message}");
         self.metrics.rejection();
         self.memory.entry(id.clone()).or_default().staging = Trouble::default();
@@ -164,7 +164,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let recorded = records.flat_map(|(_, it)| [Some(&it.assignment), it.before.as_deref()]).flatten();
         let wanted = targets.iter().filter(|(id, _)| ours(id));
         let upcoming = wanted.flat_map(|(_, it)| [Some(it.assignment()), it.upcoming().map(|it| it.assignment)]);
-        let used: Vec<&Assignment> = recorded.chain(upcoming.flatten()).collect();
+        let used: Vec<&CheckedAssignment> = recorded.chain(upcoming.flatten()).collect();
         let mut versions: BTreeSet<_> = used.iter().filter_map(|it| it.version.clone()).collect();
         let mut units: BTreeSet<_> = used.iter().map(|it| it.unit.clone()).collect();
         let mut revisions: BTreeSet<_> = used.iter().filter_map(|it| it.config_version).collect();

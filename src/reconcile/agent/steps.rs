@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     ledger::{Ledger, Left, Record},
-    model::{Assignment, Desired, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, ServiceName, ServiceSpec, UnitName},
+    model::{
+        Assignment, CheckedAssignment, Desired, InvalidAssignment, Mode, ReplicaDesired, ReplicaId, ReplicaNumber,
+        ServiceName, ServiceSpec, UnitName,
+    },
     plan::agent::{Busy, Decision, Files, Memory, Step},
     systemd::{UnitFiles, UnitManager, Verb},
 };
@@ -55,17 +58,31 @@ pub(super) fn adopt(mut ledger: Ledger, files: &UnitFiles) -> Ledger {
     match files.managed() {
         Ok(managed) => {
             for (unit, id) in managed {
-                let spec = ServiceSpec::new(unit);
-                let desired = ReplicaDesired::unplaced(&Desired::default());
-                ledger
-                    .replicas
-                    .entry(id)
-                    .or_insert_with(|| Record::new(Assignment::new(&(&spec).into(), &desired, ReplicaNumber(0))));
+                match found(&unit) {
+                    Ok(assignment) => drop(ledger.replicas.entry(id).or_insert_with(|| Record::new(assignment))),
+                    Err(error) => remove_misplaced(&unit, &error, files),
+                }
             }
         }
         Err(error) => tracing::warn!("can't look for generated drop-ins: {error}"),
     }
     ledger
+}
+
+/// What is known of a replica that was found by its unit's drop-in.
+fn found(unit: &UnitName) -> Result<CheckedAssignment, InvalidAssignment> {
+    let spec = ServiceSpec::new(unit.clone());
+    let desired = ReplicaDesired::unplaced(&Desired::default());
+    // The unit is an instance already, or none.
+    let assignment = Assignment::new(&(&spec).into(), &desired, ReplicaNumber(0));
+    Assignment { unit: unit.clone(), ..assignment }.check()
+}
+
+/// A drop-in of ours where none may be, such as that of a template, which counts for all of its instances.
+fn remove_misplaced(unit: &UnitName, why: &InvalidAssignment, files: &UnitFiles) {
+    let removed = files.remove_drop_in(unit).and_then(|_| files.remove_variables(unit));
+    let outcome = removed.map_or_else(|error| error.to_string(), |_| "removed".to_owned());
+    tracing::warn!("the drop-in of {unit} cannot be zkops's ({why}): {outcome}");
 }
 
 impl<M: UnitManager + 'static> Agent<M> {
@@ -118,7 +135,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let Some(record) = self.ledger.replicas.get_mut(id).filter(|_| self.work.basis() == Basis::Tree) else {
             return;
         };
-        record.assignment.mode = assignment.mode;
+        record.assignment = record.assignment.with_mode(assignment.mode);
         record.rests |= assignment.mode != Mode::Enabled;
         if decision.in_force {
             let changed = record.before.is_some() || record.assignment != *assignment;
@@ -132,7 +149,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// Its unit is being restarted because it is not alive.
-    fn revived(&mut self, id: &ReplicaId, assignment: &Assignment, now: Instant) {
+    fn revived(&mut self, id: &ReplicaId, assignment: &CheckedAssignment, now: Instant) {
         let memory = self.memory.entry(id.clone()).or_default();
         let most = usize::try_from(assignment.restart.limit_burst).unwrap_or(usize::MAX);
         memory.revived.push(now);

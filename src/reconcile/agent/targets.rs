@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ledger::content_key,
-    model::{Assignment, Mode, ReplicaId, UnitName},
+    model::{CheckedAssignment, Mode, ReplicaId, UnitName},
     plan::agent::{Files, Links, Staging, Upcoming, Wanted, meanwhile},
     systemd::{ActiveState, Folders, UnitManager, drop_in, restart_key, variables},
 };
@@ -20,7 +20,7 @@ pub(super) enum Target {
     /// It is this host's; `unsure` = that is yet to be confirmed. While what is wanted is `newer` and not on the host,
     /// `assignment` is what was in force before. Before it was `looked` at what is on the host, `links` says nothing.
     Ours {
-        assignment: Assignment,
+        assignment: CheckedAssignment,
         files: Files,
         key: String,
         unsure: bool,
@@ -31,16 +31,16 @@ pub(super) enum Target {
     /// It is, and nothing of it can run before what it needs is on the host.
     Awaited(Newer),
     /// It is, and can't be run here.
-    Refused(Assignment, Obstacle),
+    Refused(CheckedAssignment, Obstacle),
     /// It is, it runs, and it would not be started as it is any more.
-    Kept { assignment: Assignment, obstacle: Obstacle, newer: Option<Box<Newer>> },
+    Kept { assignment: CheckedAssignment, obstacle: Obstacle, newer: Option<Box<Newer>> },
     /// It is to leave its unit for good.
-    Leaving { assignment: Assignment, why: String, drain_time: Duration, gone: bool },
+    Leaving { assignment: CheckedAssignment, why: String, drain_time: Duration, gone: bool },
 }
 
 /// Work that is not on the host yet, or was given up.
 pub(super) struct Newer {
-    assignment: Assignment,
+    assignment: CheckedAssignment,
     stage: Stage,
 }
 
@@ -94,7 +94,13 @@ impl<M: UnitManager + 'static> Agent<M> {
         })
     }
 
-    fn ours(&mut self, id: &ReplicaId, assignment: Assignment, unsure: bool, newer: Option<Box<Newer>>) -> Target {
+    fn ours(
+        &mut self,
+        id: &ReplicaId,
+        assignment: CheckedAssignment,
+        unsure: bool,
+        newer: Option<Box<Newer>>,
+    ) -> Target {
         let folders = self.goods.store.folders(id, &assignment);
         // What is to be stopped is stopped whatever else is on the host.
         let found =
@@ -111,7 +117,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// The wanted work, if it can't be in force yet: what it needs is not on the host, or it was given up.
-    fn newer(&mut self, id: &ReplicaId, wanted: &Assignment, unsure: bool) -> Option<Newer> {
+    fn newer(&mut self, id: &ReplicaId, wanted: &CheckedAssignment, unsure: bool) -> Option<Newer> {
         if wanted.mode != Mode::Enabled || unsure || self.untouchable(&wanted.unit).is_some() {
             return None;
         }
@@ -140,7 +146,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// Whether what the work needs is in force already: then it is not fetched again, should it be gone from the disk.
-    fn runs(&self, id: &ReplicaId, wanted: &Assignment) -> bool {
+    fn runs(&self, id: &ReplicaId, wanted: &CheckedAssignment) -> bool {
         let Some(record) = self.ledger.replicas.get(id) else { return false };
         let in_force = !record.is_found() && record.before.is_none() && needs_the_same(&record.assignment, wanted);
         in_force && self.is_up(&wanted.unit)
@@ -153,7 +159,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// Why this work was given up, if so. Other work than what was given up takes its place in the ledger's memory.
-    fn given_up(&mut self, id: &ReplicaId, wanted: &Assignment) -> Option<String> {
+    fn given_up(&mut self, id: &ReplicaId, wanted: &CheckedAssignment) -> Option<String> {
         let rejected = self.ledger.rejected.get(id)?;
         if rejected.key == content_key(wanted) {
             return Some(rejected.message.clone());
@@ -165,21 +171,21 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// What the replica is run as until the wanted work is on the host.
-    fn meanwhile(&mut self, id: &ReplicaId, wanted: &Assignment) -> Option<Assignment> {
+    fn meanwhile(&mut self, id: &ReplicaId, wanted: &CheckedAssignment) -> Option<CheckedAssignment> {
         let record = self.ledger.replicas.get(id)?;
         let is_up = self.is_up(&record.assignment.unit);
         let is_there = self.goods.look(id, &record.assignment).is_some_and(|found| found.staged);
         meanwhile(wanted, Some(record), is_up, is_there)
     }
 
-    fn gone(&self, assignment: Assignment) -> Option<Target> {
+    fn gone(&self, assignment: CheckedAssignment) -> Option<Target> {
         let why = "is no longer assigned to this host".to_owned();
         let leaving = Target::Leaving { assignment, why, drain_time: Duration::ZERO, gone: true };
         Some(leaving).filter(|leaving| self.untouchable(leaving.unit()).is_none())
     }
 
     /// The replica's unit is another from now on: it leaves the one that this agent prepared for it first.
-    fn moves_on(&mut self, id: &ReplicaId, assignment: &Assignment) -> Option<Target> {
+    fn moves_on(&mut self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Target> {
         let record = self.ledger.replicas.get(id).filter(|record| record.assignment.unit != assignment.unit)?;
         let before = record.assignment.clone();
         if self.untouchable(&before.unit).is_some() {
@@ -194,7 +200,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         })
     }
 
-    pub(super) fn files_for(&self, id: &ReplicaId, assignment: &Assignment, folders: &Folders) -> Files {
+    pub(super) fn files_for(&self, id: &ReplicaId, assignment: &CheckedAssignment, folders: &Folders) -> Files {
         let variables = variables(assignment, id, &self.settings.host, folders);
         if self.settings.limited {
             return Files { variables: Some(variables), ..Files::default() };
@@ -208,7 +214,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 }
 
 impl Target {
-    pub(super) fn assignment(&self) -> &Assignment {
+    pub(super) fn assignment(&self) -> &CheckedAssignment {
         match self {
             Self::Ours { assignment, .. }
             | Self::Refused(assignment, _)

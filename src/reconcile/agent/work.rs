@@ -8,8 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     ledger::{Ledger, Record},
-    model::{Assignment, HostAlive, HostName, HostSpec, ReplicaId, decode},
-    store::{Change, Node, layout::Place},
+    model::{CheckedAssignment, HostAlive, HostName, HostSpec, ReplicaId, decode},
+    store::{
+        Change, Node,
+        layout::{self, Place},
+    },
 };
 
 /// Where the work comes from.
@@ -27,11 +30,20 @@ pub(super) enum Basis {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Claim {
     /// It is this host's.
-    Ours(Assignment),
+    Ours(CheckedAssignment),
     /// It was, and whether it still is has yet to be found out: it is left as it is.
-    Unsure(Assignment),
+    Unsure(CheckedAssignment),
     /// It was, and is no more: what this host prepared it as.
-    Gone(Assignment),
+    Gone(CheckedAssignment),
+}
+
+/// An assignment that no check lets pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    /// The znode's version.
+    pub(super) version: i32,
+    /// Path, key and reason.
+    pub(super) why: String,
 }
 
 /// This host's work.
@@ -44,9 +56,9 @@ pub(super) struct Work {
     held_by: Option<String>,
     /// Whose `alive` the tree has.
     alive: Option<i64>,
-    tree: BTreeMap<ReplicaId, Assignment>,
+    tree: BTreeMap<ReplicaId, CheckedAssignment>,
     versions: BTreeMap<ReplicaId, i32>,
-    unreadable: BTreeMap<ReplicaId, String>,
+    unreadable: BTreeMap<ReplicaId, Unreadable>,
     present: BTreeSet<ReplicaId>,
     given_up: BTreeSet<ReplicaId>,
     kept: BTreeSet<ReplicaId>,
@@ -134,11 +146,12 @@ impl Work {
         self.present.insert(id.clone());
         self.given_up.remove(&id);
         self.kept.remove(&id);
-        let assignment = match decode::<Assignment>(&node.data) {
+        let assignment = match decode::<CheckedAssignment>(&node.data) {
             Ok(assignment) => assignment,
             Err(error) => {
-                tracing::error!("{id}: its assignment can't be read, the last one stays in force: {error}");
-                self.unreadable.insert(id, error.to_string());
+                let path = layout::assignment(&self.host, &id);
+                tracing::error!("{id}: {path} is not acted on, the last good one stays in force: {error}");
+                self.unreadable.insert(id, Unreadable { version: node.version, why: format!("{path}: {error}") });
                 return Effect::None;
             }
         };
@@ -200,9 +213,15 @@ impl Work {
         }
     }
 
-    /// Why the replica's assignment can't be read, if so.
-    pub(super) fn unreadable(&self, id: &ReplicaId) -> Option<&str> {
-        self.unreadable.get(id).map(String::as_str)
+    /// Why the replica's assignment is not acted on, if so.
+    pub(super) fn unreadable(&self, id: &ReplicaId) -> Option<&Unreadable> {
+        self.unreadable.get(id)
+    }
+
+    /// The replicas of which there is nothing but an assignment that is not acted on.
+    pub(super) fn unusable(&self, ledger: &Ledger) -> impl Iterator<Item = (&ReplicaId, &Unreadable)> {
+        let known = |id: &ReplicaId| self.tree.contains_key(id) || ledger.replicas.contains_key(id);
+        self.unreadable.iter().filter(move |(id, _)| !known(id))
     }
 
     /// The machine that holds this host's name in the tree, if it is another.

@@ -11,8 +11,12 @@ use proptest::prelude::*;
 use rustix::fs::Mode;
 
 use super::{DROP_IN_NAME, FileError, Folders, UnitFiles, drop_in, restart_key, variables};
-use crate::model::{Assignment, Desired, ReplicaDesired, ReplicaId, ReplicaNumber, ServiceSpec, Span, UnitName};
+use crate::model::{
+    Assignment, CheckedAssignment, Desired, ReplicaDesired, ReplicaId, ReplicaNumber, ServiceSpec, Span, UnitName,
+};
 use crate::systemd::UnitStatus;
+
+const VARIABLES: &str = "/run/webapp.service.d/50-zkops.env";
 
 fn unit(text: &str) -> UnitName {
     text.parse().unwrap()
@@ -37,16 +41,19 @@ fn full() -> Assignment {
     assignment.restart.watchdog = Some(Span::from_secs(10));
     let greeting = r#"say "100 %" of $HOME \o/ — 'ok'"#;
     assignment.environment.insert("GREETING".to_owned(), greeting.to_owned());
-    assignment.environment.insert("ZKOPS_HOST".to_owned(), "elsewhere".to_owned());
     assignment
 }
 
+fn checked(assignment: &Assignment) -> CheckedAssignment {
+    assignment.clone().check().unwrap()
+}
+
 fn rendered(assignment: &Assignment, version: u32) -> String {
-    drop_in(assignment, &id(), Path::new("/run/webapp.service.d/50-zkops.env"), version)
+    drop_in(&checked(assignment), &id(), VARIABLES.as_ref(), version)
 }
 
 fn told(assignment: &Assignment, folders: &Folders) -> String {
-    variables(assignment, &id(), &"web1".parse().unwrap(), folders)
+    variables(&checked(assignment), &id(), &"web1".parse().unwrap(), folders)
 }
 
 fn folders() -> Folders {
@@ -112,7 +119,6 @@ fn the_fullest_drop_in() {
     RestartMaxDelaySec=30s
     WatchdogSec=10s
     Environment="GREETING=say \"100 %%\" of $HOME \\o/ — 'ok'"
-    Environment="ZKOPS_HOST=elsewhere"
     EnvironmentFile=/run/webapp.service.d/50-zkops.env
     "#);
     // What a file says counts for more than what a drop-in says.
@@ -137,9 +143,12 @@ fn settings_that_a_systemd_does_not_know_are_left_out() {
 
 #[test]
 fn a_restart_is_for_what_a_process_cannot_pick_up_otherwise() {
-    let restart_key = |assignment: &Assignment| restart_key(assignment, &Folders::default());
+    let restart_key = |assignment: &Assignment| restart_key(&checked(assignment), &Folders::default());
+    let mut before = full();
+    before.environment.insert("ZKOPS_HOST".to_owned(), "elsewhere".to_owned());
+    let before = super::restart_key(&CheckedAssignment::unchecked(before), &Folders::default());
+    assert_eq!(before, "85ab0b89727433bd34eeffd6e76dbf63", "kept on disk, so it must not change between builds");
     let key = restart_key(&full());
-    assert_eq!(key, "85ab0b89727433bd34eeffd6e76dbf63", "kept on disk, so it must not change between builds");
     let changed = |change: fn(&mut Assignment)| {
         let mut assignment = full();
         change(&mut assignment);
@@ -151,7 +160,7 @@ fn a_restart_is_for_what_a_process_cannot_pick_up_otherwise() {
     assert!(changed(|it| it.unit_file = Some("[Service]\n".to_owned())));
     assert!(changed(|it| it.environment.clear()));
     assert!(changed(|it| drop(it.credentials.insert("key".to_owned(), "/etc/key".to_owned()))));
-    assert_ne!(super::restart_key(&full(), &folders()), key);
+    assert_ne!(super::restart_key(&checked(&full()), &folders()), key);
     assert!(!changed(|it| it.config_version = Some(8)));
     assert!(!changed(|it| it.restart.limit_burst = 1));
     assert!(!changed(|it| it.drain_time = Span::from_secs(1)));
@@ -162,7 +171,7 @@ fn fields_of_the_key_cannot_run_into_each_other() {
     let with = |pairs: &[(&str, &str)]| {
         let mut assignment = assignment();
         assignment.environment = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        restart_key(&assignment, &Folders::default())
+        restart_key(&checked(&assignment), &Folders::default())
     };
     assert_ne!(with(&[("A", "B"), ("C", "D")]), with(&[("A", "BCD")]));
     assert_ne!(with(&[("AB", "")]), with(&[("A", "B")]));
@@ -179,6 +188,7 @@ fn unescape(line: &str) -> Option<String> {
                 'n' => '\n',
                 't' => '\t',
                 'x' => char::from(u8::from_str_radix(&chars.by_ref().take(2).collect::<String>(), 16).ok()?),
+                'u' => char::from_u32(u32::from_str_radix(&chars.by_ref().take(4).collect::<String>(), 16).ok()?)?,
                 c @ ('"' | '\\') => c,
                 _ => return None,
             }),
@@ -209,17 +219,93 @@ proptest! {
         let mut assignment = assignment();
         assignment.environment.insert("VALUE".to_owned(), value.clone());
         assignment.version = Some(version.clone());
-        let text = rendered(&assignment, 252);
+        // The renderer does not rely on the checks.
+        let assignment = CheckedAssignment::unchecked(assignment);
+        let text = drop_in(&assignment, &id(), VARIABLES.as_ref(), 252);
         let read: Vec<_> = text.lines().filter_map(unescape).collect();
         let value = format!("VALUE={value}");
         prop_assert!(read.contains(&value), "{text}");
         prop_assert_eq!(text.lines().count(), 12, "no value breaks out of its line");
-        let text = told(&assignment, &Folders::default());
+        let text = variables(&assignment, &id(), &"web1".parse().unwrap(), &Folders::default());
         let read: Vec<_> = text.lines().filter_map(unquote).collect();
         let version = format!("ZKOPS_VERSION={version}");
         prop_assert!(read.contains(&version), "{text}");
         prop_assert_eq!(text.lines().count(), 5, "no value breaks out of its line");
     }
+}
+
+/// The keys that the drop-in may have, with how systemd reads a file: comments, sections, and lines that a backslash joins.
+fn keys(text: &str) -> Vec<String> {
+    let joined = text.replace("\\\n", " ");
+    let lines = joined.split(['\n', '\r', '\0']).map(str::trim_start);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(['#', ';', '[']));
+    lines.map(|line| line.split('=').next().unwrap_or(line).trim().to_owned()).collect()
+}
+
+proptest! {
+    /// Whatever the checks would have to say to it.
+    #[test]
+    fn no_assignment_gives_another_line_than_those_that_are_meant(
+        environment in proptest::collection::btree_map(hostile(), hostile(), 0..4),
+        credentials in proptest::collection::btree_map(hostile(), hostile(), 0..4),
+        version in proptest::option::of(hostile()),
+    ) {
+        let counted = (environment.len(), credentials.len());
+        let assignment = Assignment { version, environment, credentials, ..full() };
+        let assignment = CheckedAssignment::unchecked(assignment);
+        let text = drop_in(&assignment, &id(), VARIABLES.as_ref(), 257);
+        let mut keys = keys(&text);
+        let mut drain = |key: &str| {
+            let before = keys.len();
+            keys.retain(|it| it != key);
+            before - keys.len()
+        };
+        prop_assert_eq!(drain("Environment"), counted.0);
+        prop_assert!(drain("LoadCredential") <= counted.1);
+        let rest = ["Before", "StartLimitIntervalSec", "StartLimitBurst", "Restart", "RestartSec", "RestartSteps",
+            "RestartMaxDelaySec", "WatchdogSec", "EnvironmentFile"];
+        prop_assert_eq!(keys, rest, "{}", text);
+        let told = variables(&assignment, &id(), &"web1".parse().unwrap(), &folders());
+        prop_assert!(told.lines().skip(1).all(|line| line.starts_with("ZKOPS_") && unquote(line).is_some()), "{}", told);
+    }
+}
+
+/// What has a meaning to systemd, or may have.
+fn hostile() -> impl Strategy<Value = String> {
+    let part = prop_oneof![
+        "[a-zA-Z_][a-zA-Z0-9_]{0,6}",
+        proptest::sample::select(vec![
+            "\n",
+            "\r",
+            "\\",
+            "\\\n",
+            "%n",
+            "%",
+            ":",
+            "/",
+            "..",
+            "\"",
+            "'",
+            "=",
+            " ",
+            "\t",
+            "\0",
+            "\u{85}",
+            "\u{2028}",
+            "\nExecStartPre=+/bin/sh",
+            "\n[Service]\n",
+            "#",
+            ";",
+            "$",
+            "`",
+            "+",
+            "-",
+            "é",
+        ])
+        .prop_map(str::to_owned),
+        "\\PC{0,3}",
+    ];
+    proptest::collection::vec(part, 0..5).prop_map(|parts| parts.concat())
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Readiness and liveness.
 
 use super::*;
-use crate::model::{Probe, Probes};
+use crate::model::{Probe, Probes, SystemdCheck};
 
 const DEAD: Probed<'static> =
     Probed { ready: true, alive: false, message: Some("liveness: connection refused"), setback: None };
@@ -10,9 +10,10 @@ const NOT_READY: Probed<'static> = Probed { ready: false, alive: true, message: 
 fn dead() -> Case {
     let mut case = Case::running();
     case.probed = DEAD;
-    let liveness = Probe { period: Span::from_secs(1), failure_threshold: 1, ..Probe::default() };
+    let systemd = Some(SystemdCheck {});
+    let liveness = Probe { systemd, period: Span::from_secs(1), failure_threshold: 1, ..Probe::default() };
     case.assignment.probes = Probes { liveness: Some(liveness), readiness: None };
-    case.record.as_mut().unwrap().assignment = case.assignment.clone();
+    case.record.as_mut().unwrap().assignment = case.assignment.clone().check().unwrap();
     case
 }
 

@@ -11,7 +11,7 @@ fn source() -> Source {
 fn upcoming(staging: Staging<'static>) -> Case {
     let mut case = Case::running();
     let newer = Assignment { version: Some("v2".into()), source: source(), ..case.assignment.clone() };
-    case.upcoming = Some((newer, staging));
+    case.upcoming = Some((newer.check().unwrap(), staging));
     case
 }
 
@@ -72,6 +72,7 @@ fn without_anything_of_before_it_is_waited_for_and_a_rejection_is_a_failure() {
         config_version: Some(7),
         ..case.assignment.clone()
     };
+    let newer = newer.check().unwrap();
     case.upcoming = Some((newer.clone(), Staging::Due));
     let decision = case.decide();
     assert_eq!((&decision.step, decision.state, decision.stage), (&None, ReplicaState::Pending, true));
@@ -85,8 +86,9 @@ fn without_anything_of_before_it_is_waited_for_and_a_rejection_is_a_failure() {
 fn what_runs_meanwhile_is_what_was_in_force_unless_it_was_stopped_on_purpose() {
     let case = Case::running();
     let wanted = Assignment { version: Some("v2".into()), ..case.assignment.clone() };
-    let run =
-        |record: Option<&Record>, is_up, is_there| meanwhile(&wanted, record, is_up, is_there).map(|it| it.version);
+    let run = |record: Option<&Record>, is_up, is_there| {
+        meanwhile(&wanted, record, is_up, is_there).map(|it| it.version.clone())
+    };
     let before = Some(Some("v1".to_owned()));
     let record = case.record.unwrap();
     assert_eq!(run(Some(&record), true, false), before);

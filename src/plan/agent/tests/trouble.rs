@@ -157,7 +157,7 @@ fn a_replica_waits_for_its_unit_while_another_leaves_it() {
 fn a_replica_found_by_its_files_is_not_restarted_for_what_is_not_known_of_it() {
     let mut case = Case::running();
     case.assignment.config_version = Some(7);
-    case.record = Some(Record { prepared_key: None, ..Record::new(Case::running().assignment) });
+    case.record = Some(Record { prepared_key: None, ..Record::new(Case::running().assignment.check().unwrap()) });
     assert_eq!(case.decide(), serves());
 }
 

@@ -28,6 +28,14 @@ fn a_bad_document_changes_nothing_and_is_named() {
     assert_ignored("/services/webapp", r#"{"unit":"../x.service"}"#, &["unit: ", "is not a service unit's name"]);
     assert_ignored("/services/webapp", r#"{"unit":"a.service","port":0}"#, &["port: must be 1 to 65535"]);
     assert_ignored("/services/webapp", "", &["EOF"]);
+    let credential = json!({"unit": "a.service", "credentials": {"x:/a\nExecStartPre=+/bin/sh": "/etc/hostname"}});
+    assert_ignored(
+        "/services/webapp",
+        &credential.to_string(),
+        &["credentials.x:/a\\nExecStartPre=+/bin/sh: a credential's name"],
+    );
+    let long = r#"{"unit":"a.service","drain_time":"9223372036854775807s"}"#;
+    assert_ignored("/services/webapp", long, &["drain_time: ", "is longer than a year"]);
     assert_ignored("/services/webapp/desired", &"x".repeat(2 << 20), &["the document has 2097152 bytes"]);
     assert_ignored("/hosts/web1", r#"{"cordon":7}"#, &["cordon: invalid type", "(webapp.0000000001)"]);
     assert_ignored("/hosts/web1/alive", "?", &["expected value"]);
@@ -59,6 +67,34 @@ fn a_condition_keeps_its_date_while_it_holds_and_goes_when_it_is_mended() {
     sim.tree.put("/services/webapp/desired", "{}");
     sim.settle();
     assert_eq!(conditions(&sim.status("webapp")), "");
+}
+
+/// What the tree says was accepted, or was rolled out, is believed as little as what an operator writes.
+#[test]
+fn what_was_accepted_is_checked_as_what_is_wanted() {
+    let evil = json!({"x:/a\nExecStartPre=+/bin/sh -c 'id'\nLoadCredential=y": "/etc/hostname"});
+    let mut sim = webapp(2);
+    sim.tree.put("/services/webapp", "?");
+    let path = "/services/webapp/status";
+    let mut status = serde_json::to_value(sim.status("webapp")).unwrap();
+    status["accepted"]["service"]["credentials"] = evil.clone();
+    sim.tree.put(path, status.to_string());
+    sim.settle();
+    assert_eq!(sim.processes(), "web1:webapp@0000000001.service web2:webapp@0000000002.service");
+    let text = |path: &str| String::from_utf8_lossy(sim.tree.get(path).unwrap_or_default()).into_owned();
+    let evil_at: Vec<_> = sim.tree.paths().filter(|path| text(path).contains("ExecStartPre")).collect();
+    assert_eq!(evil_at, Vec::<&str>::new());
+    assert_condition(&sim, "webapp", &["/services/webapp: ", "there is no earlier good one"]);
+    assert_rest(&mut sim);
+
+    let mut sim = webapp(2);
+    let path = "/services/webapp/rollouts/0000000001";
+    let mut record: serde_json::Value = serde_json::from_slice(sim.tree.get(path).unwrap()).unwrap();
+    record["revision"]["template"]["credentials"] = evil;
+    sim.tree.put(path, record.to_string());
+    sim.settle();
+    assert_eq!(sim.processes(), "web1:webapp@0000000001.service web2:webapp@0000000002.service");
+    assert_condition(&sim, "webapp", &["InvalidDocument", path, "revision.template.credentials.x"]);
 }
 
 #[test]
