@@ -6,11 +6,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     time::Duration,
 };
 
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join, join_all, join3};
 use tokio::time::timeout;
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
         Address,
         ensemble::{Answer, Mntr, Mode, Report, Server, Silence, Srvr, answers, servers},
     },
+    plan::ensemble::members::{self, Known, Named},
     store::{self, SessionConfig, StoreError, layout},
 };
 
@@ -95,28 +96,52 @@ pub fn is_all(reports: &[Report]) -> bool {
     modes.len() == reports.len() && (modes == [Mode::Standalone] || told == Some(modes.len() as u64 - 1))
 }
 
-/// The members that `/zookeeper/config` names beside `members`, as a member that serves has it. Where it names no client
-/// port, the others' is taken.
+/// What `/zookeeper/config` says of the members that are listed.
+#[derive(Debug, Default)]
+pub struct Discovery {
+    /// The members that nobody listed.
+    pub new: Vec<Member>,
+    /// The addresses that lead to a member which is listed before, too.
+    pub doubles: Vec<Address>,
+}
+
+/// Compares the `members` that are listed with those that `/zookeeper/config` names. A session with each that serves tells
+/// which it is; where there is none, its addresses do. Where the configuration names no client port, the others' is taken.
 ///
 /// # Errors
-/// When it can't be read.
-pub async fn discover(members: &[Member], serving: &Address, patience: Duration) -> Result<Vec<Member>, StoreError> {
-    let config = read_config(serving, patience).await?;
-    let port = members.first().map_or(serving.port, |member| member.address.port);
-    let resolved = async |address: Address| {
-        let ips = resolve(&address).await.unwrap_or_default();
-        (address, ips)
+/// When it can't be read at any of those that serve.
+pub async fn discover(members: &[Member], serving: &[Address], patience: Duration) -> Result<Discovery, StoreError> {
+    let asked = join_all(serving.iter().map(async |address| (address, read_config(address, patience).await))).await;
+    let servers: BTreeMap<&Address, u8> =
+        asked.iter().filter_map(|(address, said)| Some((*address, said.as_ref().ok()?.0))).collect();
+    let Some(config) = asked.iter().find_map(|(_, said)| said.as_ref().ok().map(|(_, config)| config)) else {
+        let why = asked.into_iter().find_map(|(_, said)| said.err());
+        return why.map_or_else(|| Ok(Discovery::default()), Err);
     };
-    let known = join_all(members.iter().map(|member| resolved(member.address.clone()))).await;
-    let named = join_all(config.values().map(|server| resolved(server.client(port)))).await;
-    let is_known = |server: &Server, (address, ips): &(Address, BTreeSet<IpAddr>)| {
-        known.iter().any(|(other, others)| {
-            let host = other.host.eq_ignore_ascii_case(&address.host) || !others.is_disjoint(ips);
-            host && (other.port == address.port || !server.tells_client_port())
-        })
-    };
-    let new = config.values().zip(named).filter(|(server, named)| !is_known(server, named));
-    Ok(new.map(|(_, (address, _))| Member { address, listed: false }).collect())
+    let known = join_all(members.iter().map(async |Member { address, .. }| Known {
+        address: address.clone(),
+        ips: addresses(address).await,
+        server: servers.get(address).copied(),
+    }));
+    let port = members.first().map_or(2181, |member| member.address.port);
+    let named = join_all(config.iter().map(async |(id, server)| {
+        let address = server.client(port);
+        Named { id: *id, ips: addresses(&address).await, address, tells_port: server.tells_client_port() }
+    }));
+    let (known, named) = join(known, named).await;
+    let unlisted = members::unlisted(&known, &named).into_iter();
+    let new = unlisted.map(|member| Member { address: member.address.clone(), listed: false }).collect();
+    Ok(Discovery { new, doubles: members::doubles(&known, &named).into_iter().cloned().collect() })
+}
+
+/// What a name resolves to; with the loopback addresses, if this machine is meant.
+async fn addresses(address: &Address) -> BTreeSet<IpAddr> {
+    let mut ips = resolve(address).await.unwrap_or_default();
+    // Only to an address of its own can a machine bind (but for ip_nonlocal_bind(7); a session tells better anyway).
+    if ips.iter().any(|ip| UdpSocket::bind((*ip, 0)).is_ok()) {
+        ips.extend([IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()]);
+    }
+    ips
 }
 
 /// A member's addresses; they are remembered for as long as it takes to ask it.
@@ -128,15 +153,17 @@ async fn resolve(address: &Address) -> Result<BTreeSet<IpAddr>, String> {
     }
 }
 
-async fn read_config(serving: &Address, patience: Duration) -> Result<BTreeMap<u32, Server>, StoreError> {
+/// The server that answers there ([`members::server_of`]), and the members that it knows.
+async fn read_config(serving: &Address, patience: Duration) -> Result<(u8, BTreeMap<u32, Server>), StoreError> {
     let unreachable = |_| StoreError::Unreachable {
         servers: serving.to_string(),
         reason: format!("no session within {}", crate::model::Span::from(patience)),
     };
     let config = SessionConfig { servers: serving.to_string(), session_timeout: SESSION };
     let client = timeout(patience, store::connect_once(config)).await.map_err(unreachable)??;
+    let server = members::server_of(client.session_id());
     let read = timeout(patience, client.get(layout::ENSEMBLE)).await.map_err(unreachable);
     client.close(patience).await;
     let node = read??;
-    Ok(node.map(|node| servers(&String::from_utf8_lossy(&node.data))).unwrap_or_default())
+    Ok((server, node.map(|node| servers(&String::from_utf8_lossy(&node.data))).unwrap_or_default()))
 }

@@ -9,8 +9,11 @@ use std::{process::ExitCode, time::Duration};
 
 use super::{context::Context, render};
 use crate::{
-    ensemble::{self, Member},
-    model::ensemble::{Mode, Report},
+    ensemble::{self, Discovery, Member},
+    model::{
+        Address,
+        ensemble::{Mode, Report},
+    },
 };
 
 #[derive(Debug, clap::Args)]
@@ -43,12 +46,17 @@ pub(super) async fn run(args: &Args, servers: Option<String>) -> anyhow::Result<
 async fn look(cx: &Context, patience: Duration) -> anyhow::Result<(Vec<Member>, Vec<Report>)> {
     let mut members = ensemble::listed(&cx.session().servers)?;
     let mut reports = ensemble::survey(&members, patience).await;
-    let serving = reports.iter().find(|report| report.mode().is_some_and(|mode| mode != Mode::ReadOnly));
-    let Some(serving) = serving.filter(|_| !ensemble::is_all(&reports)) else { return Ok((members, reports)) };
-    match ensemble::discover(&members, &serving.address, patience).await {
-        Ok(found) => {
-            reports.extend(ensemble::survey(&found, patience).await);
-            members.extend(found);
+    let serves = |report: &&Report| report.mode().is_some_and(|mode| mode != Mode::ReadOnly);
+    let serving: Vec<Address> = reports.iter().filter(serves).map(|report| report.address.clone()).collect();
+    if serving.is_empty() || ensemble::is_all(&reports) {
+        return Ok((members, reports));
+    }
+    match ensemble::discover(&members, &serving, patience).await {
+        Ok(Discovery { new, doubles }) => {
+            members.retain(|member| !doubles.contains(&member.address));
+            reports.retain(|report| !doubles.contains(&report.address));
+            reports.extend(ensemble::survey(&new, patience).await);
+            members.extend(new);
         }
         Err(error) => {
             render::note(&format!("/zookeeper/config can't be read, so that members may be missing: {error}"));

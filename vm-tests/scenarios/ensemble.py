@@ -107,6 +107,10 @@ def set_up(members) -> None:
             ("zk1:2181", True), ("zk2:2181", False), ("zk3:2181", False)]
 
     zk1.retry(found_by_one, "the others are found by one")
+    # Without a connection string, on a member: 127.0.0.1 is zk1 by another name. So is zk1's address beside its name.
+    itself = until("zkops ensemble status --timeout 5s", 0, "127.0.0.1:2181 ", "healthy: 3 of 3 voting members serve")
+    assert "\nzk1:2181 " not in itself, itself
+    until(f"zkops -z 127.0.0.1:2181,{servers(THREE)} ensemble status --timeout 5s", 0, "healthy: 3 of 3 voting")
     alone = "zkops -z zk1:2181 ensemble rolling-restart"
     until(alone, 4, "nothing was restarted: zk2:2181 is a member, but not listed")
 
