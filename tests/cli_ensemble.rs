@@ -123,6 +123,23 @@ fn a_dry_run_tells_the_order_and_restarts_nothing() {
 }
 
 #[test]
+fn what_is_skipped_is_not_said_to_be_restarted() {
+    let members = [member(LEADER), member(FOLLOWER), member(FOLLOWER)];
+    let servers: Vec<&str> = members.iter().map(String::as_str).collect();
+    let leader = &members[0];
+    let refused = zkops(&servers, &["rolling-restart", "--skip", leader, "--via", "false {host}"]).assert().code(4);
+    refused
+        .stdout("")
+        .stderr(contains(format!("nothing was restarted: {leader} leads and is skipped: restart it first")));
+    let fails = zkops(&servers, &["rolling-restart", "--skip", &members[1], "--via", "false {host}"]).assert().code(1);
+    fails.stderr(contains("restarted: ").not());
+    let all = zkops(&servers, &["rolling-restart", "--skip", &members.join(",")]).assert().success();
+    all.stdout(contains("all members are restarted but for those skipped: ").and(contains(leader)));
+    let waits = ["rolling-restart", "--timeout", "300ms", "--via", "tail -f /dev/null {host}"];
+    zkops(&servers, &waits).assert().code(5).stderr(contains(format!("waiting for {} to be back, 0 s", members[1])));
+}
+
+#[test]
 fn a_command_that_fails_stops_it() {
     let members = [member(LEADER), member(FOLLOWER), member(FOLLOWER)];
     let servers: Vec<&str> = members.iter().map(String::as_str).collect();

@@ -8,6 +8,7 @@ mod bars;
 use std::{
     fmt::Write as _,
     io::{self, BufRead as _, IsTerminal as _, Write as _},
+    time::Duration,
 };
 
 use anstyle::{AnsiColor, Style};
@@ -213,6 +214,15 @@ impl Progress {
             note(&text);
         }
         self.last = text;
+    }
+
+    /// Shows what is waited for, for how long already, and why: each second on a terminal, elsewhere every ten seconds and
+    /// whenever the reason is another.
+    pub(super) fn wait(&mut self, what: &str, since: Duration, why: Option<&str>) {
+        let step = if io::stderr().is_terminal() { 1 } else { 10 };
+        let seconds = since.as_secs() / step * step;
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        self.show(&format!("{what}, {seconds} s{why}"));
     }
 }
 

@@ -197,9 +197,10 @@ def stuck(fleet: Fleet) -> None:
     others = [host for host in machines if host is not first]
     before = {host.name: started(host) for host in machines}
     command = f"zkops -z {servers(FIVE)} ensemble rolling-restart"
+    until(f"{command} --skip {led}", 4, f"nothing was restarted: {led}:2181 leads and is skipped: restart it first")
     until(f"{command} --timeout 2s --via 'true {{host}}'", 5, f"{first.name}:2181 is still the process that it was")
     assert {host.name: started(host) for host in machines} == before
     first.succeed("echo nonsense >> /etc/zkops/ensemble.conf")
-    until(command, 1, f"{first.name}:2181: `ssh ", "failed: exit status: 1")
+    until(command, 1, f"{first.name}:2181: `ssh ", f"waiting for {first.name}:2181 to be back", "failed: exit status: 1")
     assert {host.name: started(host) for host in others} == {host.name: before[host.name] for host in others}
     zk1.retry(lambda: status(FIVE)[0] == 9, "it serves without the one")

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     io,
     process::{ExitCode, ExitStatus, Stdio},
     time::Duration,
@@ -48,6 +49,8 @@ COMMAND is run on this machine, without a shell; quotes group words. {host} and 
 the member's. When it ends with an error, nothing more is restarted.
 
 Interrupted, it can be run again: with --skip for the members that are done, or from the beginning.
+A leader that is the only one skipped is to be restarted first (exit code 4): nothing shows that
+members can follow it once they are restarted.
 
 Examples:
   zkops ensemble rolling-restart --dry-run
@@ -90,22 +93,25 @@ pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<ExitCode> {
 
 /// Restarts one member after the other, as the plan says.
 async fn all(args: &Args, rolling: &mut Rolling, members: &[Member]) -> anyhow::Result<()> {
-    let (began, mut progress) = (Instant::now(), Progress::default());
+    let (began, mut progress, mut between) = (Instant::now(), Progress::default(), Duration::ZERO);
     loop {
         let reports = ensemble::survey(members, PATIENCE).await;
         match rolling.next(&reports, began.elapsed()) {
-            Step::Restart(member, mode) => one(args, rolling, &member, mode).await?,
+            Step::Restart(member, mode) => one(args, rolling, &mut progress, &member, mode).await?,
             Step::Back(member, mode, took) => {
-                progress = Progress::default();
+                (progress, between) = (Progress::default(), began.elapsed());
                 tell(&format!("{member} is back as {mode} and in sync after {:.1} s", took.as_secs_f64()));
             }
             Step::Wait(because) => {
-                progress.show(&format!("waits: {because}"));
+                let (what, since) = rolling
+                    .in_turn()
+                    .map_or_else(|| ("waiting".to_owned(), between), |(member, since)| (waiting_for(member), since));
+                progress.wait(&what, began.elapsed().saturating_sub(since), Some(&because));
                 sleep(PAUSE).await;
             }
             Step::Stop(stop) => return Err(stopped(stop, args.timeout).into()),
             Step::Done => {
-                tell("all members are restarted");
+                tell(&all_done(rolling));
                 return Ok(());
             }
         }
@@ -117,17 +123,41 @@ fn tell(text: &str) {
     let _ = render::line(text);
 }
 
-/// Runs the command that restarts a member, and looks at the member meanwhile: whether its process really ends.
-async fn one(args: &Args, rolling: &mut Rolling, member: &Address, mode: Mode) -> anyhow::Result<()> {
+fn waiting_for(member: &Address) -> String {
+    format!("waiting for {member} to be back")
+}
+
+/// What is said at the end: of those that were skipped, not that they were restarted.
+fn all_done(rolling: &Rolling) -> String {
+    match rolling.skipped() {
+        skipped if skipped.is_empty() => "all members are restarted".to_owned(),
+        skipped => format!("all members are restarted but for those skipped: {}", joined(skipped)),
+    }
+}
+
+fn joined<'a>(members: impl IntoIterator<Item = &'a Address>) -> String {
+    members.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Runs the command that restarts a member, and looks at the member meanwhile: whether its process really ends, and what
+/// keeps it from serving.
+async fn one(
+    args: &Args,
+    rolling: &mut Rolling,
+    progress: &mut Progress,
+    member: &Address,
+    mode: Mode,
+) -> anyhow::Result<()> {
     let words = args.via.words(member).map_err(Failure::Input)?;
     tell(&format!("{member} ({mode}): {}", printed(&words)));
+    let (began, target) = (Instant::now(), Member { address: member.clone(), listed: true });
     let status = carry_out(&words, args.timeout.get(), async {
         loop {
-            let target = Member { address: member.clone(), listed: true };
-            if rolling.look(&ensemble::report(&target, PATIENCE).await) {
-                break;
-            }
-            sleep(GLANCE).await;
+            let report = ensemble::report(&target, PATIENCE).await;
+            let is_gone = rolling.look(&report);
+            let why = report.srvr.err().map(|why| why.to_string());
+            progress.wait(&waiting_for(member), began.elapsed(), why.as_deref());
+            sleep(if is_gone { PAUSE } else { GLANCE }).await;
         }
     });
     match status.await.with_context(|| format!("can't run `{}`", printed(&words)))? {
@@ -144,7 +174,7 @@ async fn one(args: &Args, rolling: &mut Rolling, member: &Address, mode: Mode) -
 async fn carry_out(
     words: &[String],
     limit: Duration,
-    meanwhile: impl Future<Output = ()>,
+    meanwhile: impl Future<Output = Infallible>,
 ) -> io::Result<Option<ExitStatus>> {
     let deadline = Instant::now() + limit;
     let mut child = Command::new(&words[0])
@@ -153,17 +183,13 @@ async fn carry_out(
         .stdout(Stdio::from(io::stderr()))
         .kill_on_drop(true)
         .spawn()?;
-    let looking = async {
-        meanwhile.await;
-        std::future::pending::<()>().await;
-    };
     tokio::select! {
         status = child.wait() => status.map(Some),
         () = sleep_until(deadline) => {
             child.kill().await?;
             Ok(None)
         }
-        () = looking => Ok(None),
+        never = meanwhile => match never {},
     }
 }
 
@@ -212,9 +238,15 @@ fn stopped(stop: Stop, timeout: Span) -> Failure {
 
 /// Says what was done before an error, and what comes after it.
 fn how_to_go_on(rolling: &Rolling) {
-    let done: Vec<String> = rolling.finished().into_iter().map(ToString::to_string).collect();
-    if !done.is_empty() {
-        let done = done.join(",");
-        render::note(&format!("restarted: {done}. Once `zkops ensemble status` is healthy, go on with --skip {done}"));
+    if rolling.restarted().is_empty() {
+        return;
     }
+    let skipped = match rolling.skipped() {
+        skipped if skipped.is_empty() => String::new(),
+        skipped => format!("; skipped: {}", joined(skipped)),
+    };
+    let (restarted, finished) = (joined(rolling.restarted()), joined(rolling.finished()));
+    render::note(&format!(
+        "restarted: {restarted}{skipped}. Once `zkops ensemble status` is healthy, go on with --skip {finished}"
+    ));
 }

@@ -152,9 +152,27 @@ impl Rolling {
         Self { options, done: BTreeSet::new(), state: State::Between(Duration::ZERO), floor: Zxid(0) }
     }
 
-    /// The members that have been restarted, and those that were to be skipped.
+    /// The members that need no restart any more: those that have been restarted, and those that were to be skipped.
     pub fn finished(&self) -> BTreeSet<&Address> {
         self.done.iter().chain(&self.options.skip).collect()
+    }
+
+    /// The members that this run has restarted.
+    pub const fn restarted(&self) -> &BTreeSet<Address> {
+        &self.done
+    }
+
+    /// The members that are left alone.
+    pub const fn skipped(&self) -> &BTreeSet<Address> {
+        &self.options.skip
+    }
+
+    /// The member that is being restarted, and since when.
+    pub const fn in_turn(&self) -> Option<(&Address, Duration)> {
+        match &self.state {
+            State::Turn(turn) => Some((&turn.member, turn.began)),
+            State::Between(_) => None,
+        }
     }
 
     /// Takes note of the member that is being restarted, while its restart is under way; true once its process is known
@@ -200,10 +218,27 @@ impl Rolling {
         match self.obstacle(view) {
             Some(obstacle) if nobody && !obstacle.may_pass() => Step::Stop(Stop::Refused(obstacle.to_string())),
             Some(obstacle) => self.patience(None, &obstacle, since, at),
-            None => {
-                self.order(view).first().map_or(Step::Done, |(member, mode)| Step::Restart((*member).clone(), *mode))
-            }
+            None => self.start_next(view),
         }
+    }
+
+    fn start_next(&self, view: &[Report]) -> Step {
+        match (self.order(view).first(), self.unproven_leader(view)) {
+            (None, _) => Step::Done,
+            (Some(_), Some(leader)) => Step::Stop(Stop::Refused(format!(
+                "{leader} leads and is skipped: restart it first, so that another leads: \
+                 members whose new list lacks it could not follow it"
+            ))),
+            (Some((member, mode)), None) => Step::Restart((*member).clone(), *mode),
+        }
+    }
+
+    /// The leader, if nothing shows that a member can follow it after its restart: it is skipped, and no other member has
+    /// been restarted, by this run or (skipped, too, and following it) by an earlier one.
+    fn unproven_leader<'a>(&self, view: &'a [Report]) -> Option<&'a Address> {
+        let leader = &view.iter().find(|report| report.mode() == Some(Mode::Leader))?.address;
+        let is_alone = self.options.skip.contains(leader) && self.finished().len() == 1;
+        is_alone.then_some(leader)
     }
 
     fn turn(&self, turn: &Turn, view: &[Report], at: Duration) -> Step {

@@ -204,6 +204,35 @@ fn what_an_earlier_run_did_is_skipped() {
     assert_eq!(rolling.finished(), BTreeSet::from([&address(1), &address(3)]));
 }
 
+/// zk2 leads.
+#[rstest]
+#[case::it_alone(&[2], None)]
+#[case::a_follower(&[1], Some(restart(3, Mode::Follower)))]
+#[case::it_and_one_that_follows_it(&[1, 2], Some(restart(3, Mode::Follower)))]
+#[case::everybody(&[1, 2, 3], Some(Step::Done))]
+fn a_skipped_leader_that_nobody_restarted_follows_is_to_go_first(#[case] skip: &[usize], #[case] step: Option<Step>) {
+    let skip = skip.iter().map(|number| address(*number)).collect();
+    let why = "zk2:2181 leads and is skipped: restart it first, so that another leads: \
+               members whose new list lacks it could not follow it";
+    let mut rolling = Rolling::new(Options { skip, ..options() });
+    assert_eq!(rolling.next(&three(), at(0)), step.unwrap_or_else(|| Step::Stop(Stop::Refused(why.into()))));
+}
+
+#[test]
+fn a_skipped_member_that_leads_later_is_left_alone() {
+    let mut rolling = Rolling::new(Options { skip: BTreeSet::from([address(3)]), ..options() });
+    assert_eq!(rolling.next(&three(), at(0)), restart(1, Mode::Follower));
+    assert_eq!(rolling.in_turn(), Some((&address(1), at(0))));
+    rolling.look(&down(1));
+    let view = counted(vec![report(1, Mode::Follower, 9), report(2, Mode::Follower, 9), report(3, Mode::Leader, 9)]);
+    assert_eq!(rolling.next(&view, at(1)), back(1, Mode::Follower, 1));
+    assert_eq!(rolling.next(&view, at(1)), restart(2, Mode::Follower));
+    assert_eq!(
+        (rolling.restarted(), rolling.skipped()),
+        (&BTreeSet::from([address(1)]), &BTreeSet::from([address(3)]))
+    );
+}
+
 #[test]
 fn health_in_a_word() {
     let state = |view: Vec<Report>| Health::of(&view).state;
