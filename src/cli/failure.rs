@@ -22,7 +22,8 @@ Exit codes:
   4  conflict: changed by someone else meanwhile, or not possible as things are
   5  --wait timed out; ensemble rolling-restart: a member did not come back in time
   6  ZooKeeper unreachable; ensemble status: no quorum
-  7  --wait: the rollout was rolled back, paused by a failure, or superseded
+  7  --wait: the rollout was rolled back, paused by a failure, or superseded; every host
+     refuses the service
   8  --wait: the rollout waits for `zkops rollout promote`
   9  ensemble status: degraded
 
@@ -44,7 +45,7 @@ pub(super) enum Failure {
     /// Exit code 5: `--wait` waited long enough.
     #[error("{0}")]
     TimedOut(String),
-    /// Exit code 7: the rollout waited for failed, or something else was wanted meanwhile.
+    /// Exit code 7: the rollout waited for failed, something else was wanted meanwhile, or every host refuses the service.
     #[error("{0}")]
     RolloutFailed(String),
     /// Exit code 8: the rollout waited for needs a person's word.

@@ -24,6 +24,8 @@ use crate::{
 pub(super) struct Document<T> {
     /// The node's version (`Stat.version`).
     pub(super) version: i32,
+    /// The transaction that wrote it (`Stat.mzxid`).
+    pub(super) mzxid: i64,
     /// What the node holds, if that is JSON.
     pub(super) json: Option<Value>,
     /// What it means, or why it means nothing.
@@ -32,7 +34,8 @@ pub(super) struct Document<T> {
 
 impl<T: DeserializeOwned> Document<T> {
     pub(super) fn of(node: &Node) -> Self {
-        Self { version: node.version, json: serde_json::from_slice(&node.data).ok(), read: decode(&node.data) }
+        let (json, read) = (serde_json::from_slice(&node.data).ok(), decode(&node.data));
+        Self { version: node.version, mzxid: node.mzxid, json, read }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `--wait`: until the controller has answered to what was written and the goal holds, by watching, never polling.
 
+mod refused;
+
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use tokio::time::{Instant, timeout_at};
@@ -93,8 +95,8 @@ pub(super) trait Goal {
     fn lost(&self, _fleet: &Fleet) -> Option<Failure> {
         None
     }
-    /// The folder of the tree that tells.
-    fn root(&self) -> String;
+    /// The folders of the tree that tell.
+    fn roots(&self) -> Vec<String>;
 }
 
 impl Goal for Target {
@@ -125,12 +127,13 @@ impl Goal for Target {
             return None;
         }
         let follow = Follow::newest(&self.service);
-        let (number, record, stand) = follow.find(fleet).ok()?;
-        follow.ended(number, record, stand)
+        let ended = follow.find(fleet).ok().and_then(|(number, record, stand)| follow.ended(number, record, stand));
+        ended.or_else(|| refused::by_all(&self.service, fleet).map(Failure::RolloutFailed))
     }
 
-    fn root(&self) -> String {
-        layout::service(&self.service)
+    fn roots(&self) -> Vec<String> {
+        let hosts = (self.aim == Aim::Healthy).then(|| layout::HOSTS.to_owned());
+        hosts.into_iter().chain([layout::service(&self.service)]).collect()
     }
 }
 
@@ -194,8 +197,8 @@ impl Goal for HostEmpty {
         (!left.is_empty()).then(|| format!("{}: {} left: {names}{more}", self.0, left.len()))
     }
 
-    fn root(&self) -> String {
-        layout::host(&self.0)
+    fn roots(&self) -> Vec<String> {
+        vec![layout::host(&self.0)]
     }
 }
 
@@ -212,7 +215,8 @@ pub(super) async fn when_asked<G: Goal>(args: &WaitArgs, goals: Vec<G>, cx: &Con
 
 async fn until<G: Goal>(goals: &[G], patience: Span, cx: &Context) -> anyhow::Result<()> {
     let deadline = Instant::now() + patience.get();
-    let mut live = Live::start(cx, goals.iter().map(Goal::root).collect());
+    let roots: BTreeSet<String> = goals.iter().flat_map(Goal::roots).collect();
+    let mut live = Live::start(cx, roots.into_iter().collect());
     let mut progress = Progress::default();
     let mut missing = "ZooKeeper does not answer".to_owned();
     loop {

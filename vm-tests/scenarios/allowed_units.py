@@ -47,7 +47,10 @@ def test() -> None:
 
     with subtest("a unit file from the tree is refused where the configuration says so"):
         text = 'unit_file = """\n[Service]\nExecStart=/bin/sleep infinity\n"""'
-        fleet.apply(webapp(1, name="brought", unit="brought@.service", port=8082, extra=text))
+        fleet.write(fleet.zk, "/root/brought.toml", webapp(2, name="brought", unit="brought@.service", port=8082, extra=text))
+        code, said = fleet.zkops_status("apply -f /root/brought.toml --wait")
+        assert code == 7 and "brought: 2 of 2 hosts refuse it (" in said, (code, said)
+        assert said.splitlines()[-1].count("accept_unit_files") == 1, said
         fleet.wait(lambda tree: refused(tree, "brought", "accept_unit_files"), "the refusal is reported")
         for each in fleet.agents:
             each.fail("ls /run/systemd/system/brought*.service")

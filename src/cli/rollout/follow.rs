@@ -170,7 +170,7 @@ impl Goal for Follow {
         self.ended(number, record, stand)
     }
 
-    fn root(&self) -> String {
-        layout::service(&self.service)
+    fn roots(&self) -> Vec<String> {
+        vec![layout::service(&self.service)]
     }
 }
