@@ -96,6 +96,16 @@ pub fn is_all(reports: &[Report]) -> bool {
     modes.len() == reports.len() && (modes == [Mode::Standalone] || told == Some(modes.len() as u64 - 1))
 }
 
+/// Whether two of these addresses may lead to one member: their names resolve to one machine, and the ports are the same.
+pub async fn may_be_doubled(members: &[Member]) -> bool {
+    let asked =
+        join_all(members.iter().map(async |Member { address, .. }| (address.port, addresses(address).await))).await;
+    let is_again = |at: usize, (port, ips): &(u16, BTreeSet<IpAddr>)| {
+        asked[..at].iter().any(|(other, others)| port == other && !ips.is_disjoint(others))
+    };
+    asked.iter().enumerate().any(|(at, one)| is_again(at, one))
+}
+
 /// What `/zookeeper/config` says of the members that are listed.
 #[derive(Debug, Default)]
 pub struct Discovery {

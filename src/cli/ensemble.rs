@@ -48,7 +48,7 @@ async fn look(cx: &Context, patience: Duration) -> anyhow::Result<(Vec<Member>, 
     let mut reports = ensemble::survey(&members, patience).await;
     let serves = |report: &&Report| report.mode().is_some_and(|mode| mode != Mode::ReadOnly);
     let serving: Vec<Address> = reports.iter().filter(serves).map(|report| report.address.clone()).collect();
-    if serving.is_empty() || ensemble::is_all(&reports) {
+    if serving.is_empty() || (ensemble::is_all(&reports) && !ensemble::may_be_doubled(&members).await) {
         return Ok((members, reports));
     }
     match ensemble::discover(&members, &serving, patience).await {

@@ -111,6 +111,9 @@ def set_up(members) -> None:
     itself = until("zkops ensemble status --timeout 5s", 0, "127.0.0.1:2181 ", "healthy: 3 of 3 voting members serve")
     assert "\nzk1:2181 " not in itself, itself
     until(f"zkops -z 127.0.0.1:2181,{servers(THREE)} ensemble status --timeout 5s", 0, "healthy: 3 of 3 voting")
+    # As many addresses as there are members, and yet not all of them.
+    text = until("zkops -z 127.0.0.1,zk1,zk2 ensemble status --timeout 5s", 0, "healthy: 3 of 3 voting", "zk3:2181 ")
+    assert "\nzk1:2181 " not in text, text
     alone = "zkops -z zk1:2181 ensemble rolling-restart"
     until(alone, 4, "nothing was restarted: zk2:2181 is a member, but not listed")
 
