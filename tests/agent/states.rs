@@ -205,6 +205,21 @@ async fn what_cannot_come_up_here_is_failed_after_the_start_limit() {
 }
 
 #[tokio::test]
+async fn a_start_that_fails_after_one_that_was_obstructed_is_a_failure() {
+    let obstacle = Obstacle::Requirement("needs.service".to_owned());
+    let mut host = with(Behaviour { obstacle: Some(obstacle), ..Behaviour::default() }).await;
+    let mut wanted = assignment(PLAIN);
+    wanted["restart"] = json!({ "delay": "50ms", "limit_burst": 1000 });
+    host.assign(WEB, &wanted).await;
+    host.start();
+    host.wait_for_message(WEB, "it requires needs.service, which failed").await;
+    // The requirement is there now, and the unit's own program is not.
+    host.systemd.install(&name(PLAIN), Behaviour { fails_to_start: Some(203), restart: false, ..Behaviour::default() });
+    host.wait_for_state(WEB, "failed").await;
+    host.wait_for_message(WEB, "webapp.service failed").await;
+}
+
+#[tokio::test]
 async fn what_is_not_accepted_any_more_runs_on_and_can_be_stopped() {
     let exec = json!({ "readiness": { "exec": { "command": ["/bin/true"] }, "period": "50ms" } });
     for (key, value) in [

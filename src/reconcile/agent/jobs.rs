@@ -129,6 +129,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     pub(super) fn finish_job(&mut self, job: Job) {
         let (applied, problem, step) = (job.has_applied(), job.problem(), job.order.as_str());
         let obstacle = job.obstacle();
+        let began = obstacle.is_none() && job.has_begun();
         self.metrics.step(step, problem.is_none());
         self.goods.forget(&job.id);
         let Job { id, number, order, assignment, outcome, status, found, .. } = job;
@@ -145,6 +146,9 @@ impl<M: UnitManager + 'static> Agent<M> {
             self.health.reloaded(&id);
         }
         let current = self.end(&id, number);
+        if let Some(memory) = self.memory.get_mut(&id).filter(|_| current && began) {
+            memory.obstructed = None;
+        }
         let done = matches!(outcome, Outcome::Ended(Ok(JobResult::Done))) && obstacle.is_none();
         if current && done && order != Order::Verb(Verb::Stop) {
             self.settle(&id);
@@ -248,6 +252,12 @@ impl Job {
             return false;
         }
         self.order != Order::Verb(Verb::Stop) && (anew || *result == Ok(JobResult::Done))
+    }
+
+    /// Whether systemd began to start it, unless there was an obstacle: however it went on, that is the unit's own.
+    fn has_begun(&self) -> bool {
+        let starts = matches!(self.order.verb(), Verb::Start | Verb::Restart);
+        starts && matches!(self.outcome, Outcome::Ended(Ok(JobResult::Done | JobResult::Failed | JobResult::Timeout)))
     }
 
     /// What kept the unit from being started before any process of it ran: nothing of that is in the unit's own state.
