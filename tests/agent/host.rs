@@ -33,6 +33,8 @@ pub struct Host {
     pub allowed: Vec<&'static str>,
     /// Whether it is limited.
     pub limited: bool,
+    /// The session timeout that the agent goes by.
+    pub patience: Duration,
     dir: TempDir,
     agent: Option<JoinHandle<anyhow::Result<()>>>,
     registry: Registry,
@@ -60,6 +62,7 @@ impl Host {
             accepts_unit_files: true,
             allowed: vec!["webapp*.service", "db*.service"],
             limited: false,
+            patience: Duration::from_secs(1),
             dir,
             agent: None,
             registry: Registry::default(),
@@ -104,7 +107,7 @@ impl Host {
     fn settings(&self) -> AgentSettings {
         let allowed = self.allowed.iter().map(|text| text.parse().unwrap());
         AgentSettings {
-            zookeeper: ZooKeeperSettings { servers: String::new(), session_timeout: Duration::from_secs(1) },
+            zookeeper: ZooKeeperSettings { servers: String::new(), session_timeout: self.patience },
             host: "web1".parse().unwrap(),
             address: None,
             labels: BTreeMap::new(),

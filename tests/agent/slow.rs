@@ -32,6 +32,19 @@ async fn a_unit_that_cannot_be_read_holds_up_no_other() {
     host.wait_until_listed("db.0000000001").await;
 }
 
+/// A host that cannot register, here for a unit that tells nothing, is on its own as one without `ZooKeeper` is.
+#[tokio::test]
+async fn a_host_that_cannot_register_starts_its_work_all_the_same() {
+    let mut host = Host::new().await;
+    let (_answer, answers) = watch::channel(false);
+    let silent = Slow { silent_about: Some((name("db.service"), answers)), ..Slow::new(&host.systemd) };
+    host.assign("db.0000000001", &assignment("db.service")).await;
+    host.assign(WEB, &assignment(WEB_UNIT)).await;
+    host.start_on(host.tree.session(), Arc::new(silent));
+    eventually("the other's start", async || host.unit(WEB_UNIT).await.active.is_up()).await;
+    assert!(!host.tree.exists("/hosts/web1/alive").await);
+}
+
 #[tokio::test]
 async fn a_start_that_hangs_can_be_stopped() {
     let mut host = Host::new().await;
@@ -99,13 +112,15 @@ async fn a_config_that_comes_during_a_reload_is_reloaded_too() {
     host.assign(WEB, &wanted).await;
     host.start_on(host.tree.session(), Arc::new(slow));
     host.wait_until_listed(WEB).await;
-    for version in 1..=2 {
-        wanted["config_version"] = json!(version);
-        host.assign(WEB, &wanted).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    host.jobs();
+    let reload = (Verb::Reload, WEB_UNIT.to_owned());
+    wanted["config_version"] = json!(1);
+    host.assign(WEB, &wanted).await;
+    eventually("the first reload", async || host.jobs().contains(&reload)).await;
+    wanted["config_version"] = json!(2);
+    host.assign(WEB, &wanted).await;
     eventually("the last configuration", async || host.status(WEB).await["config_version"] == 2).await;
-    assert_eq!(host.jobs().iter().filter(|(verb, _)| *verb == Verb::Reload).count(), 2);
+    assert_eq!(host.jobs(), [reload]);
 }
 
 /// As after `systemctl mask --runtime`: what is in the place of its unit file is not zkops's to remove.

@@ -81,10 +81,11 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// Whether this host starts nothing yet: another machine may be about to take its name, and of the two only one
-    /// registers. A host that has yet to stop what is no longer its own is known, and does not wait for that.
+    /// registers. A host that has yet to stop what is no longer its own is known, and does not wait for that. Nor does one
+    /// that could not register for a session timeout: another would have shown by then.
     pub(super) fn is_newcomer(&self, targets: &BTreeMap<ReplicaId, Target>) -> bool {
         let unregistered = self.work.basis() == Basis::Tree && !self.publisher.has_taken_over();
-        let alone = self.up().is_none() && self.started.elapsed() >= self.patience();
+        let alone = self.started.elapsed() >= self.patience();
         unregistered && !alone && !targets.values().any(Target::is_gone)
     }
 
