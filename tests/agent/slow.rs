@@ -143,8 +143,8 @@ async fn a_leftover_without_a_process_does_not_keep_the_host_from_registering() 
     host.wait_until_registered().await;
     eventually("forgotten", async || !host.ledger().contains(WEB)).await;
     assert!(!host.unit(WEB_UNIT).await.active.is_up());
+    eventually("its files removed", async || !host.drop_in(WEB_UNIT).exists()).await;
     assert!(fs::read_link(host.units().join(WEB_UNIT)).is_ok(), "the mask is the administrator's");
-    assert!(!host.drop_in(WEB_UNIT).exists());
 }
 
 /// Generated files that can't be read are that replica's problem alone, and are read again.
