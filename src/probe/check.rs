@@ -60,6 +60,14 @@ impl Check {
         })
     }
 
+    /// The least time from the end of one such check to the next.
+    pub(super) fn rest(&self) -> Duration {
+        match self {
+            Self::Exec(exec) => exec.rest(),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// Where the replica is asked, if over the network.
     fn address(&self) -> Option<&Address> {
         match self {
@@ -76,8 +84,8 @@ impl Check {
         let result = match self {
             Self::Systemd => Ok(()),
             Self::Impossible(reason) => Err(reason.clone().into()),
-            // Sees to its own time, because a process outlives a future that is dropped.
-            Self::Exec(exec) => exec.run(limit).await,
+            // Sees to its own time, because a process outlives a future that is dropped, and begins late if it must wait.
+            Self::Exec(exec) => return exec.run(limit).await,
             Self::Tcp(_) | Self::Http(_) | Self::ZooKeeper(_) => self.ask(limit).await,
         };
         match result {
@@ -134,7 +142,7 @@ async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> 
 
 /// A check that ended long after its time was up says that this agent was held up (stopped, say, or its machine was), not
 /// that the replica was.
-fn judge_lateness(why: String, limit: Duration, took: Duration) -> Failure {
+pub(super) fn judge_lateness(why: String, limit: Duration, took: Duration) -> Failure {
     let late = took.saturating_sub(limit);
     if late >= LATE.max(limit) {
         return Failure::NotAsked(format!("this agent was held up for {} s: {why}", late.as_secs()));

@@ -4,16 +4,24 @@
 //! the network's interfaces or compile as it runs (java, node). Elsewhere it runs in a process group of its own. Nothing of
 //! either outlives the check.
 
-use std::{collections::BTreeMap, env, fmt, io, os::unix::process::ExitStatusExt as _, process::Stdio, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fmt, io,
+    os::unix::process::ExitStatusExt as _,
+    process::Stdio,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::AsyncReadExt as _,
     process::{Child, ChildStderr, Command},
-    time::timeout,
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, sleep, timeout},
 };
 
-use super::{brief, failure::Failure};
+use super::{brief, check::judge_lateness, failure::Failure};
 use crate::{
     blocking, connect,
     model::{ExecCheck, Span},
@@ -28,11 +36,27 @@ const TAIL: usize = 4096;
 /// a process that left the group may hold open.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// How systemd-run says that it could not have the command started: that is not the replica's doing.
-const NOT_STARTED: &str = "Failed to start transient service unit";
+/// How many checks run in units at once: each is a connection of root's to the bus, which has 256 for a user.
+const AT_ONCE: usize = 64;
+static UNITS: Semaphore = Semaphore::const_new(AT_ONCE);
+/// The least time between two checks of a replica that run in units: each is work for PID 1.
+const UNIT_REST: Duration = Duration::from_millis(250);
+
+/// How systemd-run begins.
+const RUNNING: &str = "Running as unit: ";
+/// Where systemd-run says to look for more, which is gone with the unit.
+const SEE: &str = "See \"systemctl status ";
+/// How systemd says of a unit that its program could not be run, which it tells apart from troubles of its own.
+const NO_PROGRAM: &str = "failed because the control process exited with error code";
+
+/// Checks that did not end in time, and of which something may still run: a process in an uninterruptible call cannot be
+/// killed. No other is started beside it.
+static ENDING: Mutex<BTreeSet<Exec>> = Mutex::new(BTreeSet::new());
+/// How often is looked whether it is gone.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A command and its environment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Exec {
     program: String,
     arguments: Vec<String>,
@@ -58,32 +82,80 @@ impl Exec {
         Ok(Self { program, arguments, environment, in_unit })
     }
 
-    /// Runs the command for so long as `limit`; then it is killed.
+    /// The least time from the end of one check to the next.
+    pub(super) fn rest(&self) -> Duration {
+        if self.in_unit { UNIT_REST } else { Duration::ZERO }
+    }
+
+    /// Runs the command for so long as `limit`; then it is killed. What passes before it is started is not of its time.
     pub(super) async fn run(&self, limit: Span) -> Result<(), Failure> {
+        let turn = if self.in_unit { Some(self.wait_for_turn(limit).await?) } else { None };
         let started = timeout(limit.get(), self.clone().start(limit)).await;
         let started = started.unwrap_or_else(|_| Err(Failure::NotAsked(format!("not within {limit}"))));
-        let mut running = started.map_err(|failure| failure.of("cannot be started").of(self))?;
-        let ended = timeout(limit.get(), running.end()).await;
-        let begun = running.unit.as_deref().is_none_or(command::has_begun);
-        running.kill();
-        match ended {
-            Ok(Err(error)) if running.unit.is_some() && error.contains(NOT_STARTED) => {
-                Err(Failure::NotAsked(format!("{self}: {error}")))
+        let running = started.map_err(|failure| failure.of("cannot be started").of(self))?;
+        self.follow(running, limit, turn).await.map_err(|failure| failure.of(self))
+    }
+
+    async fn wait_for_turn(&self, limit: Span) -> Result<SemaphorePermit<'static>, Failure> {
+        let ended = async {
+            while ending().contains(self) {
+                sleep(LOOK).await;
             }
-            Ok(result) => Ok(result.map_err(|error| format!("{self}: {error}"))?),
-            Err(_) => {
-                // Not awaited for ever: a process in an uninterruptible call dies when that returns.
-                let _ = timeout(GRACE, running.child.wait()).await;
-                if let Some(unit) = &running.unit {
-                    command::end_unit(unit).await;
-                }
-                if !begun {
-                    return Err(Failure::NotAsked(format!("{self}: systemd did not start it within {limit}")));
-                }
-                let late = running.tail.explain(&format!("did not end within {limit}"));
-                Err(format!("{self}: {late}").into())
-            }
+        };
+        if timeout(limit.get(), ended).await.is_err() {
+            return Err(Failure::Replica(format!("{self}: the check before it has not ended, and cannot be killed")));
         }
+        match timeout(limit.get(), UNITS.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Failure::NotAsked(format!("{self}: {AT_ONCE} other checks are under way, for {limit}"))),
+        }
+    }
+
+    /// What came of the check is decided when its time is over, before what is left of it is ended.
+    async fn follow(
+        &self,
+        mut running: Running,
+        limit: Span,
+        turn: Option<SemaphorePermit<'static>>,
+    ) -> Result<(), Failure> {
+        let began = Instant::now();
+        let ended = timeout(limit.get(), running.end()).await;
+        let took = began.elapsed();
+        let Ok(result) = ended else {
+            let runs = running.unit.as_deref().is_none_or(|unit| command::is_populated(unit).unwrap_or(true));
+            running.kill();
+            // Not awaited for ever: a process in an uninterruptible call dies when that returns.
+            let _ = timeout(GRACE, running.child.wait()).await;
+            if let Some(unit) = running.unit.take() {
+                self.clean_up(unit, turn);
+            }
+            if !runs {
+                return Err(Failure::NotAsked(format!(
+                    "systemd did not start it, or say how it ended, within {limit}"
+                )));
+            }
+            let late = running.tail.explain(&format!("did not end within {limit}"));
+            return Err(judge_lateness(late, limit.get(), took));
+        };
+        let Err(why) = result else { return Ok(()) };
+        if running.unit.is_some() && !running.tail.shows_end() {
+            return Err(Failure::NotAsked(format!("systemd-run {why}")));
+        }
+        Err(judge_lateness(why, limit.get(), took))
+    }
+
+    /// Ends what is left of the check, beside the next ones of other replicas.
+    fn clean_up(&self, unit: String, turn: Option<SemaphorePermit<'static>>) {
+        ending().insert(self.clone());
+        let exec = self.clone();
+        tokio::spawn(async move {
+            command::end_unit(&unit).await;
+            drop(turn);
+            while command::is_populated(&unit) == Some(true) {
+                sleep(LOOK * 10).await;
+            }
+            ending().remove(&exec);
+        });
     }
 
     /// Beside the loop: a program on a disk that hangs holds up who starts it.
@@ -100,7 +172,8 @@ impl Exec {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         let mut child = command.spawn()?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(Running { group, unit, tail: Tail { stderr: child.stderr.take(), kept: Vec::new() }, child })
+        let tail = Tail { stderr: child.stderr.take(), kept: Vec::new(), accounted: unit.is_some() };
+        Ok(Running { child, group, unit, tail })
     }
 
     fn directly(&self) -> Command {
@@ -113,7 +186,7 @@ impl Exec {
     fn order(&self, limit: Span) -> Order {
         let command = [&self.program].into_iter().chain(&self.arguments).cloned().collect();
         let environment = self.environment.iter().map(|(name, value)| (name.clone().into(), value.clone())).collect();
-        Order { command, environment, limit: Some(limit.get()), quiet: true, ..Order::default() }
+        Order { command, environment, limit: Some(limit.get()), quiet: true, accounted: true, ..Order::default() }
     }
 }
 
@@ -167,6 +240,8 @@ impl Drop for Running {
 struct Tail {
     stderr: Option<ChildStderr>,
     kept: Vec<u8>,
+    /// Whether it has systemd-run's words in it.
+    accounted: bool,
 }
 
 impl Tail {
@@ -181,10 +256,33 @@ impl Tail {
         self.stderr = None;
     }
 
+    /// Whether systemd-run said how the command ended, which proves that it was started.
+    fn shows_end(&self) -> bool {
+        let text = String::from_utf8_lossy(&self.kept);
+        let result = text.rsplit_once(command::FINISHED).map(|(_, result)| result);
+        result.is_some_and(|result| !result.starts_with("n/a")) || text.contains(NO_PROGRAM)
+    }
+
     /// How the command ended, with the last line that it said.
     fn explain(&self, end: &str) -> String {
-        format!("{end}{}", last_line(&String::from_utf8_lossy(&self.kept)))
+        let text = String::from_utf8_lossy(&self.kept);
+        let own = if self.accounted { without_account(&text) } else { text.into_owned() };
+        format!("{end}{}", last_line(&own))
     }
+}
+
+/// What the command said, without what systemd-run says of it.
+fn without_account(text: &str) -> String {
+    let said = text.rsplit_once(command::FINISHED).map_or(text, |(said, _)| said);
+    let said = said
+        .lines()
+        .filter(|line| !line.starts_with(SEE))
+        .map(|line| line.split_once(RUNNING).map_or(line, |(before, _)| before));
+    said.collect::<Vec<_>>().join("\n")
+}
+
+fn ending() -> MutexGuard<'static, BTreeSet<Exec>> {
+    ENDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The last line that says something, to be put behind how a command ended.

@@ -182,14 +182,16 @@ struct Checked {
 }
 
 async fn run(mut state: State, probe: Probe, check: Check, since: Instant, shared: Arc<Shared>, publish: Publish) {
+    let mut rested = Duration::ZERO;
     while let Some(regular) = state.next() {
-        let next = shared.trial_due(&state).map_or(regular, |trial| trial.min(regular));
+        let next = shared.trial_due(&state).map_or(regular, |trial| trial.min(regular)).max(rested);
         if !wait_until(since.checked_add(next), &shared.begun).await {
             continue;
         }
         let began = since.elapsed();
         let result = check.run(probe.timeout).await;
         let ended = since.elapsed();
+        rested = ended.saturating_add(check.rest());
         let result = match result {
             Ok(()) => Ok(Ok(())),
             Err(Failure::Replica(why)) => Ok(Err(why)),

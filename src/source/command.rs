@@ -8,7 +8,7 @@ use std::{
     borrow::Cow,
     collections::VecDeque,
     ffi::OsString,
-    io,
+    fs, io,
     path::{Path, PathBuf},
     process::Stdio,
     sync::atomic::{AtomicU64, Ordering},
@@ -34,6 +34,9 @@ const FOLDERS: [&str; 6] =
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:\
     /run/current-system/sw/bin:/nix/var/nix/profiles/default/bin";
 
+/// Where the control groups that systemd makes may be mounted.
+const HIERARCHIES: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
+
 /// How long systemd may take to kill a command.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -56,7 +59,12 @@ pub(crate) struct Order {
     pub(crate) binds: Vec<(PathBuf, PathBuf)>,
     /// Whether systemd is to write nothing of it into the journal: for what runs every few seconds.
     pub(crate) quiet: bool,
+    /// Whether systemd-run is to say at the end what became of it ([`FINISHED`]).
+    pub(crate) accounted: bool,
 }
+
+/// How systemd-run says how a unit ended, which it does only of one that has run.
+pub(crate) const FINISHED: &str = "Finished with result: ";
 
 /// How a command ended.
 #[derive(Debug)]
@@ -119,10 +127,28 @@ pub(crate) fn runs_in_units() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
-/// Whether systemd has come to start the unit, going by the control group that it then has.
-pub(crate) fn has_begun(unit: &str) -> bool {
-    let hierarchies = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
-    hierarchies.iter().any(|hierarchy| Path::new(hierarchy).join("system.slice").join(unit).exists())
+/// Whether processes of the unit run; `None` when its control group is not to be seen from here.
+pub(crate) fn is_populated(unit: &str) -> Option<bool> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    HIERARCHIES.iter().find_map(|hierarchy| populated(Path::new(hierarchy), &own, unit))
+}
+
+/// The unit's group is beside this process's own, which tells where in the hierarchy systemd's groups begin: in a
+/// container that sees its host's, not at the top.
+fn populated(hierarchy: &Path, own: &str, unit: &str) -> Option<bool> {
+    let of_systemd = |line: &str| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        let top = &path[..path.find("/system.slice/")?];
+        let seen = hierarchy.join(path.trim_start_matches('/')).is_dir();
+        let wanted = seen && matches!(controllers, "" | "name=systemd");
+        wanted.then(|| hierarchy.join(top.trim_start_matches('/')).join("system.slice").join(unit))
+    };
+    let group = own.lines().find_map(of_systemd)?;
+    let events = fs::read_to_string(group.join("cgroup.events"));
+    let events = events.map(|events| events.lines().any(|line| line == "populated 1"));
+    // The first version of control groups has no such file.
+    Some(events.unwrap_or_else(|_| fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|all| !all.is_empty())))
 }
 
 fn directly(order: &Order) -> io::Result<Command> {
@@ -143,7 +169,12 @@ pub(crate) fn unit_name() -> String {
 pub(crate) fn in_unit(order: &Order, unit: &str) -> io::Result<Command> {
     let (program, arguments) = parts(order)?;
     let mut command = Command::new(find("systemd-run")?);
-    command.args(["--quiet", "--wait", "--pipe", "--collect", "--service-type=exec", "--unit", unit]);
+    command.args(["--wait", "--pipe", "--collect", "--service-type=exec", "--unit", unit]);
+    if order.accounted {
+        command.env("SYSTEMD_LOG_LEVEL", "info").env("SYSTEMD_LOG_TARGET", "console");
+    } else {
+        command.arg("--quiet");
+    }
     command.arg("--property=WorkingDirectory=/");
     if let Some(limit) = order.limit {
         command.arg("--property=KillSignal=SIGKILL");
@@ -350,6 +381,29 @@ mod tests {
         let words: Vec<_> = command.as_std().get_args().map(|word| word.to_str().unwrap()).collect();
         assert!(words.ends_with(&["/bin/echo", "$${d} $$$$", "$$HOME", "%n", "a\\", ""]), "{words:?}");
         assert!(words.contains(&"--property=BindPaths=/a\\ b/c\\:d:/e"), "{words:?}");
+    }
+
+    #[test]
+    fn a_units_control_group_tells_whether_anything_of_it_runs() {
+        let host = tempfile::tempdir().unwrap();
+        let slice = host.path().join("lxc/a/system.slice");
+        fs::create_dir_all(slice.join("zkops-agent.service")).unwrap();
+        let own = "1:name=other:/x\n0::/lxc/a/system.slice/zkops-agent.service\n";
+        let ask = |own| populated(host.path(), own, "u.service");
+        assert_eq!(ask(own), Some(false), "not begun, or gone");
+        fs::create_dir(slice.join("u.service")).unwrap();
+        for (file, text, runs) in [
+            ("cgroup.procs", "", false),
+            ("cgroup.procs", "7\n", true),
+            ("cgroup.events", "populated 0\nfrozen 0\n", false),
+            ("cgroup.events", "populated 1\nfrozen 0\n", true),
+        ] {
+            fs::write(slice.join("u.service").join(file), text).unwrap();
+            assert_eq!(ask(own), Some(runs), "{file}: {text}");
+        }
+        for unseen in ["", "0::/\n", "0::/system.slice/zkops-agent.service\n", "0::/user.slice/a.scope\n"] {
+            assert_eq!(ask(unseen), None, "{unseen}");
+        }
     }
 
     #[tokio::test]

@@ -2,8 +2,6 @@
 
 use std::{fs, path::Path};
 
-use tokio::time::{Instant, sleep};
-
 use super::*;
 use crate::probe::tests::{LONG, SHORT};
 
@@ -121,4 +119,48 @@ async fn dropping_a_check_kills_and_reaps_its_command() {
     let process = noted(&leader).await;
     task.abort();
     until_gone(&process).await;
+}
+
+/// What a script comes to that says what systemd-run does.
+async fn as_systemd_run(script: &str) -> Result<(), Failure> {
+    let exec = shell(script, &[]);
+    let mut running = exec.spawn(LONG).unwrap();
+    running.unit = Some("zkops-run-0-none.service".to_owned());
+    running.tail.accounted = true;
+    exec.follow(running, LONG, None).await
+}
+
+#[tokio::test]
+async fn only_a_command_that_has_run_counts_against_the_replica() {
+    let running = "Running as unit: zkops-run-0-none.service; invocation ID: 1";
+    for own in [
+        "Failed to connect to bus: No such file or directory",
+        "Failed to start transient service unit: Connection timed out",
+        "Job for zkops-run-0-none.service canceled.",
+        &format!("{running}\n          Finished with result: n/a"),
+        running,
+    ] {
+        let came_to = as_systemd_run(&format!("echo '{own}' >&2; exit 1")).await;
+        assert!(matches!(came_to, Err(Failure::NotAsked(_))), "{own}: {came_to:?}");
+    }
+    for said in ["Failed to open the pool\n", "Failed to open the pool"] {
+        let end = "Finished with result: exit-code\nMain processes terminated with: code=exited/status=3\n";
+        let came_to = as_systemd_run(&format!("printf '%s\n%s%s' '{running}' '{said}' '{end}' >&2; exit 3")).await;
+        assert_eq!(came_to, Err(Failure::Replica("exited with status 3: Failed to open the pool".to_owned())));
+    }
+    let program = "Job for a.service failed because the control process exited with error code.";
+    let came_to = as_systemd_run(&format!("echo '{program}' >&2; exit 1")).await;
+    assert!(matches!(came_to, Err(Failure::Replica(_))), "{came_to:?}");
+    assert_eq!(as_systemd_run("exit 0").await, Ok(()));
+}
+
+/// As one that waits for a disk that hangs: another would hang, too.
+#[tokio::test]
+async fn no_check_begins_beside_one_that_cannot_be_killed() {
+    let exec = Exec { in_unit: true, ..shell("exit 0", &[("ZKOPS_REPLICA", "7")]) };
+    ending().insert(exec.clone());
+    assert!(matches!(exec.wait_for_turn(SHORT).await, Err(Failure::Replica(_))));
+    ending().remove(&exec);
+    assert!(exec.wait_for_turn(LONG).await.is_ok());
+    assert_eq!((exec.rest(), shell("", &[]).rest()), (UNIT_REST, Duration::ZERO));
 }
