@@ -392,7 +392,7 @@ mod tests {
             |it| it["assignment"]["credentials"] = serde_json::json!({"x:/a\nExecStartPre=+/bin/sh": "/etc/hostname"}),
             |it| it["before"] = serde_json::json!({"mode": "enabled", "unit": "webapp@.service"}),
             |it| it["assignment"]["unit"] = "../x.service".into(),
-            |it| it["assignment"]["drain_time"] = "9223372036854775807s".into(),
+            |it| it["assignment"]["drain_time"] = "-5s".into(),
             |it| *it = 7.into(),
         ];
         for (number, change) in (2..).zip(changes) {
@@ -412,6 +412,26 @@ mod tests {
         }
         assert!(!problem.contains('\n'), "{problem}");
         assert_eq!(fs::read_to_string(dir.path().join("ledger.json.unreadable")).unwrap(), saved.to_string());
+    }
+
+    #[test]
+    fn entries_of_an_earlier_release_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = LedgerFile::in_dir(dir.path());
+        file.save(&ledger()).unwrap();
+        let path = dir.path().join("ledger.json");
+        let mut saved: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let good = saved["replicas"]["webapp.0000000001"].clone();
+        let released = crate::model::released();
+        for (number, keys) in (2..).zip(&released) {
+            let mut entry = good.clone();
+            entry["assignment"].as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+            entry["before"] = entry["assignment"].clone();
+            saved["replicas"][format!("webapp.{number:010}")] = entry;
+        }
+        fs::write(&path, saved.to_string()).unwrap();
+        let loaded = file.load();
+        assert_eq!((loaded.problem, loaded.ledger.replicas.len()), (None, 1 + released.len()));
     }
 
     #[test]

@@ -29,6 +29,8 @@ mod timing;
 pub use address::{Address, InvalidAddress};
 pub use amount::{Amount, InvalidAmount};
 pub use check::one_line;
+#[cfg(test)]
+pub(crate) use check::released;
 pub use checked::{CheckedAssignment, InvalidAssignment};
 pub use condition::{Condition, ConditionKind};
 pub use configuration::{ConfigApply, ConfigFile, ConfigPolicy, ConfigRevision};

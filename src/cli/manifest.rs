@@ -32,7 +32,7 @@ use self::{
     strict::Finding,
 };
 use super::failure::Failure;
-use crate::model::{Desired, ServiceName, ServiceSpec, encode};
+use crate::model::{Desired, Problem, ServiceName, ServiceSpec, Span, encode};
 
 /// The keys of a document that someone wants set.
 pub(super) type Keys = serde_json::Map<String, serde_json::Value>;
@@ -152,8 +152,9 @@ impl Reader<'_> {
     }
 
     fn spec(&mut self, table: Table) -> Option<ServiceSpec> {
-        let spec: ServiceSpec = self.read("", table)?;
-        for problem in spec.problems() {
+        let spec: ServiceSpec = self.read("", table.clone())?;
+        let of_spans = odd_spans(&Value::Table(table), &serde_json::to_value(&spec).unwrap_or_default(), "");
+        for problem in spec.problems().into_iter().chain(spec.flaws()).chain(of_spans) {
             self.complain(self.spans.value(&problem.key), &problem.key, &problem.message);
         }
         let bytes = encode(&spec).len();
@@ -221,6 +222,20 @@ impl Reader<'_> {
 
     fn complain(&mut self, place: Place, key: &str, message: &str) {
         self.complaints.insert(Complaint { place, key: key.to_owned(), message: message.to_owned() });
+    }
+}
+
+/// The durations that are read from a document (`read`), but are none that a person should write.
+fn odd_spans(written: &Value, read: &serde_json::Value, at: &str) -> Vec<Problem> {
+    match (written, read) {
+        (Value::Table(table), _) => {
+            table.iter().flat_map(|(key, value)| odd_spans(value, &read[key], &spans::join(at, key))).collect()
+        }
+        // Only a duration is put in other words that are a duration again.
+        (Value::String(text), serde_json::Value::String(read)) if text != read && read.parse::<Span>().is_ok() => {
+            text.parse::<Span>().err().map(|error| Problem::new(at, error)).into_iter().collect()
+        }
+        _ => Vec::new(),
     }
 }
 

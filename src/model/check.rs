@@ -14,6 +14,8 @@ const MAX_PATH_BYTES: usize = 4095;
 /// The longest name of a file, in bytes: `NAME_MAX`.
 const MAX_NAME_BYTES: usize = 255;
 
+const NOT_SHORTEST: &str = "must be a path without empty parts, . and ..";
+
 /// The longest version, in bytes; each replica repeats it, in four places.
 pub(super) const MAX_VERSION_BYTES: usize = 255;
 
@@ -167,15 +169,17 @@ fn credential_problems(credentials: &BTreeMap<String, String>) -> Vec<Problem> {
         let plain = !path.chars().any(|c| is_unprintable(c) || matches!(c, '%' | ':' | '\\'));
         let plain = plain && path.starts_with('/') && path.trim_end() == path;
         check(!plain, r"must be the absolute path of a file on the host, without % : and \");
-        check(plain && !is_normalised(path), "must be a path without empty parts, . and ..");
+        check(plain && path.split('/').any(|part| part == ".."), NOT_SHORTEST);
+        check(path.len() > MAX_PATH_BYTES, "has more than 4095 bytes, the longest path there is");
     }
     problems
 }
 
-/// Whether an absolute path is written the shortest way.
-fn is_normalised(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix('/') else { return false };
-    path.len() <= MAX_PATH_BYTES && rest.split('/').all(|part| !matches!(part, "" | "." | ".."))
+/// What leads to the same file, but is not written the shortest way.
+pub(super) fn untidy_paths(credentials: &BTreeMap<String, String>) -> Vec<Problem> {
+    let is_untidy = |path: &str| path.split('/').skip(1).any(|part| matches!(part, "" | "."));
+    let untidy = credentials.iter().filter(|(_, path)| is_untidy(path));
+    untidy.map(|(name, _)| Problem::new(&format!("credentials.{}", shown(name)), NOT_SHORTEST)).collect()
 }
 
 fn too_many(key: &str, entries: &BTreeMap<String, String>) -> Vec<Problem> {
@@ -187,4 +191,24 @@ fn too_many(key: &str, entries: &BTreeMap<String, String>) -> Vec<Problem> {
 /// A name as a part of a key that people read: what is too long is cut.
 fn shown(name: &str) -> String {
     name.chars().take(60).collect()
+}
+
+/// What earlier releases accepted of how a replica runs: keys of a description, a template and an assignment. What is
+/// checked more strictly since must not make nonsense of them, for an upgrade finds them in force.
+#[cfg(test)]
+pub(crate) fn released() -> Vec<serde_json::Value> {
+    use serde_json::json;
+    vec![
+        json!({}),
+        json!({"port": 8080, "environment": {"A": "b"}, "credentials": {"x": "/etc/webapp/x"}, "drain_time": "2s"}),
+        json!({"restart": {"limit_interval": "0s"}}),
+        json!({"credentials": {"x": "/etc/webapp/"}}),
+        json!({"credentials": {"x": "/etc//webapp/x"}}),
+        json!({"credentials": {"x": "/etc/./webapp/x"}}),
+        json!({"drain_time": "8785h"}),
+        json!({"drain_time": "9223372036854775807s"}),
+        json!({"drain_time": "+2s"}),
+        json!({"restart": {"watchdog": "10000h", "max_delay": "10000h", "limit_interval": "10000h"}}),
+        json!({"probes": {"readiness": {"tcp": {"port": 80}, "period": "10000h"}}}),
+    ]
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Amount, ConfigPolicy, Probes, Problem, RolloutPolicy, Selector, Source, Span, UnitName,
-    check::{MAX_VERSION_BYTES, RunSettings, version_problems},
+    check::{MAX_VERSION_BYTES, RunSettings, untidy_paths, version_problems},
 };
 
 /// `/services/<svc>`: the service's description.
@@ -99,7 +99,7 @@ impl ServiceSpec {
         if self.unit.is_template() { self.placement.max_per_host } else { Some(1) }
     }
 
-    /// What is wrong with the description beyond its shape.
+    /// What is wrong with the description beyond its shape, so that nobody may act on it.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut check = |bad: bool, key: &str, message: &str| {
@@ -118,6 +118,13 @@ impl ServiceSpec {
         problems.extend(RunSettings::from(self).problems());
         problems.extend(self.rollout.problems(self.max_unavailable));
         problems
+    }
+
+    /// What a new description must not say, beside [`Self::problems`]. Earlier releases let it pass, and it does no harm to a
+    /// host: a description in the tree that says it stays in force.
+    pub fn flaws(&self) -> Vec<Problem> {
+        let of_credentials = untidy_paths(&self.credentials);
+        self.restart.flaws().into_iter().chain(of_credentials).collect()
     }
 
     /// How many of `total` replicas may be not ready through planned changes, and how many more than `total` a rollout
@@ -231,15 +238,15 @@ pub struct RestartPolicy {
 
 impl RestartPolicy {
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        if self.limit_burst == 0 {
-            problems.push(Problem::new("restart.limit_burst", "must be 1 or more; 0 would never stop restarting"));
-        }
-        if self.limit_interval.get().is_zero() {
-            let message = "must be longer than nothing; 0s would never stop restarting";
-            problems.push(Problem::new("restart.limit_interval", message));
-        }
-        problems
+        let message = "must be 1 or more; 0 would never stop restarting";
+        let problem = || Problem::new("restart.limit_burst", message);
+        (self.limit_burst == 0).then(problem).into_iter().collect()
+    }
+
+    fn flaws(&self) -> Vec<Problem> {
+        let message = "must be longer than nothing; 0s would never stop restarting";
+        let problem = || Problem::new("restart.limit_interval", message);
+        self.limit_interval.get().is_zero().then(problem).into_iter().collect()
     }
 }
 

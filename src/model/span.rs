@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 ///
 /// Never negative, and a year at most, so that no time that is counted from now is out of a clock's range; resolution one
 /// nanosecond. A bare number is refused, because nothing says what it counts.
+///
+/// A person's text is held to this (`FromStr`). A document is read as earlier releases read it: what is longer counts as a
+/// year, and a `+` before it says nothing. Else an upgrade would make nonsense of what is in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(Duration);
 
@@ -34,6 +37,12 @@ impl Span {
     /// The span as the standard library's duration.
     pub const fn get(self) -> Duration {
         self.0
+    }
+
+    /// The length of time that a text says, of any length.
+    fn length(text: &str) -> Result<Duration, InvalidSpan> {
+        let signed = text.parse::<SignedDuration>().ok();
+        signed.and_then(|signed| Duration::try_from(signed).ok()).ok_or_else(|| InvalidSpan::unclear(text))
     }
 }
 
@@ -61,17 +70,28 @@ pub enum InvalidSpan {
     },
 }
 
+impl InvalidSpan {
+    fn unclear(text: &str) -> Self {
+        Self::Unclear { text: Self::shown(text) }
+    }
+
+    /// What a document or a person says is repeated in the error, but not without end.
+    fn shown(text: &str) -> String {
+        text.chars().take(80).collect()
+    }
+}
+
 impl FromStr for Span {
     type Err = InvalidSpan;
 
     fn from_str(text: &str) -> Result<Self, InvalidSpan> {
-        // What a document or a person says is repeated in the error, but not without end.
-        let text_shown = || text.chars().take(80).collect();
         // A sign would mean "more than now" or "less than now".
-        let unsigned = (!text.trim_start().starts_with('+')).then(|| text.parse::<SignedDuration>().ok()).flatten();
-        let signed = unsigned.and_then(|signed| Duration::try_from(signed).ok());
-        let duration = signed.ok_or_else(|| InvalidSpan::Unclear { text: text_shown() })?;
-        if duration > Self::MAX.0 { Err(InvalidSpan::TooLong { text: text_shown() }) } else { Ok(Self(duration)) }
+        if text.trim_start().starts_with('+') {
+            return Err(InvalidSpan::unclear(text));
+        }
+        let length = Self::length(text)?;
+        let too_long = || InvalidSpan::TooLong { text: InvalidSpan::shown(text) };
+        if length > Self::MAX.0 { Err(too_long()) } else { Ok(Self(length)) }
     }
 }
 
@@ -93,7 +113,7 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
-        text.parse().map_err(D::Error::custom)
+        Self::length(&text).map(Self::from).map_err(D::Error::custom)
     }
 }
 
@@ -126,6 +146,17 @@ mod tests {
             assert_eq!(most, Span::MAX);
         }
         assert_eq!(Span::MAX.to_string().parse::<Span>().ok(), Some(Span::MAX));
+    }
+
+    #[test]
+    fn a_document_that_says_more_than_a_year_says_a_year() {
+        for (text, span) in [("2h", Span::from_secs(7200)), ("+2h", Span::from_secs(7200)), ("8785h", Span::MAX)] {
+            assert_eq!(serde_json::from_value::<Span>(text.into()).ok(), Some(span), "{text}");
+        }
+        assert_eq!(serde_json::from_value::<Span>("9223372036854775807s".into()).ok(), Some(Span::MAX));
+        for text in ["", "30", "-5s", "soon"] {
+            assert!(serde_json::from_value::<Span>(text.into()).is_err(), "{text}");
+        }
     }
 
     #[test]

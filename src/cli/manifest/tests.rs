@@ -103,6 +103,28 @@ fn values_that_contradict_each_other_have_lines() {
     "#);
 }
 
+/// What is in the tree already may say it; nobody writes it again.
+#[test]
+fn what_earlier_releases_accepted_is_refused_in_a_file() {
+    for (line, key, says) in [
+        ("drain_time = \"8785h\"", "drain_time", "\"8785h\" is longer than a year: write \"8784h\" or less"),
+        ("drain_time = \"+2s\"", "drain_time", "\"+2s\" is not a duration"),
+        ("[restart]\nmax_delay = \"9000h\"", "restart.max_delay", "is longer than a year"),
+        ("[restart]\nlimit_interval = \"0s\"", "restart.limit_interval", "must be longer than nothing"),
+        ("[probes.readiness]\ntcp = {}\nperiod = \"9000h\"", "probes.readiness.period", "is longer than a year"),
+        ("[credentials]\nx = \"/etc/x/\"", "credentials.x", "must be a path without empty parts"),
+        ("[credentials]\nx = \"/etc//x\"", "credentials.x", "must be a path without empty parts"),
+    ] {
+        let found = complaints(&format!("{HEAD}port = 80\n{line}\n"));
+        let number = 3 + line.lines().count();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&format!("{number}:")), "{found:?}");
+        assert!(found[0].contains(&format!(": {key}: ")) && found[0].contains(says), "{found:?}");
+    }
+    let good = format!("{HEAD}drain_time = \"60s\"\n[environment]\nA = \"9000h\"\nB = \"+2s\"\n");
+    assert!(parse("x.toml", &good).is_ok());
+}
+
 #[test]
 fn missing_keys_say_what_to_write() {
     insta::assert_snapshot!(complaints("port = 80\n").join("\n"), @r#"

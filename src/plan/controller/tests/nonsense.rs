@@ -34,8 +34,8 @@ fn a_bad_document_changes_nothing_and_is_named() {
         &credential.to_string(),
         &["credentials.x:/a\\nExecStartPre=+/bin/sh: a credential's name"],
     );
-    let long = r#"{"unit":"a.service","drain_time":"9223372036854775807s"}"#;
-    assert_ignored("/services/webapp", long, &["drain_time: ", "is longer than a year"]);
+    let negative = r#"{"unit":"a.service","drain_time":"-5s"}"#;
+    assert_ignored("/services/webapp", negative, &["drain_time: ", "is not a duration"]);
     assert_ignored("/services/webapp/desired", &"x".repeat(2 << 20), &["the document has 2097152 bytes"]);
     assert_ignored("/hosts/web1", r#"{"cordon":7}"#, &["cordon: invalid type", "(webapp.0000000001)"]);
     assert_ignored("/hosts/web1/alive", "?", &["expected value"]);
@@ -95,6 +95,36 @@ fn what_was_accepted_is_checked_as_what_is_wanted() {
     sim.settle();
     assert_eq!(sim.processes(), "web1:webapp@0000000001.service web2:webapp@0000000002.service");
     assert_condition(&sim, "webapp", &["InvalidDocument", path, "revision.template.credentials.x"]);
+}
+
+/// An upgrade finds what an earlier release accepted: it stays in force, in the description and where it is repeated.
+#[test]
+fn what_an_earlier_release_accepted_stays_in_force() {
+    for keys in crate::model::released() {
+        let mut sim = webapp_with(1, keys.clone());
+        let add = |sim: &mut Sim, path: &str, at: &str| {
+            let mut document: serde_json::Value = serde_json::from_slice(sim.tree.get(path).unwrap()).unwrap();
+            let part = document.pointer_mut(at).unwrap().as_object_mut().unwrap();
+            part.extend(keys.as_object().unwrap().clone());
+            sim.tree.put(path, document.to_string());
+        };
+        add(&mut sim, "/services/webapp/status", "/accepted/service");
+        add(&mut sim, "/services/webapp/rollouts/0000000001", "/revision/template");
+        sim.settle();
+        assert_eq!((&keys, conditions(&sim.status("webapp")).contains("InvalidDocument")), (&keys, false));
+        sim.patch_desired("webapp", &json!({ "replicas": 2 }));
+        sim.settle();
+        assert_eq!((&keys, sim.processes().matches("webapp").count()), (&keys, 2));
+
+        // What was accepted does as well alone.
+        sim.tree.put("/services/webapp", "?");
+        add(&mut sim, "/services/webapp/status", "/accepted/service");
+        sim.patch_desired("webapp", &json!({ "replicas": 3 }));
+        sim.settle();
+        assert_condition(&sim, "webapp", &["/services/webapp: ", "the last good one stays in force"]);
+        assert_eq!((&keys, sim.processes().matches("webapp").count()), (&keys, 3));
+        assert_rest(&mut sim);
+    }
 }
 
 #[test]
