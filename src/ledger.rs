@@ -60,12 +60,13 @@ impl Left {
 
 impl Ledger {
     /// Whether nothing is lost when this comes to disk a moment late, where `saved` is: they differ in what to go back
-    /// to at most, once the work is in force, and in trials that are over. A successor finds out again that it is.
+    /// to and in whether it was tried at most, once the work is in force, and in trials that are over. A successor finds out again that it is.
     pub fn may_wait(&self, saved: &Self) -> bool {
         self.differs_at_most(saved, |record, saved| {
             let on_trial = record.on_trial && saved.on_trial;
             let before = saved.before.clone().filter(|_| record.before.is_some());
-            *record == Record { before, on_trial, ..saved.clone() }
+            let untried = record.untried && saved.untried;
+            *record == Record { before, on_trial, untried, ..saved.clone() }
         })
     }
 
@@ -129,6 +130,9 @@ pub struct Record {
     /// What its probes say of the work has yet to be confirmed by checks made since it changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub on_trial: bool,
+    /// Nothing of it was in force here yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untried: bool,
 }
 
 impl Record {
@@ -136,7 +140,16 @@ impl Record {
     pub fn new(assignment: CheckedAssignment) -> Self {
         let applied_config = assignment.config_version;
         let on_trial = is_probed(&assignment);
-        Self { assignment, prepared_key: None, stale: None, applied_config, before: None, rests: false, on_trial }
+        Self {
+            assignment,
+            prepared_key: None,
+            stale: None,
+            applied_config,
+            before: None,
+            rests: false,
+            on_trial,
+            untried: true,
+        }
     }
 
     /// Its generated files are about to be written for this work.
@@ -156,7 +169,12 @@ impl Record {
         self.on_trial |= self.assignment != *assignment && is_probed(assignment);
         self.assignment.clone_from(assignment);
         self.applied_config = assignment.config_version;
-        (self.before, self.rests) = (None, false);
+        (self.before, self.rests, self.untried) = (None, false, false);
+    }
+
+    /// Whether this work, but for its mode, was in force here already and still is what the ledger has.
+    pub fn was_in_force(&self, wanted: &CheckedAssignment) -> bool {
+        !self.untried && self.before.is_none() && self.assignment.with_mode(wanted.mode) == *wanted
     }
 
     /// The work can't come into force: back to what was before; whether there is anything to go back to.
@@ -324,6 +342,26 @@ mod tests {
         assert_eq!(file.load().ledger, Ledger::default());
         file.save(&ledger()).unwrap();
         assert_eq!(file.load().ledger, ledger());
+    }
+
+    #[test]
+    fn work_was_in_force_once_it_was_accepted_and_until_other_work_is_prepared() {
+        let mut record = ledger().replicas.into_values().next().unwrap();
+        let work = record.assignment.clone();
+        let other = Assignment { version: Some("v2".to_owned()), ..(*work).clone() }.check().unwrap();
+        assert!(!record.was_in_force(&work), "new work is in the ledger before it is started");
+        record.prepared_key = Some("v1".to_owned());
+        record.accept(&work);
+        assert!(record.was_in_force(&work) && !record.was_in_force(&other));
+        let disabled = work.with_mode(crate::model::Mode::Disabled);
+        assert!(record.was_in_force(&disabled));
+        record.prepare(&other);
+        assert!(!record.was_in_force(&other) && !record.was_in_force(&work));
+        assert!(record.go_back() && record.was_in_force(&work));
+        // An earlier release's ledger does not say: what it has was in force.
+        let mut old = serde_json::to_value(Record::new(work.clone())).unwrap();
+        assert_eq!(old.as_object_mut().unwrap().remove("untried"), Some(true.into()));
+        assert!(serde_json::from_value::<Record>(old).unwrap().was_in_force(&work));
     }
 
     #[test]

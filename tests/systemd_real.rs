@@ -677,16 +677,16 @@ async fn a_drop_in_is_in_force_until_a_later_one_takes_something_back() {
         shell("mkdir -p /etc/systemd/system/zt-force.service.d");
         fs::write("/etc/systemd/system/zt-force.service.d/99-x.conf", format!("[{section}]\n{line}\n")).unwrap();
         host.systemd.daemon_reload().await.unwrap();
-        let said = overruled(&host.unit(&unit).await, &wanted, placed).unwrap_or_default();
-        assert!(said.starts_with(name) && said.contains("99-x.conf"), "{line}: {said}");
+        let said = overruled(&host.unit(&unit).await, &wanted, placed).map(|it| it.why).unwrap_or_default();
+        assert!(said.contains(name) && said.contains("99-x.conf"), "{line}: {said}");
     }
     shell("mv /etc/systemd/system/zt-force.service.d/99-x.conf /etc/systemd/system/zt-force.service.d/50-zkops.conf");
     host.systemd.daemon_reload().await.unwrap();
-    let said = overruled(&host.unit(&unit).await, &wanted, placed).unwrap_or_default();
+    let said = overruled(&host.unit(&unit).await, &wanted, placed).map(|it| it.why).unwrap_or_default();
     assert!(said.starts_with("/etc/systemd/system/zt-force.service.d/50-zkops.conf is in force"), "{said}");
     shell("ln -sf /dev/null /etc/systemd/system/zt-force.service.d/50-zkops.conf");
     host.systemd.daemon_reload().await.unwrap();
-    let said = overruled(&host.unit(&unit).await, &wanted, placed).unwrap_or_default();
+    let said = overruled(&host.unit(&unit).await, &wanted, placed).map(|it| it.why).unwrap_or_default();
     assert!(said.contains("masks it"), "{said}");
     shell("rm -r /etc/systemd/system/zt-force.service.d");
 }

@@ -29,7 +29,7 @@ mod view;
 use std::{collections::BTreeMap, time::Instant};
 
 pub use decide::decide;
-pub use force::{Placed, overruled};
+pub use force::{Overruled, Part, Placed, overruled};
 pub use upcoming::meanwhile;
 pub use view::{Busy, Files, LastLine, Links, Memory, Obstructed, Probed, Staging, Trouble, Upcoming, View, Wanted};
 

@@ -71,6 +71,41 @@ async fn an_alias_leads_to_no_unit_that_is_not_allowed() {
 }
 
 #[tokio::test]
+async fn an_alias_whose_unit_is_not_allowed_any_more_runs_on_and_can_be_stopped() {
+    for withdrawn in [false, true] {
+        let mut host = Host::new().await;
+        host.allowed = vec!["webapp.service", "db.service"];
+        host.systemd.alias(&name(PLAIN), &name("db.service"));
+        let mut wanted = assignment(PLAIN);
+        host.assign(WEB, &wanted).await;
+        host.start();
+        host.wait_until_listed(WEB).await;
+        host.wait_for_state(WEB, "running").await;
+        let listed = host.instance(WEB).await;
+        host.kill().await;
+        host.jobs();
+        host.allowed = vec!["webapp.service"];
+        host.start();
+        let status = wait_until_rejected(&host).await;
+        assert_eq!((&status["state"], host.instance(WEB).await), (&json!("running"), listed));
+        host.wait_for_message(WEB, "add db.service there").await;
+        if withdrawn {
+            host.withdraw(WEB).await;
+            eventually("forgotten", async || !host.drop_in(PLAIN).exists()).await;
+        } else {
+            wanted["mode"] = json!("disabled");
+            host.assign(WEB, &wanted).await;
+            host.wait_for_state(WEB, "stopped").await;
+            wanted["mode"] = json!("enabled");
+            host.assign(WEB, &wanted).await;
+            host.wait_for_state(WEB, "refused").await;
+        }
+        assert_eq!(host.jobs(), [(Verb::Stop, PLAIN.to_owned())], "{withdrawn}");
+        host.kill().await;
+    }
+}
+
+#[tokio::test]
 async fn active_without_a_process_is_out_and_started_again() {
     let mut host = with(Behaviour { remains: true, ..Behaviour::default() }).await;
     host.assign(WEB, &assignment(PLAIN)).await;

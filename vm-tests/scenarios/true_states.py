@@ -23,6 +23,7 @@ PORTS: dict[str, int] = {}
 #: On both hosts, each in its folder.
 UNITS = {
     f"{ETC}/true-real.service": SLEEP,
+    f"{ETC}/true-real.service.d/90-local.conf": "[Service]\nRestart=always\n",
     f"{ETC}/outside.service": SLEEP,
     f"{ETC}/true-stays.service": "[Service]\nRemainAfterExit=yes\nExecStart=/bin/sleep infinity\n",
     f"{ETC}/true-once.service": ONCE,
@@ -37,7 +38,7 @@ UNITS = {
 
 #: On the first host alone: what keeps the units from running there as they are to, and what is to be said of it.
 TROUBLE = {
-    "undone": (f"{ETC}/true-undone.service.d/99-x.conf", "[Service]\nRestart=no\n", "99-x.conf"),
+    "undone": (f"{ETC}/true-undone.service.d/99-x.conf", "[Service]\nEnvironmentFile=\n", "99-x.conf"),
     "shadow": (f"{ETC}/true-shadow.service", SLEEP, f"{ETC}/true-shadow.service"),
     "needs": (f"{ETC}/true-needs.service.d/x.conf", "[Unit]\nRequires=true-missing.service\n", "true-missing.service"),
     "depends": (f"{ETC}/true-depends.service", f"[Unit]\nRequires=broken.service\nAfter=broken.service\n{SLEEP}",
@@ -65,6 +66,7 @@ def test() -> None:
     for each in fleet.agents:
         each.start()
         for path, text in UNITS.items():
+            each.succeed(f"mkdir -p $(dirname {path})")
             fleet.write(each, path, text)
         each.succeed(f"ln -s true-real.service {ETC}/true-nick.service", f"ln -s outside.service {ETC}/true-out.service")
     for path, text, _ in TROUBLE.values():
@@ -87,6 +89,7 @@ def test() -> None:
         fleet.apply(described("nick"), "--wait")
         paths = web1.get_unit_property("true-real.service", "DropInPaths")
         assert "/run/systemd/system/true-nick.service.d/50-zkops.conf" in paths, paths
+        fleet.wait(lambda tree: "90-local.conf sets Restart=always" in said(tree, "nick"), "the administrator's is told")
         old = pid("true-real.service")
         web1.succeed("systemctl kill -s KILL true-real.service")
         fleet.wait(lambda tree: listed(tree, "nick") not in (0, old) and listed(tree, "nick") == pid("true-nick.service"),

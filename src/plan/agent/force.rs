@@ -34,13 +34,40 @@ pub struct Placed<'a> {
     pub doubted: bool,
 }
 
-/// Why the files that the work asks for are not in force, or would not be, if so: another's are.
-pub fn overruled(unit: &UnitStatus, assignment: &Assignment, placed: Placed<'_>) -> Option<String> {
+/// What of the work is not in force, because another's file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overruled {
+    /// Which part of it.
+    pub part: Part,
+    /// What is not in force, what is instead, and by whom.
+    pub why: String,
+}
+
+/// A part of the generated files, by what the work is without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The unit file that the service brings: without it another program runs.
+    UnitFile,
+    /// The service's variables and credentials: its program would miss them.
+    Content,
+    /// The restart policy and the start limit: an administrator may set others.
+    Restart,
+}
+
+impl Part {
+    fn overruled(self, why: String) -> Overruled {
+        Overruled { part: self, why }
+    }
+}
+
+/// Which of the files that the work asks for are not in force, or would not be, if any, the worst first: another's are.
+pub fn overruled(unit: &UnitStatus, assignment: &Assignment, placed: Placed<'_>) -> Option<Overruled> {
     if unit.load != LoadState::Loaded {
         return None;
     }
     let shadowed = assignment.unit_file.is_some().then(|| shadowed(unit, placed)).flatten();
-    shadowed.or_else(|| (placed.has_drop_in && placed.loaded).then(|| undone(unit, assignment, placed)).flatten())
+    let undone = || (placed.has_drop_in && placed.loaded).then(|| undone(unit, assignment, placed)).flatten();
+    shadowed.map(|why| Part::UnitFile.overruled(why)).or_else(undone)
 }
 
 /// Another unit file is in force.
@@ -57,44 +84,53 @@ fn shadowed(unit: &UnitStatus, placed: Placed<'_>) -> Option<String> {
 }
 
 /// Another drop-in takes back what zkops's says, or stands in its place.
-fn undone(unit: &UnitStatus, assignment: &Assignment, placed: Placed<'_>) -> Option<String> {
+fn undone(unit: &UnitStatus, assignment: &Assignment, placed: Placed<'_>) -> Option<Overruled> {
     let paths = &unit.drop_in_paths;
     let Some(position) = paths.iter().position(|path| Path::new(path) == placed.drop_in) else {
         let other = paths.iter().find(|path| Path::new(path).file_name() == placed.drop_in.file_name());
         let ours = placed.drop_in.display();
-        return match other {
+        let why = match other {
             Some(other) => Some(format!("{other} is in force, not {ours}: remove it from this host")),
             None => (!placed.doubted).then(|| {
                 format!("systemd does not apply {ours}: a file of the same name masks it, see `systemctl cat`")
             }),
         };
+        return why.map(|why| Part::Content.overruled(why));
     };
     let settings = unit.settings.as_ref()?;
-    let (wanted, found) = difference(settings, assignment, placed.variables)?;
     let later = &paths[position + 1..];
     let by = if later.is_empty() { "another file of the unit".to_owned() } else { later.join(" or ") };
-    Some(format!("{wanted} is not in force{found}: {by} takes it back; remove it there, see `systemctl cat`"))
+    if let Some(lost) = lost(settings, assignment, placed.variables) {
+        let why = format!("{lost} is not in force: {by} takes it back; remove it there, see `systemctl cat`");
+        return Some(Part::Content.overruled(why));
+    }
+    let (wanted, found) = other_policy(settings, assignment)?;
+    Some(Part::Restart.overruled(format!("{by} sets {found}: zkops's {wanted} is not in force")))
 }
 
-/// The first setting of the drop-in that is not in force, and what is instead.
-fn difference(settings: &Settings, assignment: &Assignment, variables: &Path) -> Option<(String, String)> {
+/// The first setting of the restart policy and the start limit that is not in force, and what is instead.
+fn other_policy(settings: &Settings, assignment: &Assignment) -> Option<(String, String)> {
     let restart = &assignment.restart;
     let policy = restart.policy.as_str();
     if settings.restart != policy {
-        return Some((format!("Restart={policy}"), format!(", but Restart={}", settings.restart)));
+        return Some((format!("Restart={policy}"), format!("Restart={}", settings.restart)));
     }
     if settings.limit_burst != restart.limit_burst {
-        let found = format!(", but StartLimitBurst={}", settings.limit_burst);
+        let found = format!("StartLimitBurst={}", settings.limit_burst);
         return Some((format!("StartLimitBurst={}", restart.limit_burst), found));
     }
     // systemd counts in microseconds.
     if settings.limit_interval.as_micros() != restart.limit_interval.get().as_nanos().div_ceil(1_000) {
-        let found = format!(", but StartLimitIntervalSec={:?}", settings.limit_interval);
+        let found = format!("StartLimitIntervalSec={:?}", settings.limit_interval);
         return Some((format!("StartLimitIntervalSec={}", restart.limit_interval), found));
     }
-    let missing = |what: String| Some((what, String::new()));
+    None
+}
+
+/// The first of the work's variables and credentials that is not in force.
+fn lost(settings: &Settings, assignment: &Assignment, variables: &Path) -> Option<String> {
     if !settings.environment_files.iter().any(|path| Path::new(path) == variables) {
-        return missing(format!("EnvironmentFile={}", variables.display()));
+        return Some(format!("EnvironmentFile={}", variables.display()));
     }
     let unset = assignment.environment.iter().find(|(name, value)| {
         let wanted = |word: &String| word.split_once('=') == Some((name.as_str(), value.as_str()));
@@ -102,11 +138,11 @@ fn difference(settings: &Settings, assignment: &Assignment, variables: &Path) ->
     });
     if let Some((name, _)) = unset {
         // Not its value: it may be meant for few eyes.
-        return missing(format!("Environment={name}"));
+        return Some(format!("Environment={name}"));
     }
     let lost = assignment
         .credentials
         .iter()
         .find(|(name, path)| !settings.credentials.iter().any(|(there, from)| (there, from) == (*name, *path)));
-    lost.and_then(|(name, _)| missing(format!("LoadCredential={name}")))
+    lost.map(|(name, _)| format!("LoadCredential={name}"))
 }

@@ -179,6 +179,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     fn settle(&mut self, id: &ReplicaId) {
         let Some(record) = self.ledger.replicas.get_mut(id) else { return };
         let before = record.before.take();
+        record.untried = false;
         if before.is_some_and(|before| needs_any(&before) || needs_any(&record.assignment)) {
             self.prune_later(&id.service);
         }

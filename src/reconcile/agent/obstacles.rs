@@ -3,7 +3,7 @@
 use super::Agent;
 use crate::{
     model::{Assignment, CheckedAssignment, Mode, Probe, ReplicaId, RestartPolicy, UnitName},
-    plan::agent::{Files, Placed, overruled},
+    plan::agent::{Files, Overruled, Part, Placed, overruled},
     systemd::{ActiveState, UnitManager},
 };
 
@@ -35,7 +35,7 @@ pub(super) enum Verdict {
 
 impl<M: UnitManager + 'static> Agent<M> {
     /// What stands against the work, and what is done about it. To stop what this agent runs is always allowed.
-    pub(super) fn judge(&mut self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Verdict> {
+    pub(super) fn judge(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Verdict> {
         if let Some(obstacle) = self.untouchable(&assignment.unit) {
             return Some(Verdict::Refused(obstacle));
         }
@@ -48,26 +48,49 @@ impl<M: UnitManager + 'static> Agent<M> {
         Some(if runs { Verdict::Kept(obstacle) } else { Verdict::Refused(obstacle) })
     }
 
-    /// Why this host touches the unit by no means, if so. An alias is as good as the unit that it leads to.
+    /// Why this host touches the unit by no means, if so.
     pub(super) fn untouchable(&self, unit: &UnitName) -> Option<Obstacle> {
         let host = &self.settings.host;
-        let allowed = &self.settings.allowed_units;
-        if !allowed.allows(unit) {
-            return Some(Obstacle::of_host(format!("{unit} is not among the allowed_units of {host}'s agent.toml")));
-        }
+        (!self.settings.allowed_units.allows(unit))
+            .then(|| Obstacle::of_host(format!("{unit} is not among the allowed_units of {host}'s agent.toml")))
+    }
+
+    /// Why the unit that an alias leads to is not started, if so. What runs of it by this agent can be stopped.
+    fn alias_of_forbidden(&self, unit: &UnitName) -> Option<String> {
+        let host = &self.settings.host;
         let primary = self.units.get(unit).map(|unit| &unit.id).filter(|id| !id.is_empty() && *id != unit.as_str())?;
-        let is_allowed = primary.parse().is_ok_and(|primary| allowed.allows(&primary));
+        let is_allowed = primary.parse().is_ok_and(|primary| self.settings.allowed_units.allows(&primary));
         (!is_allowed).then(|| {
-            Obstacle::of_unit(format!(
-                "{unit} is another name of {primary}, which is not among the allowed_units of {host}'s agent.toml"
-            ))
+            format!(
+                "{unit} is another name of {primary}, which is not among the allowed_units of {host}'s agent.toml: \
+                 add {primary} there"
+            )
         })
     }
 
     /// Which part of the work this host does not run, if any.
-    pub(super) fn forbidden(&mut self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Obstacle> {
-        let forbidden = self.not_accepted(assignment).map(Obstacle::of_host);
-        forbidden.or_else(|| self.overruled(id, assignment).map(Obstacle::of_unit))
+    pub(super) fn forbidden(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Obstacle> {
+        let alias = self.alias_of_forbidden(&assignment.unit).map(Obstacle::of_unit);
+        let forbidden = alias.or_else(|| self.not_accepted(assignment).map(Obstacle::of_host));
+        forbidden.or_else(|| self.superseded(id, assignment).map(Obstacle::of_unit))
+    }
+
+    /// Without what of its files the work is not run here, if any. What was in force before an upgrade or a reboot is
+    /// started all the same: that its drop-in is overruled is only told.
+    fn superseded(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<String> {
+        let known = || self.ledger.replicas.get(id).is_some_and(|record| record.was_in_force(assignment));
+        let Overruled { part, why } = self.overruled(id, assignment)?;
+        let is_needed = match part {
+            Part::UnitFile => true,
+            Part::Content => !known(),
+            Part::Restart => false,
+        };
+        is_needed.then_some(why)
+    }
+
+    /// What of the files of work that runs, or may run, is not in force, for its status.
+    pub(super) fn not_in_force(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<String> {
+        self.overruled(id, assignment).map(|overruled| overruled.why)
     }
 
     /// Which part of the work this host's configuration does not allow, if any.
@@ -109,7 +132,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// Whose files are in force in place of those that the work asks for, if any.
-    fn overruled(&mut self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<String> {
+    fn overruled(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Overruled> {
         let unit = &assignment.unit;
         let (unit_file, drop_in) = (self.unit_files.unit_file_path(unit), self.unit_files.drop_in_path(unit));
         let variables = self.unit_files.variables_path(unit);
@@ -128,7 +151,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// Whether the files that the work asks for are written, and systemd has read them.
-    fn are_loaded(&mut self, id: &ReplicaId, assignment: &CheckedAssignment) -> bool {
+    fn are_loaded(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> bool {
         let folders = self.goods.store.folders(id, assignment);
         let files = self.files_for(id, assignment, &folders);
         let same = |there: &Files| there.drop_in == files.drop_in && there.unit_file == files.unit_file;

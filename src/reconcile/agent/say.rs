@@ -122,13 +122,20 @@ impl<M: UnitManager + 'static> Agent<M> {
             setbacks: if decision.in_force { self.health.setbacks(id) } else { 0 },
             restarts: unit.restarts,
             assignment: unreadable.map(|it| it.version).or_else(|| self.answered(id, target, decision)),
-            message: unreadable.map(not_acted_on).or_else(|| decision.message.clone()).or_else(|| self.note_on(id)),
+            message: unreadable
+                .map(not_acted_on)
+                .or_else(|| decision.message.clone())
+                .or_else(|| self.note_on(id, target)),
             updated: Timestamp::now(),
         }
     }
 
-    fn note_on(&self, id: &ReplicaId) -> Option<String> {
-        self.memory.get(id).and_then(|memory| memory.note.clone())
+    fn note_on(&self, id: &ReplicaId, target: &Target) -> Option<String> {
+        let note = self.memory.get(id).and_then(|memory| memory.note.clone());
+        note.or_else(|| match target {
+            Target::Ours { assignment, .. } => self.not_in_force(id, assignment),
+            _ => None,
+        })
     }
 
     /// What is said of replicas of which there is no good assignment, and never was one here.

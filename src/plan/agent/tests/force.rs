@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::{
-    plan::agent::{Placed, overruled},
+    plan::agent::{Overruled, Part, Placed, overruled},
     systemd::Settings,
 };
 
@@ -61,7 +61,7 @@ fn a_unit_file_that_another_one_hides_is_not_in_force_whenever_that_came() {
         for (is_loaded, expected) in [(false, before), (true, after)] {
             let said = overruled(&unit, &wanted(), placed(is_loaded));
             assert_eq!(said.is_some(), expected, "{path} {is_loaded}: {said:?}");
-            assert!(said.is_none_or(|said| said.contains(path)));
+            assert!(said.is_none_or(|said| said.why.contains(path) && said.part == Part::UnitFile));
         }
         let installed = Assignment { unit_file: None, ..wanted() };
         assert_eq!(overruled(&unit, &installed, placed(true)), None, "{path} is the service's own");
@@ -72,19 +72,22 @@ fn a_unit_file_that_another_one_hides_is_not_in_force_whenever_that_came() {
 fn each_setting_that_zkops_relies_on_is_missed_when_a_later_drop_in_takes_it_back() {
     type Undo = fn(&mut Settings);
     assert_eq!(overruled(&loaded(), &wanted(), placed(true)), None);
-    let changes: [(&str, Undo); 6] = [
-        ("Restart=", |it| it.restart = "no".to_owned()),
-        ("StartLimitBurst=", |it| it.limit_burst = 0),
-        ("StartLimitIntervalSec=", |it| it.limit_interval = Duration::ZERO),
-        ("EnvironmentFile=", |it| it.environment_files.clear()),
-        ("Environment=COLOUR", |it| it.environment = vec!["COLOUR=red".to_owned()]),
-        ("LoadCredential=key", |it| it.credentials.clear()),
+    let changes: [(&str, Part, Undo); 6] = [
+        ("Restart=", Part::Restart, |it| it.restart = "no".to_owned()),
+        ("StartLimitBurst=", Part::Restart, |it| it.limit_burst = 0),
+        ("StartLimitIntervalSec=", Part::Restart, |it| it.limit_interval = Duration::ZERO),
+        ("EnvironmentFile=", Part::Content, |it| it.environment_files.clear()),
+        ("Environment=COLOUR", Part::Content, |it| it.environment = vec!["COLOUR=red".to_owned()]),
+        ("LoadCredential=key", Part::Content, |it| it.credentials.clear()),
     ];
-    for (setting, change) in changes {
+    for (setting, expected, change) in changes {
         let mut unit = loaded();
         change(unit.settings.as_mut().unwrap());
-        let said = overruled(&unit, &wanted(), placed(true)).unwrap_or_default();
-        assert!(said.starts_with(setting) && said.contains("99-x.conf"), "{setting}: {said}");
+        let Overruled { part, why } = overruled(&unit, &wanted(), placed(true)).unwrap();
+        assert!(part == expected && why.contains(setting) && why.contains("99-x.conf"), "{setting}: {why}");
+        unit.settings.as_mut().unwrap().restart = "always".to_owned();
+        let both = overruled(&unit, &wanted(), placed(true)).map(|it| it.part);
+        assert_eq!(both, Some(expected), "{setting}: the worse of two is told");
         assert_eq!(overruled(&unit, &wanted(), placed(false)), None, "{setting}: not read yet");
     }
 }
@@ -94,8 +97,8 @@ fn a_drop_in_of_the_same_name_stands_in_its_place() {
     let other = "/etc/systemd/system/t.service.d/50-zkops.conf";
     for (paths, named) in [(vec![other.to_owned()], other), (Vec::new(), DROP_IN)] {
         let unit = UnitStatus { drop_in_paths: paths, ..loaded() };
-        let said = overruled(&unit, &wanted(), placed(true)).unwrap_or_default();
-        assert!(said.contains(named), "{said}");
+        let Overruled { part, why } = overruled(&unit, &wanted(), placed(true)).unwrap();
+        assert!(why.contains(named) && part == Part::Content, "{why}");
         let doubted = Placed { doubted: true, ..placed(true) };
         assert_eq!(overruled(&unit, &wanted(), doubted).is_some(), named == other, "it may have been removed");
     }
