@@ -15,6 +15,7 @@
 //! thread: what may block (a disk, dpkg, a resolver, the start of a process) runs on other threads ([`crate::blocking`]).
 
 mod confirm;
+mod credentials;
 mod disk;
 mod doubts;
 mod facts;

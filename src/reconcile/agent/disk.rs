@@ -6,12 +6,12 @@
 //! them. One replica's files that can't be written are that replica's problem alone.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Agent, publication::explain, revision::Refusal, steps::Done};
+use super::{Agent, credentials::refuse_special, publication::explain, revision::Refusal, steps::Done};
 use crate::{
     blocking::Worker,
     ledger::{Ledger, LedgerFile, Record, Stale},
@@ -264,7 +264,9 @@ async fn write_all<M: UnitManager>(
     unloaded: BTreeSet<UnitName>,
 ) -> Written {
     let files = disk.files.clone();
-    let (ledger, saved, written) = worker.run(move || write_files(&disk, ledger, changes)).await;
+    let prepared = changes.iter().filter(|change| change.prepare.is_some());
+    let refused = refuse_special(prepared.map(|change| (&change.id, &change.assignment))).await;
+    let (ledger, saved, written) = worker.run(move || write_files(&disk, ledger, changes, &refused)).await;
     let must_load = |(change, result): &FileWritten| {
         let changed = result.as_ref().map(|(_, changed)| *changed);
         changed == Ok(true) || (changed.is_ok() && unloaded.contains(&change.assignment.unit))
@@ -346,10 +348,17 @@ type FileWritten = (Change, Result<(Files, bool), String>);
 /// The ledger, whether it was saved, and what was written.
 type FilesWritten = (Ledger, Result<(), String>, Vec<FileWritten>);
 
-fn write_files(disk: &Disk, ledger: Ledger, changes: Vec<Change>) -> FilesWritten {
+fn write_files(
+    disk: &Disk,
+    ledger: Ledger,
+    changes: Vec<Change>,
+    refused: &BTreeMap<ReplicaId, String>,
+) -> FilesWritten {
     let saved = disk.ledger.save(&ledger).map_err(|error| format!("can't write the ledger: {error}"));
     let write = |change: Change| {
-        let written = saved.clone().and_then(|()| change.write(disk).map_err(|error| explain(&error)));
+        let refused = refused.get(&change.id).map_or(Ok(()), |why| Err(why.clone()));
+        let write = || change.write(disk).map_err(|error| explain(&error));
+        let written = saved.clone().and(refused).and_then(|()| write());
         (change, written)
     };
     let changes = changes.into_iter().map(write).collect();
