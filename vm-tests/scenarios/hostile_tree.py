@@ -28,10 +28,13 @@ TOUCH = f"/bin/touch {PWNED}"
 LINE = f"\n[Service]\nExecStartPre={TOUCH}\n"
 NEL = "\u0085"
 
-#: On web1. `forbidden` is outside of allowed_units and would tell that it ran, `bystander` runs, `nick` is an alias.
+#: On web1. `forbidden` is outside of allowed_units and would tell that it ran, `bystander` runs, `nick` is an alias;
+#: whoever connects to `trap`'s socket starts it.
 UNITS = {
     f"{ETC}/decoy@.service": "[Service]\nType=exec\nExecStart=/bin/sleep infinity\n",
     f"{ETC}/forbidden.service": "[Service]\nExecStartPre=/bin/touch /root/pwned-forbidden\nExecStart=/bin/sleep infinity\n",
+    f"{ETC}/trap.socket": "[Socket]\nListenStream=/run/trap.sock\n",
+    f"{ETC}/trap.service": "[Service]\nExecStartPre=/bin/touch /root/pwned-trap\nExecStart=/bin/sleep infinity\n",
     f"{ETC}/bystander.service": "[Service]\nExecStart=/bin/sleep infinity\n",
 }
 
@@ -225,6 +228,7 @@ ALLOWED = [
         },
     }),
     Attack("a credential's path with words in it", {"credentials": {"x": f"/etc/x ExecStartPre={TOUCH}"}}),
+    Attack("a credential from a socket that starts another unit", {"credentials": {"x": "/run/trap.sock"}}),
     Attack("a year for each time", {"drain_time": "8784h", "restart": {
         "policy": "no", "delay": "8784h", "max_delay": "8784h", "limit_interval": "8784h", "limit_burst": 2**32 - 1}}),
     Attack("a signal that is none", {"config": {"apply": "signal", "signal": f"KILL\n{TOUCH}"}, "config_version": 1}, (),
@@ -438,7 +442,7 @@ def test() -> None:
         fleet.write(web1, path, text)
     web1.succeed(
         f"for name in {{told,past,roll,host}}{{0..{len(SETTINGS)}}}; do ln {ETC}/decoy@.service {ETC}/decoy-$name@.service; done",
-        f"ln -s {ETC}/forbidden.service {ETC}/nick.service", "systemctl daemon-reload", "systemctl start bystander",
+        f"ln -s {ETC}/forbidden.service {ETC}/nick.service", "systemctl daemon-reload", "systemctl start bystander trap.socket",
     )
     fleet.write(zk1, "/root/archives.py", ARCHIVES)
     sums = json.loads(zk1.succeed("python3 /root/archives.py"))
