@@ -240,7 +240,7 @@ impl Agent {
         (process.draining, process.started) = (false, true);
         let was_ready = process.is_ready();
         let checked = !news && process.probed.as_mut().is_some_and(|probed| probed.check(serves, now));
-        if process.probed.as_ref().is_some_and(|probed| !probed.is_alive()) {
+        if process.probed.as_ref().is_some_and(|probed| probed.is_dead(now)) {
             *process = Process::start(wanted, now);
             tree.delete_all(&self.instance_path(id));
             return true;

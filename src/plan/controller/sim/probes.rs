@@ -67,8 +67,9 @@ impl Probed {
         self.kind == Kind::Liveness || self.state.finding().good
     }
 
-    pub(super) fn is_alive(&self) -> bool {
-        self.kind == Kind::Readiness || self.state.finding().good
+    /// Whether it is to be restarted, which takes time: nothing dies twice in one moment.
+    pub(super) fn is_dead(&self, now: Timestamp) -> bool {
+        self.kind == Kind::Liveness && !self.state.finding().good && now > self.since
     }
 
     pub(super) fn outcome(&self) -> Outcome {
