@@ -154,11 +154,11 @@ SETTINGS = [
     bad("501 variables", "environment", {"environment": {f"X{number}": "x" for number in range(501)}}),
     bad("501 credentials", "credentials", {"credentials": {f"x{number}": "/x" for number in range(501)}}),
     *setting("restart", "restart", "policy", line=f"always{LINE}", word="for-ever"),
-    *setting("restart.delay", "restart", "delay", line=f"1s{LINE}", ages="9223372036854775807s", below_zero="-1s"),
-    *setting("restart", "restart", "limit_interval", none="0s", ages="292000000000y"),
+    *setting("restart.delay", "restart", "delay", line=f"1s{LINE}", below_zero="-1s"),
+    *setting("restart", "restart", "limit_interval", ages="292000000000y"),
     *setting("restart", "restart", "limit_burst", none=0, below_zero=-1, many=10**30),
     *setting("restart.watchdog", "restart", "watchdog", ages="100000000000000000000h"),
-    *setting("drain_time", "drain_time", ages="9223372036854775807s", number=1e308),
+    *setting("drain_time", "drain_time", number=1e308),
     *setting("port", "port", none=0, many=65536),
     *setting("source.apt.package", "source", "apt", "package", path="./pwned.deb", root="/root/pwned.deb",
              option=f"-oAPT::Update::Pre-Invoke::={TOUCH}", line=f"hello\n{TOUCH}", version="hello=1", removal="hello_"),
@@ -229,6 +229,9 @@ ALLOWED = [
     }),
     Attack("a credential's path with words in it", {"credentials": {"x": f"/etc/x ExecStartPre={TOUCH}"}}),
     Attack("a credential from a socket that starts another unit", {"credentials": {"x": "/run/trap.sock"}}),
+    # A document that is there already is read as a year.
+    Attack("an age for each time", {"drain_time": "9223372036854775807s", "restart": {
+        "policy": "no", "delay": "9223372036854775807s", "limit_interval": "0s"}}),
     Attack("a year for each time", {"drain_time": "8784h", "restart": {
         "policy": "no", "delay": "8784h", "max_delay": "8784h", "limit_interval": "8784h", "limit_burst": 2**32 - 1}}),
     Attack("a signal that is none", {"config": {"apply": "signal", "signal": f"KILL\n{TOUCH}"}, "config_version": 1}, (),
