@@ -3,9 +3,10 @@
 //!
 //! A replica is on trial from a change (a start, a reload, a signal, another probe) until its checks have succeeded for
 //! `min_healthy_time`. Only checks that *began after* the change count: what was asked before tells of what was before.
-//! While on trial it is asked at short intervals, and one failed check begins the trial again. Whether it is ready or
-//! alive is another matter, which thresholds decide ([`super::state`]): checks made for the trial alone don't count
-//! there.
+//! While on trial it is asked at short intervals, and one failed check begins the trial again. After each such setback
+//! it takes twice as many successes in a row to be taken for healthy again: one that goes to and fro soon is not, and
+//! stays so, without a word for each turn. Whether it is ready or alive is another matter, which thresholds decide
+//! ([`super::state`]): checks made for the trial alone don't count there.
 
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use crate::model::{Probe, Span};
 
 /// How often a replica whose checks succeed is asked within its trial, at least, unless its period is shorter.
 const SAMPLES: u32 = 16;
+/// So often a setback doubles the successes that it takes.
+const DOUBLINGS: u32 = 5;
 /// The least time between two such checks.
 const LEAST: Duration = Duration::from_millis(100);
 
@@ -35,11 +38,11 @@ pub(crate) struct Trial {
 /// What a trial has come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// No check since the change has succeeded, or the last one failed.
+    /// Too few checks in a row have succeeded since the change, or since one failed.
     pub unconfirmed: bool,
     /// How often a check failed after others had succeeded.
     pub setbacks: u32,
-    /// The last failure, while no check has succeeded since.
+    /// The last failure, while too few checks have succeeded since.
     pub failure: Option<String>,
     /// Failures don't count any more.
     pub over: bool,
@@ -105,10 +108,15 @@ impl Trial {
 
     fn succeed(&mut self, ended: Duration) {
         self.successes = self.successes.saturating_add(1);
-        self.failure = None;
-        if self.successes >= self.success_threshold {
+        if self.successes >= self.needed() {
             self.good_since.get_or_insert(ended);
+            self.failure = None;
         }
+    }
+
+    /// How many successes in a row it takes.
+    fn needed(&self) -> u32 {
+        self.success_threshold.max(1).saturating_mul(1 << self.setbacks.min(DOUBLINGS))
     }
 
     fn fail(&mut self, message: &str) {
@@ -173,6 +181,8 @@ mod tests {
         let expected = Outcome { unconfirmed: true, setbacks: 1, failure: Some("503".to_owned()), over: false };
         assert_eq!(trial.outcome(), expected);
         trial.record(70 * SECOND, 70 * SECOND, &Ok(()));
+        assert_eq!(trial.outcome(), expected, "one success is not enough after a setback");
+        trial.record(70 * SECOND, 70 * SECOND, &Ok(()));
         assert_eq!((unconfirmed(&trial), trial.outcome().failure), (false, None));
         trial.record(89 * SECOND, 89 * SECOND, &Ok(()));
         assert!(!trial.outcome().over, "it counts from the last failure");
@@ -197,6 +207,25 @@ mod tests {
         assert_eq!(trial(&probe).next(), Some(90 * SECOND));
     }
 
+    #[test]
+    fn what_goes_to_and_fro_soon_says_so_no_more() {
+        for good_in_a_row in [1, 2, 5, 20, 100] {
+            let mut trial = trial(&Probe { period: Span::from_secs(1), ..Probe::default() });
+            let (mut said, mut before, mut now) = (0, trial.outcome(), 60 * SECOND);
+            for check in 0..10_000 {
+                let result = if check % (good_in_a_row + 1) == good_in_a_row { failure() } else { Ok(()) };
+                trial.record(now, now, &result);
+                said += u32::from(trial.outcome() != before);
+                before = trial.outcome();
+                now = trial.next().unwrap_or(now).max(now);
+                if before.over {
+                    break;
+                }
+            }
+            assert!(said <= 20, "{good_in_a_row}: said {said} times");
+        }
+    }
+
     proptest! {
         /// Whatever the times: what serves nothing is never confirmed, and what fails within the trial is noticed.
         #[test]
@@ -215,7 +244,8 @@ mod tests {
                 trial.record(began, ended, &if good { Ok(()) } else { failure() });
                 last.push(good);
                 let run = last.iter().rev().take_while(|good| **good).count();
-                prop_assert_eq!(!unconfirmed(&trial), run >= threshold as usize);
+                prop_assert!(unconfirmed(&trial) || run >= threshold as usize);
+                prop_assert_eq!(!unconfirmed(&trial), run >= (threshold as usize) << trial.outcome().setbacks.min(DOUBLINGS));
                 let Some(next) = trial.next() else { break };
                 let regular = (began + probe.period.get()).max(ended + REST);
                 prop_assert!(next > ended && next <= regular, "one at a time, and no later than the period");
