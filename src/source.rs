@@ -230,12 +230,20 @@ impl Sources {
         let _ = job.await;
     }
 
-    /// Removes a replica's link, when the replica is gone from this host, so that its release can be pruned. May block.
-    pub fn unlink(&self, service: &ServiceName, unit: &UnitName) {
-        let link = self.link(service, unit);
-        if let Err(error) = link::remove(&link) {
-            tracing::warn!("{} can't be removed: {error}", link.display());
+    /// Removes the links of replicas that are gone from this host, so that their releases can be pruned.
+    pub async fn unlink(&self, replicas: Vec<(ServiceName, UnitName)>) {
+        if replicas.is_empty() {
+            return;
         }
+        let this = self.clone();
+        let unlink = move || {
+            for link in replicas.iter().map(|(service, unit)| this.link(service, unit)) {
+                if let Err(error) = link::remove(&link) {
+                    tracing::warn!("{} can't be removed: {error}", link.display());
+                }
+            }
+        };
+        blocking::beside(unlink).await;
     }
 }
 

@@ -17,7 +17,6 @@ use crate::{
     ledger::{Ledger, LedgerFile, Record, Stale},
     model::{CheckedAssignment, ReplicaId, UnitName},
     plan::agent::{Busy, Files, Prepare},
-    source::Sources,
     systemd::{ActiveState, FileError, UnitError, UnitFiles, UnitManager, UnitStatus},
 };
 
@@ -76,13 +75,14 @@ impl<M: UnitManager + 'static> Agent<M> {
             ledger.left.remove(&change.assignment.unit);
         }
         self.disk_busy = true;
-        let disk = Disk {
-            files: self.unit_files.clone(),
-            ledger: self.ledger_file.clone(),
-            sources: Arc::clone(&self.goods.store.sources),
-        };
+        let disk = Disk { files: self.unit_files.clone(), ledger: self.ledger_file.clone() };
         let (manager, worker, unloaded) = (Arc::clone(&self.manager), self.disk.clone(), self.unloaded.clone());
+        let sources = Arc::clone(&self.goods.store.sources);
+        let gone = changes.iter().filter(|change| change.prepare.is_none());
+        let gone: Vec<_> = gone.map(|change| (change.id.service.clone(), change.assignment.unit.clone())).collect();
         self.tasks.push(Box::pin(async move {
+            // Before the files: by these a replica is found that is to be forgotten.
+            sources.unlink(gone).await;
             Done::Disk(Box::new(write_all(&*manager, &worker, disk, ledger, changes, unloaded).await))
         }));
     }
@@ -100,7 +100,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     pub(super) fn finish_disk(&mut self, written: Written) {
         self.disk_busy = false;
-        self.doubts.reloaded(written.reloads);
+        self.doubts.wrote(written.reloads);
         self.save_retry_at = written.saved.is_err().then(|| Instant::now() + SAVE_RETRY);
         self.note("ledger", written.saved.as_ref().err().cloned());
         for (change, result, status, files) in written.changes {
@@ -225,7 +225,6 @@ impl Change {
         ours(files.remove_variables(unit))?;
         let unit_file_changed = ours(files.remove_unit_file(unit))?;
         let drop_in_changed = ours(files.remove_drop_in(unit))?;
-        disk.sources.unlink(&self.id.service, unit);
         Ok(unit_file_changed || drop_in_changed)
     }
 }
@@ -234,7 +233,6 @@ impl Change {
 struct Disk {
     files: UnitFiles,
     ledger: LedgerFile,
-    sources: Arc<Sources>,
 }
 
 /// Whether systemd has to read the unit's files again.

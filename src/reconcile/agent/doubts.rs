@@ -23,14 +23,17 @@ pub(super) struct Doubts {
     reloads: u64,
     /// It read them again for another.
     pub(super) raised: bool,
-    /// The files are being looked at.
-    looking: bool,
+    /// The files are being looked at, and how many batches this agent had written before.
+    looking: Option<u64>,
+    /// The batches of files that this agent has written.
+    batches: u64,
 }
 
 impl Doubts {
-    /// This agent had systemd read its unit files again.
-    pub(super) fn reloaded(&mut self, times: u64) {
-        self.reloads += times;
+    /// This agent has written files, and so often had systemd read its unit files again.
+    pub(super) fn wrote(&mut self, reloads: u64) {
+        self.reloads += reloads;
+        self.batches += 1;
     }
 }
 
@@ -38,7 +41,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// Looks at the generated files, if another has had systemd read them again. While this agent writes them itself,
     /// that waits.
     pub(super) fn look_at_files(&mut self) {
-        if self.disk_busy || self.doubts.looking {
+        if self.disk_busy || self.doubts.looking.is_some() {
             return;
         }
         let reloads = self.manager.reloads();
@@ -48,7 +51,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             self.doubts.raised = false;
             return;
         }
-        self.doubts.looking = true;
+        self.doubts.looking = Some(self.doubts.batches);
         let (files, units): (UnitFiles, Vec<UnitName>) =
             (self.unit_files.clone(), self.on_disk.keys().cloned().collect());
         let read = move || {
@@ -62,9 +65,9 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     pub(super) fn finish_look_at_files(&mut self, found: Found) {
-        self.doubts.looking = false;
-        if self.disk_busy {
-            // Which of the two is newer is not known: once more.
+        let began = self.doubts.looking.take();
+        if self.disk_busy || began != Some(self.doubts.batches) {
+            // What was written meanwhile may be newer than what was found: once more.
             return;
         }
         self.doubts.raised = false;

@@ -206,7 +206,7 @@ async fn a_release_is_fetched_switched_to_and_pruned() {
     fs::write(host.path(".download-v9"), "half").unwrap();
     host.sources.prune(&host.id.service, &["v1".to_owned()].into(), 0).await;
     assert_eq!(host.names(), ["current@0000000001", "v1", "v3"]);
-    host.sources.unlink(&host.id.service, &host.unit);
+    host.sources.unlink(vec![(host.id.service.clone(), host.unit.clone())]).await;
     host.sources.prune(&host.id.service, &BTreeSet::new(), 1).await;
     assert_eq!(host.names(), ["v3"]);
 }
