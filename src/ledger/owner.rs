@@ -20,7 +20,7 @@ use crate::model::{HostName, as_released};
 pub struct Owner {
     /// Its name in the tree.
     pub host: HostName,
-    /// machine-id(5).
+    /// machine-id(5). Empty when it does not outlive the boot, and so tells nothing.
     pub machine_id: String,
 }
 
@@ -48,8 +48,11 @@ enum Verdict {
 
 fn judge(found: Option<&Owner>, ours: &Owner, work: Work) -> Verdict {
     let Some(found) = found else { return Verdict::Adopt };
-    let (same_name, same_machine) = (found.host == ours.host, found.machine_id == ours.machine_id);
+    let (same_name, lasts) = (found.host == ours.host, !found.machine_id.is_empty());
+    let same_machine = found.machine_id == ours.machine_id || !lasts || ours.machine_id.is_empty();
     match (same_name, same_machine) {
+        // Its machine-id lasts from now on.
+        (true, true) if !lasts && !ours.machine_id.is_empty() => Verdict::Adopt,
         (true, true) => Verdict::Ours,
         _ if work == Work::default() => Verdict::Adopt,
         (true, false) => Verdict::PutAside,
@@ -187,6 +190,21 @@ mod tests {
         #[case] verdict: Verdict,
     ) {
         assert_eq!(judge(Some(&owner("web1", "a")), &owner(host, machine_id), work), verdict);
+    }
+
+    /// As on a machine whose `/etc` is made anew at each boot.
+    #[rstest]
+    #[case::it_does_not_last("web1", "", BOOTED, Verdict::Ours)]
+    #[case::renamed("app1", "", BOOTED, Verdict::Refuse)]
+    fn a_machine_id_that_does_not_last_tells_nothing(
+        #[case] host: &str,
+        #[case] machine_id: &str,
+        #[case] work: Work,
+        #[case] verdict: Verdict,
+    ) {
+        assert_eq!(judge(Some(&owner("web1", "a")), &owner(host, machine_id), work), verdict);
+        let now_it_lasts = if host == "web1" { Verdict::Adopt } else { verdict };
+        assert_eq!(judge(Some(&owner("web1", machine_id)), &owner(host, "a"), work), now_it_lasts);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    os::unix::fs::MetadataExt as _,
     path::Path,
 };
 
@@ -59,6 +60,14 @@ pub(super) fn other_machine(path: &str, data: &[u8], machine_id: &str) -> Option
 /// machine-id(5).
 pub(super) fn machine_id() -> anyhow::Result<String> {
     read("/etc/machine-id")
+}
+
+/// The same, empty when it was made for this boot alone: systemd then mounts one from `/run` over `/etc/machine-id`
+/// (machine-id(5), "First Boot Semantics").
+pub(super) fn lasting_machine_id() -> anyhow::Result<String> {
+    let device = |path: &str| fs::metadata(path).map(|found| found.dev()).ok();
+    let of_this_boot = device("/etc/machine-id").is_some_and(|of| Some(of) == device("/run"));
+    if of_this_boot { Ok(String::new()) } else { machine_id() }
 }
 
 fn capacity() -> Capacity {

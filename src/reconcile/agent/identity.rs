@@ -68,7 +68,7 @@ fn look(
         Err(error) => return Err(error.into()),
     };
     let lock = facts::lock(&settings.state_dir)?;
-    let ours = Owner { host: settings.host.clone(), machine_id: facts::machine_id()? };
+    let ours = Owner { host: settings.host.clone(), machine_id: facts::lasting_machine_id()? };
     match owner::claim(&settings.state_dir, &ours, count_units(&unit_files(&settings))) {
         Err(not_ours) => Ok(Err(not_ours.to_string())),
         Ok(claimed) => {
