@@ -2,7 +2,8 @@
 //!
 //! A resolver has a few threads of its own, so that lookups that hang take none from anybody else. Each name is asked
 //! for once at a time, whoever waits; the answer is used for a moment without asking again, and for as long as the
-//! system's resolver does not answer.
+//! system's resolver does not answer. Names that are known to exist, those of an ensemble's members, keep their last
+//! addresses also while a nameserver says that there is none.
 
 use std::{
     collections::BTreeMap,
@@ -65,6 +66,8 @@ pub(crate) struct Resolver {
     seats: Semaphore,
     names: Mutex<BTreeMap<String, Name>>,
     ask: Ask,
+    /// That a name does not exist is believed also after it had addresses.
+    forgets: bool,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +75,8 @@ struct Name {
     /// The last addresses, and when they were had.
     good: Option<(Instant, Vec<SocketAddr>)>,
     under_way: Option<watch::Receiver<Option<Answer>>>,
+    /// The last lookup failed, which was said.
+    failed: bool,
 }
 
 impl Resolver {
@@ -80,8 +85,19 @@ impl Resolver {
         Self::asking(threads, ask_system)
     }
 
+    /// The same, of names that exist whatever a nameserver says: once it had addresses, a name keeps the last ones until
+    /// there are others.
+    pub(crate) const fn keeping(threads: usize) -> Self {
+        Self {
+            seats: Semaphore::const_new(threads),
+            names: Mutex::new(BTreeMap::new()),
+            ask: ask_system,
+            forgets: false,
+        }
+    }
+
     const fn asking(threads: usize, ask: Ask) -> Self {
-        Self { seats: Semaphore::const_new(threads), names: Mutex::new(BTreeMap::new()), ask }
+        Self { seats: Semaphore::const_new(threads), names: Mutex::new(BTreeMap::new()), ask, forgets: true }
     }
 
     /// The addresses of a host, with this port. One that is written as an address is not looked up.
@@ -117,10 +133,16 @@ impl Resolver {
         match good {
             None => ended.await,
             Some(old) => match timeout(PATIENCE, ended).await {
-                Ok(Err(LookupError::NoAnswer(_))) | Err(_) => Ok(old),
+                Ok(Err(error)) if self.keeps_after(&error) => Ok(old),
+                Err(_) => Ok(old),
                 Ok(answer) => answer,
             },
         }
+    }
+
+    /// Whether the last addresses are used in spite of this.
+    fn keeps_after(&self, error: &LookupError) -> bool {
+        !self.forgets || matches!(error, LookupError::NoAnswer(_))
     }
 
     /// What is known of the name, and the lookup that is under way from now on.
@@ -156,14 +178,25 @@ impl Resolver {
         name.under_way = None;
         match &found {
             Ok(addresses) => name.good = Some((Instant::now(), addresses.clone())),
-            Err(LookupError::NoSuchName(_)) => name.good = None,
-            Err(LookupError::NoAnswer(_)) => {}
+            Err(error) if self.keeps_after(error) => name.say_kept(error),
+            Err(_) => name.good = None,
         }
+        name.failed = found.is_err();
         answer.send_replace(Some(found));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Name>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Name {
+    /// Once for each time that the lookups begin to fail.
+    fn say_kept(&self, error: &LookupError) {
+        if let Some((_, addresses)) = self.good.as_ref().filter(|_| !self.failed) {
+            let addresses: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+            tracing::warn!("{error}; its last addresses are used: {}", addresses.join(", "));
+        }
     }
 }
 
@@ -276,5 +309,23 @@ mod tests {
         GONE.store(true, Ordering::Relaxed);
         age(names);
         assert_eq!(names.look_up("db", 80).await, Err(LookupError::NoSuchName("db".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn a_member_of_the_ensemble_keeps_its_addresses_whatever_a_nameserver_says() {
+        static GONE: AtomicBool = AtomicBool::new(true);
+        let ask: Ask = |_| {
+            let gone = io::Error::other("failed to lookup address information: Name or service not known");
+            if GONE.load(Ordering::Relaxed) { Err(gone) } else { Ok(local()) }
+        };
+        let names: &'static Resolver = Box::leak(Box::new(Resolver { ask, ..Resolver::keeping(2) }));
+        assert_eq!(names.look_up("zk1", 2181).await, Err(LookupError::NoSuchName("zk1".to_owned())), "never had any");
+        GONE.store(false, Ordering::Relaxed);
+        assert!(names.look_up("zk1", 2181).await.is_ok());
+        GONE.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            age(names);
+            assert_eq!(names.look_up("zk1", 2181).await.unwrap(), ["127.0.0.1:2181".parse().unwrap()]);
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The names of ZooKeeper's servers, more at once than an ensemble has members.
-static NAMES: Resolver = Resolver::new(16);
+static NAMES: Resolver = Resolver::keeping(16);
 
 const DEFAULT_PORT: &str = "2181";
 
@@ -66,12 +66,15 @@ impl Servers {
         &self.chroot
     }
 
-    /// A server that accepts connections; `last` is the one to be asked last, since it did not serve just now.
+    /// A server that accepts connections; `last` is the one to be asked last, since it did not serve just now. One name
+    /// may stand for several servers.
     ///
     /// The client library hides why a server cannot be reached, and waits for the kernel's retries of a lost SYN
     /// (1 s, 3 s, 7 s). Asking first gives the operator the reason, and a healed link is found within the limits.
-    pub(super) async fn reach(&self, limits: Limits, last: Option<&str>) -> Result<Reached, StoreError> {
-        let attempts = self.shuffled(last).into_iter().map(|server| reach_one(server, limits));
+    pub(super) async fn reach(&self, limits: Limits, last: Option<&Reached>) -> Result<Reached, StoreError> {
+        let servers = self.shuffled(last.map(|last| last.server.as_str()));
+        let last = last.map(|last| last.address);
+        let attempts = servers.into_iter().map(|server| reach_one(server, limits, last));
         first_of(attempts, STAGGER).await.map_err(|reasons| self.unreachable(reasons))
     }
 
@@ -110,27 +113,45 @@ pub(super) struct Reached {
     pub(super) address: SocketAddr,
 }
 
-/// One server; why it cannot be reached, for people.
-pub(super) async fn reach_one(server: String, limits: Limits) -> Result<Reached, String> {
-    let because = |why: String| format!("{server}: {why}");
+/// One server, at the first of its addresses that accepts a connection; `last` is asked last. Why it cannot be reached,
+/// for people.
+async fn reach_one(server: String, limits: Limits, last: Option<SocketAddr>) -> Result<Reached, String> {
     let mut refusals = Vec::new();
-    for address in look_up(&server, limits.lookup).await.map_err(because)? {
-        match time::timeout(limits.connect, TcpStream::connect(address)).await {
-            Ok(Ok(_)) => return Ok(Reached { server, address }),
-            Ok(Err(error)) => refusals.push(words(&error)),
-            Err(_) => refusals.push(format!("no answer within {:?}", limits.connect)),
+    for address in in_turn(look_up(&server, limits.lookup).await?, last) {
+        match accepts(address, limits.connect).await {
+            Ok(()) => return Ok(Reached { server, address }),
+            Err(why) => refusals.push(why),
         }
     }
     refusals.dedup();
-    Err(because(refusals.join(", ")))
+    Err(format!("{server}: {}", refusals.join(", ")))
 }
 
-/// A server's addresses. A lookup that takes longer than `limit` goes on, and serves the next who asks.
-async fn look_up(server: &str, limit: Duration) -> Result<Vec<SocketAddr>, String> {
-    let Address { host, port } = server.parse().map_err(|error: InvalidAddress| error.to_string())?;
+/// The addresses in the resolver's order (RFC 6724), from the one after `last` on.
+fn in_turn(mut addresses: Vec<SocketAddr>, last: Option<SocketAddr>) -> Vec<SocketAddr> {
+    if let Some(at) = addresses.iter().position(|address| Some(*address) == last) {
+        addresses.rotate_left(at + 1);
+    }
+    addresses
+}
+
+/// Whether a connection to the address is accepted; why not, for people.
+pub(super) async fn accepts(address: SocketAddr, limit: Duration) -> Result<(), String> {
+    match time::timeout(limit, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(words(&error)),
+        Err(_) => Err(format!("no answer within {limit:?}")),
+    }
+}
+
+/// A server's addresses. A lookup that takes longer than `limit` goes on, and serves the next who asks. Why there are
+/// none, for people.
+pub(super) async fn look_up(server: &str, limit: Duration) -> Result<Vec<SocketAddr>, String> {
+    let because = |why: String| format!("{server}: {why}");
+    let Address { host, port } = server.parse().map_err(|error: InvalidAddress| because(error.to_string()))?;
     match time::timeout(limit, NAMES.look_up(&host, port)).await {
-        Ok(found) => found.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("its name has not resolved within {limit:?}: does a name server hang?")),
+        Ok(found) => found.map_err(|error| because(error.to_string())),
+        Err(_) => Err(because(format!("its name has not resolved within {limit:?}: does a name server hang?"))),
     }
 }
 
@@ -207,6 +228,15 @@ mod tests {
             let order = servers.shuffled(Some("zk2:2181"));
             assert_eq!((order.len(), order[2].as_str()), (3, "zk2:2181"));
         }
+    }
+
+    #[test]
+    fn of_a_name_with_several_addresses_the_one_that_did_not_serve_is_asked_last() {
+        let [a, b, c] = ["127.0.0.1:1", "127.0.0.2:1", "127.0.0.3:1"].map(|address| address.parse().unwrap());
+        assert_eq!(in_turn(vec![a, b], None), [a, b]);
+        assert_eq!(in_turn(vec![a, b], Some(a)), [b, a]);
+        assert_eq!(in_turn(vec![a, b], Some(b)), [a, b]);
+        assert_eq!(in_turn(vec![a, b, c], Some(a)), [b, c, a], "not back to one that did not serve before");
     }
 
     fn parsed(text: &str) -> Option<(Vec<String>, String)> {

@@ -3,6 +3,7 @@
 mod supervisor;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,7 +15,7 @@ use zookeeper_client as zk;
 use super::{
     Client, StoreError,
     connection::Connection,
-    servers::{Limits, Reached, Servers, first_of, reach_one},
+    servers::{Limits, Reached, Servers, accepts, first_of, look_up},
 };
 
 /// How long a server may take before a command gives up on it. A name's lookup may meet one dead name server, or two
@@ -158,8 +159,23 @@ struct Silence {
     why: String,
 }
 
+/// Begins a session with one server, at whichever of its addresses serves: one name may stand for several.
 async fn begin_one(servers: &Servers, server: String, config: &SessionConfig) -> Result<Connection, Silence> {
-    let reached = reach_one(server, ONCE).await.map_err(|why| Silence { accepts: false, why })?;
+    let found = look_up(&server, ONCE.lookup).await.map_err(|why| Silence { accepts: false, why })?;
+    let at = |address| begin_at(servers, Reached { server: server.clone(), address }, config);
+    let silences = match first_of(found.into_iter().map(at), HEDGE).await {
+        Ok(connection) => return Ok(connection),
+        Err(silences) => silences,
+    };
+    let accepts = silences.iter().any(|silence| silence.accepts);
+    let why: BTreeSet<String> = silences.into_iter().map(|silence| silence.why).collect();
+    Err(Silence { accepts, why: why.into_iter().collect::<Vec<_>>().join(", ") })
+}
+
+async fn begin_at(servers: &Servers, reached: Reached, config: &SessionConfig) -> Result<Connection, Silence> {
+    let Reached { server, address } = &reached;
+    let refused = |why| Silence { accepts: false, why: format!("{server}: {why}") };
+    accepts(*address, ONCE.connect).await.map_err(refused)?;
     Connection::open(reached.address, servers.chroot(), config.session_timeout, None)
         .await
         .map_err(|error| Silence { accepts: true, why: serves_nobody(&reached, &error) })

@@ -14,7 +14,7 @@ use super::{Control, Link, SessionConfig, Up, refused};
 use crate::store::{
     Client, StoreError,
     connection::Connection,
-    servers::{Limits, Servers, random},
+    servers::{Limits, Reached, Servers, random},
 };
 
 /// How long a server may take before the next attempt. A lookup that takes longer goes on beside it.
@@ -73,7 +73,7 @@ async fn refuse(error: &StoreError, publish: &watch::Sender<Link>, mut orders: m
 struct Supervisor {
     servers: Servers,
     /// The server that accepted the last connection and served no session, or not for long.
-    silent: Option<String>,
+    silent: Option<Reached>,
     session_timeout: Duration,
     publish: watch::Sender<Link>,
     epoch: u64,
@@ -120,9 +120,9 @@ impl Supervisor {
 
     async fn attempt(&mut self) -> Result<zk::StateWatcher, Failure> {
         let silent = self.silent.take();
-        let reached = self.servers.reach(REACH, silent.as_deref()).await.map_err(Failure::Store)?;
+        let reached = self.servers.reach(REACH, silent.as_ref()).await.map_err(Failure::Store)?;
         let timeout = self.session_timeout;
-        self.silent = Some(reached.server.clone());
+        self.silent = Some(reached.clone());
         let connection = Connection::open(reached.address, self.servers.chroot(), timeout, self.resume.clone())
             .await
             .map_err(|error| match error {
