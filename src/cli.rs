@@ -289,4 +289,7 @@ impl Verb {
 }
 
 #[cfg(test)]
+pub(crate) use self::manifest::read_manifests;
+
+#[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use std::{
 use rstest::rstest;
 
 use crate::{
+    config::{AgentSettings, ConfigError, ControllerSettings},
     ledger::LedgerFile,
     model::{
         CheckedAssignment, ConfigRevision, Desired, HostAlive, HostName, HostSpec, Instance, ReplicaDesired, ReplicaId,
@@ -41,6 +42,9 @@ use crate::{
 #[case("host", document::<HostSpec>)]
 #[case("config", document::<ConfigRevision>)]
 #[case("unit-name", unit_name)]
+#[case("manifest", crate::cli::read_manifests)]
+#[case("agent-settings", agent_settings)]
+#[case("controller-settings", controller_settings)]
 fn no_document_does_harm(#[case] kind: &str, #[case] target: fn(&[u8])) {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default);
     let seed = number("ZKOPS_FUZZ_SEED", 1);
@@ -223,6 +227,28 @@ fn take_in(path: &str, data: &[u8]) -> Cluster {
     let mut cluster = Cluster::default();
     cluster.apply(path, Some((data, 1)));
     cluster
+}
+
+fn agent_settings(data: &[u8]) {
+    settings(data, |file| AgentSettings::load(Path::new("/"), Some(file)).map(drop));
+}
+
+fn controller_settings(data: &[u8]) {
+    settings(data, |file| {
+        let settings = ControllerSettings::load(Path::new("/"), Some(file))?;
+        assert!((0.0..=1.0).contains(&settings.failover_max_fraction), "{}", settings.failover_max_fraction);
+        Ok(())
+    });
+}
+
+/// They are read, or refused by the file's name.
+fn settings(data: &[u8], load: impl Fn(&Path) -> Result<(), ConfigError>) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("settings.toml");
+    fs::write(&file, data).unwrap();
+    if let Err(error @ (ConfigError::Invalid { .. } | ConfigError::Unreadable { .. })) = load(&file) {
+        assert!(error.to_string().contains("settings.toml"), "{error}");
+    }
 }
 
 fn unit_name(data: &[u8]) {

@@ -90,6 +90,25 @@ fn read_all(texts: &[Text]) -> anyhow::Result<Vec<Manifest>> {
     if complaints.is_empty() { Ok(manifests) } else { Err(Failure::Input(complaints.join("\n")).into()) }
 }
 
+/// Reads what may be a file of descriptions. A target of [`crate::fuzz`]: what is read can be written to the tree and read
+/// there, and what is not is told line by line.
+#[cfg(test)]
+pub(crate) fn read_manifests(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match read_all(&[Text { source: "webapp.toml".to_owned(), text: text.to_owned() }]) {
+        Ok(manifests) => {
+            for Manifest { spec, .. } in manifests {
+                assert!(spec.problems().is_empty(), "{:?}", spec.problems());
+                assert_eq!(crate::model::decode::<ServiceSpec>(&encode(&spec)).ok(), Some(spec));
+            }
+        }
+        Err(error) => {
+            let told = error.to_string();
+            assert!(told.lines().all(|line| line.starts_with("webapp.toml:")), "{told}");
+        }
+    }
+}
+
 /// Services that more than one file describes.
 fn twice(manifests: &[Manifest]) -> Vec<String> {
     let mut first: BTreeMap<&ServiceName, &str> = BTreeMap::new();
