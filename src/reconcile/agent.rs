@@ -25,6 +25,7 @@ mod identity;
 mod jobs;
 mod loops;
 mod obstacles;
+mod predecessor;
 mod probing;
 mod publication;
 mod publish;

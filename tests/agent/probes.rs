@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use zkops::systemd::{Verb, fake::End};
+use zkops::systemd::{UnitManager as _, Verb, fake::End};
 
 use super::{
     host::{Host, assignment, name},
@@ -177,4 +177,42 @@ async fn what_a_host_does_not_accept_leaves_what_runs_alone() {
     assert_eq!((&status["state"], &status["assignment"]), (&json!("running"), &json!(2)));
     assert!(!host.instance(WEB).await.is_null());
     assert_eq!(host.jobs(), []);
+}
+
+/// The operator takes `accept_commands` back while a service has an exec probe.
+#[tokio::test]
+async fn what_is_not_asked_any_more_is_listed_again_when_systemd_has_restarted_it() {
+    let mut host = Host::new().await;
+    let mut wanted = assignment(WEB_UNIT);
+    wanted["probes"] = json!({ "readiness": { "exec": { "command": ["/bin/true"] }, "period": "50ms" } });
+    host.assign(WEB, &wanted).await;
+    let mut never = wanted.clone();
+    never["unit"] = json!("db.service");
+    never["probes"]["readiness"]["exec"]["command"] = json!(["/bin/false"]);
+    host.assign("db.0000000001", &never).await;
+    host.start();
+    host.wait_until_listed(WEB).await;
+    host.wait_for_message("db.0000000001", "exited with status 1").await;
+    host.kill().await;
+    host.accepts.0 = false;
+    host.jobs();
+    host.start();
+    host.wait_for_message(WEB, "runs on as it is").await;
+    let crash = async |host: &Host| {
+        let before = host.instance(WEB).await["pid"].clone();
+        host.systemd.end(&name(WEB_UNIT), End::Kill);
+        let again = async || ![&Value::Null, &before].contains(&&host.instance(WEB).await["pid"]);
+        eventually("listed as its new process", again).await;
+    };
+    crash(&host).await;
+    crash(&host).await;
+    // And when that happens while no agent looks.
+    host.kill().await;
+    let before = host.instance(WEB).await["pid"].clone();
+    host.systemd.end(&name(WEB_UNIT), End::Kill);
+    eventually("restarted", async || host.systemd.unit(&name(WEB_UNIT)).await.is_ok_and(|it| it.active.is_up())).await;
+    host.start();
+    eventually("listed", async || ![&Value::Null, &before].contains(&&host.instance(WEB).await["pid"])).await;
+    assert!(host.instance("db.0000000001").await.is_null(), "it never was ready");
+    assert_eq!(host.jobs(), [], "nothing is started or stopped");
 }

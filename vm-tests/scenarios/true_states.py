@@ -171,6 +171,9 @@ def test() -> None:
         fleet.wait(lambda tree: "runs on as it is" in said(tree, "probed"), "it says so")
         assert pid("true-probed.service") == old
         assert not fleet.history().gaps("/services/probed/instances", {"web1"}, after=mark)
+        web1.succeed(f"kill -KILL {old}")
+        fleet.wait(lambda tree: tree.doc("/services/probed/instances/web1").get("pid") not in (None, old),
+                   "systemd has restarted it, and it is listed again")
         fleet.zkops("disable probed --wait")
         web1.require_unit_state("true-probed.service", "inactive")
 

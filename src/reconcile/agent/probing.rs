@@ -7,17 +7,13 @@ use std::{
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::{Agent, steps::Done, targets::Target};
+use super::{Agent, predecessor::Listed, targets::Target};
 use crate::{
-    model::{CheckedAssignment, HostName, Instance, Mode, Probes, ReplicaId, Span, decode},
+    model::{CheckedAssignment, Mode, Probes, ReplicaId, Span},
     plan::agent::{Decision, Probed},
     probe::{Outcome, Probers, Target as Probing, Verdict},
-    store::{Client, StoreError, layout},
     systemd::{UnitManager, UnitStatus, environment},
 };
-
-/// How long what could not be read of a predecessor's entries rests.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// How long the reason for a verdict stands while the verdict does: as long as it has held so far, within these bounds. A
 /// command may give another reason at each check, and each would be written to the tree; but what a new process says at
@@ -30,8 +26,11 @@ pub(super) struct Health {
     pub(super) probers: Probers,
     /// What is being probed.
     verdicts: BTreeMap<ReplicaId, Judged>,
-    /// Whether a predecessor listed this invocation; `None` = that is being asked.
-    inherited: BTreeMap<ReplicaId, (String, Option<bool>)>,
+    /// What a predecessor had listed when this invocation was first seen; `None` = that is being asked.
+    pub(super) inherited: BTreeMap<ReplicaId, (String, Option<Listed>)>,
+    /// What is not asked any more, because this host does not run its probes' commands: whether it was ready when it last
+    /// was. systemd may restart it.
+    unasked: BTreeMap<ReplicaId, bool>,
     /// What is not probed before that is known.
     deferred: BTreeSet<ReplicaId>,
     /// What each replica was last put on trial as, and what has come of it.
@@ -135,6 +134,11 @@ impl Health {
         self.verdicts.values().filter(|judged| judged.outdated).map(Judged::stands_until).min()
     }
 
+    /// Whether there is a verdict on this invocation of the replica's unit.
+    pub(super) fn is_judged(&self, id: &ReplicaId, invocation: &str) -> bool {
+        self.verdicts.get(id).is_some_and(|judged| judged.invocation == invocation)
+    }
+
     /// Whether it is known what a predecessor said of the replica.
     pub(super) fn is_known(&self, id: &ReplicaId) -> bool {
         !self.deferred.contains(id)
@@ -147,19 +151,27 @@ impl<M: UnitManager + 'static> Agent<M> {
         let (mut probed, mut unasked) = (BTreeMap::new(), Vec::new());
         self.health.deferred.clear();
         self.health.inherited.retain(|id, _| targets.contains_key(id));
+        self.health.unasked.retain(|id, _| targets.contains_key(id));
         for (id, target) in targets {
             let (Target::Ours { assignment, .. } | Target::Kept { assignment, .. }) = target else { continue };
-            let Some(unit) = self.units.get(&assignment.unit).filter(|unit| unit.active.is_up()) else { continue };
+            let Some(unit) = self.units.get(&assignment.unit).cloned() else { continue };
             if assignment.mode != Mode::Enabled || assignment.probes == Probes::default() {
                 continue;
             }
-            let unit = unit.clone();
-            if let Some(was_ready) = self.was_ready(id, assignment, &unit, now) {
-                if matches!(target, Target::Kept { .. }) && !self.settings.accept_commands && runs_commands(assignment)
-                {
-                    unasked.push((id.clone(), unit.invocation, was_ready));
-                    continue;
+            if self.is_unasked(target) {
+                // Found out also while systemd has yet to restart it: its entry in `instances` will be gone then.
+                match self.last_ready(id, assignment, &unit, now) {
+                    Some(ready) if unit.active.is_up() => unasked.push((id.clone(), unit.invocation, ready)),
+                    Some(_) => {}
+                    None => drop(self.health.deferred.insert(id.clone())),
                 }
+                continue;
+            }
+            self.health.unasked.remove(id);
+            if !unit.active.is_up() {
+                continue;
+            }
+            if let Some(was_ready) = self.was_ready(id, assignment, &unit, now) {
                 let trial = self.trial_of_new(id, assignment, &unit.invocation);
                 let probing = Probing { trial, ..self.probing(id, assignment, was_ready) };
                 probed.insert(id.clone(), (unit.invocation.clone(), probing));
@@ -184,15 +196,40 @@ impl<M: UnitManager + 'static> Agent<M> {
         }
         let not_asked = self.health.probers.not_asked();
         self.note("probes", not_asked.map(|why| format!("{why}; what its probes found before stands")));
-        for (id, invocation, was_ready) in unasked {
-            let before = before.get(&id).filter(|judged| judged.invocation == invocation);
-            let ready = before.map_or(was_ready, |judged| judged.verdict.ready);
+        for (id, invocation, ready) in unasked {
             let verdict = Verdict { ready, alive: true, message: None };
-            self.health.verdicts.insert(id, Judged::new(invocation, verdict, before, now));
+            let judged = Judged::new(invocation, verdict, before.get(&id), now);
+            self.health.verdicts.insert(id, judged);
         }
         for (id, trial) in &mut self.health.trials {
             trial.outcome = self.health.probers.trial(id);
         }
+    }
+
+    /// Whether the replica runs on with probes whose commands this host does not run any more.
+    fn is_unasked(&self, target: &Target) -> bool {
+        let Target::Kept { assignment, .. } = target else { return false };
+        !self.settings.accept_commands && runs_commands(assignment)
+    }
+
+    /// Whether what is not asked any more was ready when it last was, here or by a predecessor. `None` = that is not known
+    /// yet.
+    fn last_ready(
+        &mut self,
+        id: &ReplicaId,
+        assignment: &CheckedAssignment,
+        unit: &UnitStatus,
+        now: Instant,
+    ) -> Option<bool> {
+        if let Some(ready) = self.health.unasked.get(id) {
+            return Some(*ready);
+        }
+        let ready = match self.health.verdicts.get(id) {
+            Some(judged) => judged.verdict.ready,
+            None => assignment.probes.readiness.is_none() || self.listed(id, unit, now)? != Listed::No,
+        };
+        self.health.unasked.insert(id.clone(), ready);
+        Some(ready)
     }
 
     /// How long an invocation is on trial that is seen for the first time: one that was started since this agent last saw
@@ -256,76 +293,12 @@ impl<M: UnitManager + 'static> Agent<M> {
             trial: None,
         }
     }
-
-    /// Whether this invocation of the replica's unit was ready before it was probed here: by this process, which listed
-    /// it without a probe, or by a predecessor. `None` = that is not known yet.
-    fn was_ready(
-        &mut self,
-        id: &ReplicaId,
-        assignment: &CheckedAssignment,
-        unit: &UnitStatus,
-        now: Instant,
-    ) -> Option<bool> {
-        let probed = self.health.verdicts.get(id).is_some_and(|judged| judged.invocation == unit.invocation);
-        if probed || assignment.probes.readiness.is_none() {
-            return Some(false);
-        }
-        if self.publisher.has_taken_over() {
-            let known = self.health.inherited.get(id).filter(|(invocation, _)| *invocation == unit.invocation);
-            let left = known.and_then(|(_, listed)| *listed).unwrap_or_default();
-            return Some(left || self.publisher.instance(id).is_some_and(|entry| is_of(&entry, unit)));
-        }
-        match self.health.inherited.get(id).filter(|(invocation, _)| *invocation == unit.invocation) {
-            Some((_, listed)) => *listed,
-            None => self.ask_predecessor(id, unit, now),
-        }
-    }
-
-    /// What a predecessor says of it in the tree; without a connection there is nothing that could stay listed.
-    fn ask_predecessor(&mut self, id: &ReplicaId, unit: &UnitStatus, now: Instant) -> Option<bool> {
-        let Some(up) = self.confirmable() else { return self.up().is_none().then_some(false) };
-        if self.confirm_at.is_some_and(|at| now < at) {
-            return None;
-        }
-        self.health.inherited.insert(id.clone(), (unit.invocation.clone(), None));
-        let (id, host, unit) = (id.clone(), self.settings.host.clone(), unit.clone());
-        self.tasks.push(Box::pin(async move {
-            let listed = ask(&up.client, &id, &host, &unit).await.ok();
-            Done::Listed(id, unit.invocation, listed)
-        }));
-        None
-    }
-
-    pub(super) fn finish_asking(&mut self, id: ReplicaId, invocation: String, listed: Option<bool>) {
-        if listed.is_some() {
-            self.health.inherited.insert(id, (invocation, listed));
-        } else {
-            self.health.inherited.remove(&id);
-            self.confirm_at = Some(Instant::now() + RETRY);
-        }
-    }
 }
 
 /// Whether its probes are commands: where this host does not accept them any more, what was ready stays so.
 fn runs_commands(assignment: &CheckedAssignment) -> bool {
     let probes = [&assignment.probes.readiness, &assignment.probes.liveness];
     probes.into_iter().flatten().any(|probe| probe.exec.is_some())
-}
-
-async fn ask(client: &Client, id: &ReplicaId, host: &HostName, unit: &UnitStatus) -> Result<bool, StoreError> {
-    for name in [host.to_string(), format!("{host}@{}", id.number)] {
-        let node = client.get(&layout::instance(&id.service, &name)).await?;
-        let entry = node.and_then(|node| decode::<Instance>(&node.data).ok());
-        if entry.is_some_and(|entry| entry.replica == id.number && is_of(&entry, unit)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Whether the entry was made for what runs now.
-fn is_of(entry: &Instance, unit: &UnitStatus) -> bool {
-    entry.pid == unit.main_pid && unit.active_since.is_none_or(|since| since == entry.started)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::{
     doubts,
     goods::{Looked, needs_any},
     jobs::{Job, Order},
+    predecessor::Listed,
     signals,
     staging::Staged,
     targets::Target,
@@ -44,7 +45,7 @@ pub(super) enum Done {
     /// A replica's `desired` was read: is it still this host's? `None` = it could not be read.
     Confirmed(ReplicaId, Option<bool>),
     /// A predecessor's entry in `instances` was read: did it list this invocation? `None` = it could not be read.
-    Listed(ReplicaId, String, Option<bool>),
+    Listed(ReplicaId, String, Option<Listed>),
     /// The generated files were looked at.
     FilesFound(Box<doubts::Found>),
     /// A replica's newer work is on the host, or can't be.
