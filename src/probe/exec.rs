@@ -5,7 +5,7 @@
 //! either outlives the check.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     env, fmt, io,
     os::unix::process::ExitStatusExt as _,
     process::Stdio,
@@ -25,7 +25,7 @@ use super::{brief, check::judge_lateness, failure::Failure};
 use crate::{
     blocking, connect,
     model::{ExecCheck, Span},
-    source::command::{self, Order},
+    source::command::{self, Order, account},
 };
 
 /// Where programs are looked for by a command that the agent runs without a `PATH` of its own.
@@ -42,16 +42,9 @@ static UNITS: Semaphore = Semaphore::const_new(AT_ONCE);
 /// The least time between two checks of a replica that run in units: each is work for PID 1.
 const UNIT_REST: Duration = Duration::from_millis(250);
 
-/// How systemd-run begins.
-const RUNNING: &str = "Running as unit: ";
-/// Where systemd-run says to look for more, which is gone with the unit.
-const SEE: &str = "See \"systemctl status ";
-/// How systemd says of a unit that its program could not be run, which it tells apart from troubles of its own.
-const NO_PROGRAM: &str = "failed because the control process exited with error code";
-
-/// Checks that did not end in time, and of which something may still run: a process in an uninterruptible call cannot be
-/// killed. No other is started beside it.
-static ENDING: Mutex<BTreeSet<Exec>> = Mutex::new(BTreeSet::new());
+/// Checks that did not end in time, and the units of which something may still run: a process in an uninterruptible call
+/// cannot be killed. No other is started beside it.
+static ENDING: Mutex<BTreeMap<Exec, String>> = Mutex::new(BTreeMap::new());
 /// How often is looked whether it is gone.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -98,12 +91,18 @@ impl Exec {
 
     async fn wait_for_turn(&self, limit: Span) -> Result<SemaphorePermit<'static>, Failure> {
         let ended = async {
-            while ending().contains(self) {
+            while ending().contains_key(self) {
                 sleep(LOOK).await;
             }
         };
-        if timeout(limit.get(), ended).await.is_err() {
-            return Err(Failure::Replica(format!("{self}: the check before it has not ended, and cannot be killed")));
+        if timeout(limit.get(), ended).await.is_err()
+            && let Some(unit) = ending().get(self)
+        {
+            return Err(if command::is_killed_in_vain(unit) {
+                Failure::Replica(format!("{self}: the check before it has not ended, and cannot be killed"))
+            } else {
+                Failure::NotAsked(format!("{self}: systemd has not ended the check before it within {limit}"))
+            });
         }
         match timeout(limit.get(), UNITS.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
@@ -118,10 +117,14 @@ impl Exec {
         limit: Span,
         turn: Option<SemaphorePermit<'static>>,
     ) -> Result<(), Failure> {
-        let began = Instant::now();
-        let ended = timeout(limit.get(), running.end()).await;
+        let mut began = Instant::now();
+        let mut ended = timeout(limit.get(), running.begin()).await.ok().map(|()| Ok(()));
+        if ended.is_some() {
+            began = Instant::now();
+            ended = timeout(limit.get(), running.end()).await.ok();
+        }
         let took = began.elapsed();
-        let Ok(result) = ended else {
+        let Some(result) = ended else {
             let runs = running.unit.as_deref().is_none_or(|unit| command::is_populated(unit).unwrap_or(true));
             running.kill();
             // Not awaited for ever: a process in an uninterruptible call dies when that returns.
@@ -138,15 +141,15 @@ impl Exec {
             return Err(judge_lateness(late, limit.get(), took));
         };
         let Err(why) = result else { return Ok(()) };
-        if running.unit.is_some() && !running.tail.shows_end() {
-            return Err(Failure::NotAsked(format!("systemd-run {why}")));
+        if let Some(why) = running.unit.as_ref().and_then(|_| running.tail.shortage()) {
+            return Err(Failure::NotAsked(why));
         }
         Err(judge_lateness(why, limit.get(), took))
     }
 
     /// Ends what is left of the check, beside the next ones of other replicas.
     fn clean_up(&self, unit: String, turn: Option<SemaphorePermit<'static>>) {
-        ending().insert(self.clone());
+        ending().insert(self.clone(), unit.clone());
         let exec = self.clone();
         tokio::spawn(async move {
             command::end_unit(&unit).await;
@@ -186,7 +189,7 @@ impl Exec {
     fn order(&self, limit: Span) -> Order {
         let command = [&self.program].into_iter().chain(&self.arguments).cloned().collect();
         let environment = self.environment.iter().map(|(name, value)| (name.clone().into(), value.clone())).collect();
-        Order { command, environment, limit: Some(limit.get()), quiet: true, accounted: true, ..Order::default() }
+        Order { command, environment, limit: Some(limit.get()), quiet: true, ..Order::default() }
     }
 }
 
@@ -200,6 +203,11 @@ struct Running {
 }
 
 impl Running {
+    /// Waits until the command runs: systemd may have other things to do first.
+    async fn begin(&mut self) {
+        while self.unit.is_some() && !self.tail.shows_start() && self.tail.read_more().await {}
+    }
+
     /// Waits for the end of the command, not for that of its children.
     async fn end(&mut self) -> Result<(), String> {
         let status = tokio::select! {
@@ -247,41 +255,40 @@ struct Tail {
 impl Tail {
     /// Reads on to the end of the output, and keeps the end of it. May be dropped at any point.
     async fn read(&mut self) {
-        let Some(stderr) = &mut self.stderr else { return };
-        while matches!(stderr.read_buf(&mut self.kept).await, Ok(1..)) {
-            if self.kept.len() > 2 * TAIL {
-                self.kept.drain(..self.kept.len() - TAIL);
-            }
-        }
-        self.stderr = None;
+        while self.read_more().await {}
     }
 
-    /// Whether systemd-run said how the command ended, which proves that it was started.
-    fn shows_end(&self) -> bool {
+    /// Reads what there is next; false at the end.
+    async fn read_more(&mut self) -> bool {
+        let Some(stderr) = &mut self.stderr else { return false };
+        let more = matches!(stderr.read_buf(&mut self.kept).await, Ok(1..));
+        if !more {
+            self.stderr = None;
+        } else if self.kept.len() > 2 * TAIL {
+            self.kept.drain(..self.kept.len() - TAIL);
+        }
+        more
+    }
+
+    fn shows_start(&self) -> bool {
+        account::shows_start(&String::from_utf8_lossy(&self.kept))
+    }
+
+    /// Why a command that did not succeed did not come to an end of its own, if so.
+    fn shortage(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.kept);
-        let result = text.rsplit_once(command::FINISHED).map(|(_, result)| result);
-        result.is_some_and(|result| !result.starts_with("n/a")) || text.contains(NO_PROGRAM)
+        account::shortage(&text).filter(|_| !account::lacks_program(&text))
     }
 
     /// How the command ended, with the last line that it said.
     fn explain(&self, end: &str) -> String {
         let text = String::from_utf8_lossy(&self.kept);
-        let own = if self.accounted { without_account(&text) } else { text.into_owned() };
+        let own = if self.accounted { account::own_words(&text) } else { text.into_owned() };
         format!("{end}{}", last_line(&own))
     }
 }
 
-/// What the command said, without what systemd-run says of it.
-fn without_account(text: &str) -> String {
-    let said = text.rsplit_once(command::FINISHED).map_or(text, |(said, _)| said);
-    let said = said
-        .lines()
-        .filter(|line| !line.starts_with(SEE))
-        .map(|line| line.split_once(RUNNING).map_or(line, |(before, _)| before));
-    said.collect::<Vec<_>>().join("\n")
-}
-
-fn ending() -> MutexGuard<'static, BTreeSet<Exec>> {
+fn ending() -> MutexGuard<'static, BTreeMap<Exec, String>> {
     ENDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

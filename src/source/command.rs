@@ -4,11 +4,14 @@
 //! for a package manager, and a command must outlive the agent that a package upgrade restarts. Elsewhere it is a
 //! child in a process group of its own.
 
+pub(crate) mod account;
+mod group;
+
 use std::{
     borrow::Cow,
     collections::VecDeque,
     ffi::OsString,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     process::Stdio,
     sync::atomic::{AtomicU64, Ordering},
@@ -21,6 +24,7 @@ use tokio::{
     process::{Child, Command},
 };
 
+pub(crate) use self::group::{is_killed_in_vain, is_populated};
 use crate::blocking;
 
 /// How much of a command's output is kept, in bytes: its end, where the reason stands.
@@ -33,9 +37,6 @@ const FOLDERS: [&str; 6] =
 /// What commands may expect to find on `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:\
     /run/current-system/sw/bin:/nix/var/nix/profiles/default/bin";
-
-/// Where the control groups that systemd makes may be mounted.
-const HIERARCHIES: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
 
 /// How long systemd may take to kill a command.
 const GRACE: Duration = Duration::from_secs(5);
@@ -59,12 +60,7 @@ pub(crate) struct Order {
     pub(crate) binds: Vec<(PathBuf, PathBuf)>,
     /// Whether systemd is to write nothing of it into the journal: for what runs every few seconds.
     pub(crate) quiet: bool,
-    /// Whether systemd-run is to say at the end what became of it ([`FINISHED`]).
-    pub(crate) accounted: bool,
 }
-
-/// How systemd-run says how a unit ended, which it does only of one that has run.
-pub(crate) const FINISHED: &str = "Finished with result: ";
 
 /// How a command ended.
 #[derive(Debug)]
@@ -96,7 +92,8 @@ impl Outcome {
 /// Runs the command to its end. Dropped, it kills the command, unless systemd runs it.
 ///
 /// # Errors
-/// When the program can't be started.
+/// When the program can't be started, or systemd did not let it come to an end of its own: the bus is away, say, or memory
+/// is short. Only [`io::ErrorKind::NotFound`] and [`io::ErrorKind::PermissionDenied`] are about the program.
 pub(crate) async fn run(order: &Order) -> io::Result<Outcome> {
     let unit = runs_in_units().then(|| order.unit.clone().unwrap_or_else(unit_name));
     let mut command = match &unit {
@@ -116,39 +113,21 @@ pub(crate) async fn run(order: &Order) -> io::Result<Outcome> {
         Err(_) => None,
     };
     group.end(late);
-    if let Some(unit) = unit.filter(|_| late) {
+    let output = output.text();
+    let Some(unit) = unit else { return Ok(Outcome { status, late, output }) };
+    if late {
         stop(&unit).await;
+    } else if status != Some(0)
+        && let Some(why) = account::shortage(&output)
+    {
+        return Err(io::Error::other(why));
     }
-    Ok(Outcome { status, late, output: output.text() })
+    Ok(Outcome { status, late, output: account::own_words(&output) })
 }
 
 /// Whether commands run as transient units, and so see [`Order::binds`].
 pub(crate) fn runs_in_units() -> bool {
     Path::new("/run/systemd/system").is_dir()
-}
-
-/// Whether processes of the unit run; `None` when its control group is not to be seen from here.
-pub(crate) fn is_populated(unit: &str) -> Option<bool> {
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    HIERARCHIES.iter().find_map(|hierarchy| populated(Path::new(hierarchy), &own, unit))
-}
-
-/// The unit's group is beside this process's own, which tells where in the hierarchy systemd's groups begin: in a
-/// container that sees its host's, not at the top.
-fn populated(hierarchy: &Path, own: &str, unit: &str) -> Option<bool> {
-    let of_systemd = |line: &str| {
-        let (_, rest) = line.split_once(':')?;
-        let (controllers, path) = rest.split_once(':')?;
-        let top = &path[..path.find("/system.slice/")?];
-        let seen = hierarchy.join(path.trim_start_matches('/')).is_dir();
-        let wanted = seen && matches!(controllers, "" | "name=systemd");
-        wanted.then(|| hierarchy.join(top.trim_start_matches('/')).join("system.slice").join(unit))
-    };
-    let group = own.lines().find_map(of_systemd)?;
-    let events = fs::read_to_string(group.join("cgroup.events"));
-    let events = events.map(|events| events.lines().any(|line| line == "populated 1"));
-    // The first version of control groups has no such file.
-    Some(events.unwrap_or_else(|_| fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|all| !all.is_empty())))
 }
 
 fn directly(order: &Order) -> io::Result<Command> {
@@ -170,12 +149,7 @@ pub(crate) fn in_unit(order: &Order, unit: &str) -> io::Result<Command> {
     let (program, arguments) = parts(order)?;
     let mut command = Command::new(find("systemd-run")?);
     command.args(["--wait", "--pipe", "--collect", "--service-type=exec", "--unit", unit]);
-    if order.accounted {
-        command.env("SYSTEMD_LOG_LEVEL", "info").env("SYSTEMD_LOG_TARGET", "console");
-    } else {
-        command.arg("--quiet");
-    }
-    command.arg("--property=WorkingDirectory=/");
+    command.envs(account::ASKED_FOR).arg("--property=WorkingDirectory=/");
     if let Some(limit) = order.limit {
         command.arg("--property=KillSignal=SIGKILL");
         command.arg(format!("--property=RuntimeMaxSec={}ms", (limit + GRACE).as_millis()));
@@ -330,104 +304,4 @@ async fn read(pipe: &mut Option<impl AsyncRead + Unpin>, buffer: &mut [u8]) -> u
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::time::Instant;
-
-    use super::*;
-
-    fn shell(script: &str, limit: Duration) -> Order {
-        let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-        Order {
-            command,
-            environment: vec![("ZKOPS_SERVICE".into(), "webapp".into())],
-            limit: Some(limit),
-            ..Order::default()
-        }
-    }
-
-    #[tokio::test]
-    async fn tells_how_a_command_ended() {
-        let limit = Duration::from_secs(20);
-        let outcome = run(&shell("echo $ZKOPS_SERVICE; echo no such thing >&2; exit 3", limit)).await.unwrap();
-        assert_eq!(outcome.words(), "exited with status 3: no such thing");
-        assert!(outcome.output.contains("webapp"));
-        let missing = Order { command: vec!["/no/such/program".into()], ..Order::default() };
-        assert_eq!(run(&missing).await.unwrap_err().kind(), io::ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn systemd_is_told_all_of_an_order() {
-        if find("systemd-run").is_err() {
-            return;
-        }
-        let command = in_unit(&shell("exit 0", Duration::from_secs(2)), "zkops-run-1.service").unwrap();
-        let words: Vec<_> = command.as_std().get_args().map(|word| word.to_string_lossy()).collect();
-        let words = words.join(" ");
-        for part in ["--unit zkops-run-1.service", "RuntimeMaxSec=7000ms", "--setenv=ZKOPS_SERVICE=webapp"] {
-            assert!(words.contains(part), "{part}: {words}");
-        }
-        assert!(words.ends_with("-- /bin/sh -c exit 0"), "{words}");
-    }
-
-    #[test]
-    fn systemd_is_given_words_that_it_leaves_as_they_are() {
-        if find("systemd-run").is_err() {
-            return;
-        }
-        let command = ["/bin/echo", "${d} $$", "$HOME", "%n", "a\\", ""].map(str::to_owned).to_vec();
-        let binds = vec![("/a b/c:d".into(), "/e".into())];
-        let command = in_unit(&Order { command, binds, ..Order::default() }, "zkops-run-1.service").unwrap();
-        let words: Vec<_> = command.as_std().get_args().map(|word| word.to_str().unwrap()).collect();
-        assert!(words.ends_with(&["/bin/echo", "$${d} $$$$", "$$HOME", "%n", "a\\", ""]), "{words:?}");
-        assert!(words.contains(&"--property=BindPaths=/a\\ b/c\\:d:/e"), "{words:?}");
-    }
-
-    #[test]
-    fn a_units_control_group_tells_whether_anything_of_it_runs() {
-        let host = tempfile::tempdir().unwrap();
-        let slice = host.path().join("lxc/a/system.slice");
-        fs::create_dir_all(slice.join("zkops-agent.service")).unwrap();
-        let own = "1:name=other:/x\n0::/lxc/a/system.slice/zkops-agent.service\n";
-        let ask = |own| populated(host.path(), own, "u.service");
-        assert_eq!(ask(own), Some(false), "not begun, or gone");
-        fs::create_dir(slice.join("u.service")).unwrap();
-        for (file, text, runs) in [
-            ("cgroup.procs", "", false),
-            ("cgroup.procs", "7\n", true),
-            ("cgroup.events", "populated 0\nfrozen 0\n", false),
-            ("cgroup.events", "populated 1\nfrozen 0\n", true),
-        ] {
-            fs::write(slice.join("u.service").join(file), text).unwrap();
-            assert_eq!(ask(own), Some(runs), "{file}: {text}");
-        }
-        for unseen in ["", "0::/\n", "0::/system.slice/zkops-agent.service\n", "0::/user.slice/a.scope\n"] {
-            assert_eq!(ask(unseen), None, "{unseen}");
-        }
-    }
-
-    #[tokio::test]
-    async fn kills_a_late_one_with_all_that_it_started() {
-        let began = Instant::now();
-        let dir = tempfile::tempdir().unwrap();
-        let fifo = dir.path().join("fifo");
-        let script = format!("mkfifo {0}; (exec 3<>{0}; sleep 60) & wait", fifo.display());
-        let outcome = run(&shell(&script, Duration::from_millis(200))).await.unwrap();
-        assert!(outcome.late && began.elapsed() < Duration::from_secs(20));
-        assert!(outcome.words().contains("took too long"));
-    }
-
-    #[tokio::test]
-    async fn does_not_wait_for_what_a_command_leaves_behind() {
-        let began = Instant::now();
-        let outcome = run(&shell("sleep 30 & echo done", Duration::from_secs(20))).await.unwrap();
-        assert!(outcome.status == Some(0) && began.elapsed() < Duration::from_secs(10), "{outcome:?}");
-        assert_eq!(outcome.output, "done\n");
-    }
-
-    #[tokio::test]
-    async fn keeps_the_end_of_much_output() {
-        let outcome = run(&shell("yes 0123456 | head -n 50000; echo last", Duration::from_secs(20))).await.unwrap();
-        assert!(outcome.output.len() <= KEPT_OUTPUT && outcome.output.ends_with("last\n"));
-    }
-}
+mod tests;

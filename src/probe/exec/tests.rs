@@ -154,12 +154,23 @@ async fn only_a_command_that_has_run_counts_against_the_replica() {
     assert_eq!(as_systemd_run("exit 0").await, Ok(()));
 }
 
+/// As when systemd has other things to do first: a reload, say.
+#[tokio::test]
+async fn the_time_of_a_check_begins_when_it_runs() {
+    let script = "sleep 2; echo 'Running as unit: zkops-run-0-none.service' >&2; sleep 2; exit 0";
+    let exec = shell(script, &[]);
+    let mut running = exec.spawn(LONG).unwrap();
+    (running.unit, running.tail.accounted) = (Some("zkops-run-0-none.service".to_owned()), true);
+    assert_eq!(exec.follow(running, Span::from_millis(3000), None).await, Ok(()));
+}
+
 /// As one that waits for a disk that hangs: another would hang, too.
 #[tokio::test]
 async fn no_check_begins_beside_one_that_cannot_be_killed() {
     let exec = Exec { in_unit: true, ..shell("exit 0", &[("ZKOPS_REPLICA", "7")]) };
-    ending().insert(exec.clone());
-    assert!(matches!(exec.wait_for_turn(SHORT).await, Err(Failure::Replica(_))));
+    ending().insert(exec.clone(), "zkops-run-0-none.service".to_owned());
+    // Nothing of it awaits its end: it is systemd that has not come to it.
+    assert!(matches!(exec.wait_for_turn(SHORT).await, Err(Failure::NotAsked(_))));
     ending().remove(&exec);
     assert!(exec.wait_for_turn(LONG).await.is_ok());
     assert_eq!((exec.rest(), shell("", &[]).rest()), (UNIT_REST, Duration::ZERO));
