@@ -7,15 +7,24 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::mpsc,
     thread,
+    time::Duration,
 };
 
 use tokio::{
-    runtime::Handle,
+    runtime::{Builder, Handle, Runtime},
     sync::{Semaphore, oneshot},
 };
 
 thread_local! {
     static IS_LOOP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The runtime of a process: one thread is plenty for each of the roles, and keeps the agent small.
+///
+/// Its threads for work that may block stay once they are there. It panics when there is such work, no such thread, and
+/// none can be started because the machine, or the agent's unit, is short of them; with one it makes the work wait.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().thread_keep_alive(Duration::MAX).build()
 }
 
 /// This thread turns a daemon's loop for as long as this lives.
@@ -24,6 +33,8 @@ pub(crate) struct Loop(());
 impl Loop {
     pub(crate) fn begin() -> Self {
         IS_LOOP.set(true);
+        // The thread that stays: see `runtime`.
+        drop(Handle::try_current().map(|runtime| runtime.spawn_blocking(|| ())));
         Self(())
     }
 }

@@ -50,6 +50,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use self::{context::Context, failure::Failure};
 use crate::{
+    blocking,
     config::{AgentSettings, Check, ControllerSettings},
     model::Mode,
     reconcile,
@@ -70,9 +71,8 @@ fn hidden_verbs() -> Vec<String> {
     command.get_subcommands().filter(|verb| verb.is_hide_set()).map(|verb| verb.get_name().to_owned()).collect()
 }
 
-/// One thread is plenty for each of the roles, and keeps the agent small.
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = blocking::runtime()?;
     let ended = runtime.block_on(cli.run());
     // What hangs on a disk or in a resolver is not waited for.
     runtime.shutdown_background();
