@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Busy, Decision, Files, LastLine, Owner, Prepare, Step, View, Wanted,
-    down::{down, start, unusable, with_last_line},
+    down::{down, failure, start, unusable, with_last_line},
     health, upcoming,
 };
 use crate::{
@@ -49,7 +49,9 @@ fn waiting(view: &View<'_>) -> Decision {
         _ => (seen(view), listed),
     };
     let obstacle = view.memory.obstructed.as_ref().filter(|_| view.is_down()).map(|it| it.why.clone());
-    Decision { message: view.memory.problem.clone().or(obstacle), ..Decision::steady(state, listed) }
+    let has_failed = state == ReplicaState::Failed && view.unit.active == ActiveState::Failed;
+    let message = view.memory.problem.clone().or(obstacle).or_else(|| has_failed.then(|| failure(view)));
+    Decision { message, ..Decision::steady(state, listed) }
 }
 
 /// Nothing of it is on the host yet. A unit of its name that runs all the same is left alone.

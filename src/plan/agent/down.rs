@@ -91,12 +91,16 @@ fn failed(view: &View<'_>, now: Instant) -> Decision {
             "is newly assigned and its unit had failed",
         );
     }
-    let exit = with_last_line(view.unit.exit.as_deref().unwrap_or("did not start"), view);
-    let message = format!("{} failed ({}): {exit}", view.unit_name(), view.unit.result);
     let decision = start(view, Step::ResetAndStart, "is tried again after it failed", now);
     if view.last_line == LastLine::Awaited && decision.step.is_none() {
         // Told once it can be told why.
         return Decision { state: ReplicaState::Pending, message: None, ..decision };
     }
-    Decision { state: ReplicaState::Failed, ..decision }.message(message)
+    Decision { state: ReplicaState::Failed, ..decision }.message(failure(view))
+}
+
+/// How a unit that has failed did.
+pub(super) fn failure(view: &View<'_>) -> String {
+    let exit = with_last_line(view.unit.exit.as_deref().unwrap_or("did not start"), view);
+    format!("{} failed ({}): {exit}", view.unit_name(), view.unit.result)
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     model::{CheckedAssignment, Instance, ReplicaId, ReplicaState, ReplicaStatus, UnitName},
-    plan::agent::Decision,
+    plan::agent::{Decision, LastLine},
     report::notify::ServiceManager,
     store::Up,
     systemd::UnitManager,
@@ -25,7 +25,8 @@ impl<M: UnitManager + 'static> Agent<M> {
         decisions: &BTreeMap<ReplicaId, Decision>,
         now: Instant,
     ) {
-        let read = decisions.iter().filter(|(id, _)| self.is_read(&targets[*id]) && self.health.is_known(id));
+        let known = |id: &ReplicaId| self.is_read(&targets[id]) && self.health.is_known(id);
+        let read = decisions.iter().filter(|(id, _)| known(id) && !self.lacks_words(id, &targets[*id]));
         let read = read.map(|(id, decision)| (id.clone(), self.status(id, &targets[id], decision)));
         self.statuses = read.chain(self.unusable()).collect();
         self.metrics.count_replicas(self.statuses.values().map(|status| status.state));
@@ -42,6 +43,12 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// Whether the replica's unit was ever read: before that, nothing can be said of it.
     fn is_read(&self, target: &Target) -> bool {
         target.managed_unit().is_none_or(|unit| self.units.get(unit).is_some())
+    }
+
+    /// Whether the unit had failed before this agent looked, and what it said last is yet to be known: what a predecessor
+    /// said of it stands until then.
+    fn lacks_words(&self, id: &ReplicaId, target: &Target) -> bool {
+        self.last_line(target) == LastLine::Awaited && !self.statuses.contains_key(id)
     }
 
     /// A host registers only when nothing runs on it that is no longer its own, and when it is known what does run:

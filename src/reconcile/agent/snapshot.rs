@@ -66,7 +66,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         targets.iter().map(seen).collect()
     }
 
-    fn last_line(&self, target: &Target) -> LastLine<'_> {
+    pub(super) fn last_line(&self, target: &Target) -> LastLine<'_> {
         let unit = self.units.get(target.unit()).unwrap_or(&NO_UNIT);
         self.words.last_line(target.unit(), unit)
     }

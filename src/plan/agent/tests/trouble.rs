@@ -191,3 +191,13 @@ fn a_failure_of_before_is_not_told_while_it_is_started_again() {
     case.busy = Some(Busy::Job(Verb::Start));
     assert_eq!((case.decide().state, case.decide().message), (ReplicaState::Pending, None));
 }
+
+/// As when an agent has just been started: its host has to register before it starts anything again.
+#[test]
+fn a_failure_is_told_with_its_reason_while_nothing_can_be_done_about_it() {
+    let mut case = Case::down(ActiveState::Failed);
+    case.unit = UnitStatus { result: "exit-code".into(), exit: Some("exited with status 1".into()), ..case.unit };
+    (case.busy, case.last_line) = (Some(Busy::Unknown), LastLine::Known("no disk"));
+    let told = "webapp@0000000001.service failed (exit-code): exited with status 1; its last line: no disk";
+    assert_eq!((case.decide().state, case.decide().message.as_deref()), (ReplicaState::Failed, Some(told)));
+}
