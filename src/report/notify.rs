@@ -37,6 +37,8 @@ pub struct ServiceManager {
     int: Signal,
     ready: bool,
     status: String,
+    /// Whether it does not take what it is told: it is busy, and has a queue for a few messages alone.
+    is_deaf: bool,
 }
 
 impl ServiceManager {
@@ -52,6 +54,7 @@ impl ServiceManager {
             int: signal(SignalKind::interrupt())?,
             ready: false,
             status: String::new(),
+            is_deaf: false,
         })
     }
 
@@ -91,9 +94,14 @@ impl ServiceManager {
     fn send(&mut self, states: &[NotifyState<'_>]) -> bool {
         let Some(socket) = &mut self.socket else { return true };
         let sent = socket.send(&message(states));
-        if let Err(error) = &sent {
-            tracing::warn!(%error, "the service manager can't be told");
+        match &sent {
+            Err(error) if !self.is_deaf => {
+                tracing::warn!("the service manager cannot be told how this daemon is: {error}");
+            }
+            Ok(()) if self.is_deaf => tracing::info!("the service manager listens again"),
+            _ => {}
         }
+        self.is_deaf = sent.is_err();
         sent.is_ok()
     }
 }
