@@ -52,12 +52,17 @@ use self::{context::Context, failure::Failure};
 use crate::{
     blocking,
     config::{AgentSettings, Check, ControllerSettings},
+    configuration::{RENDER_VERB, serve_rendering},
     model::Mode,
     reconcile,
 };
 
 /// The `zkops` command: parse, dispatch, and tell the shell how it went.
 pub fn main() -> ExitCode {
+    // Before anything else: this process is limited, and of what the command line knows it needs nothing.
+    if env::args_os().nth(1).is_some_and(|verb| verb == RENDER_VERB) {
+        return serve_rendering().map_or_else(|error| failure::report(&error.into()), |()| ExitCode::SUCCESS);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => hint::improve(error, &hidden_verbs()).exit(),

@@ -18,6 +18,8 @@ mod missing;
 mod owner;
 mod prune;
 mod render;
+mod renderer;
+mod template;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +35,12 @@ use sha2::{Digest as _, Sha256};
 
 use self::check::Places;
 
-pub use self::{error::ConfigurationError, folder::read_folder, render::services_named};
+pub use self::{
+    error::ConfigurationError,
+    folder::read_folder,
+    render::services_named,
+    renderer::{RENDER_VERB, Renderer, serve_rendering},
+};
 use crate::{
     blocking,
     model::{ConfigPolicy, ConfigRevision, HostName, ReplicaId, ReplicaNumber, ServiceName, UnitName},
@@ -92,14 +99,16 @@ pub struct Peer {
 #[derive(Clone, Debug)]
 pub struct Configurations {
     root: PathBuf,
+    renderer: Renderer,
     /// The names of the folders that are being staged: any other such folder was left by a crash.
     staging: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Configurations {
-    /// The configurations below `<data_dir>/config`. Nothing is read until it is needed.
-    pub fn new(data_dir: &Path) -> Self {
-        Self { root: data_dir.join("config"), staging: Arc::default() }
+    /// The configurations below `<data_dir>/config`, whose templates the renderer renders. Nothing is read until it is
+    /// needed.
+    pub fn new(data_dir: &Path, renderer: Renderer) -> Self {
+        Self { root: data_dir.join("config"), renderer, staging: Arc::default() }
     }
 
     /// The path of the symbolic link to the replica's configuration in force: it is the same for all revisions, and
@@ -136,19 +145,18 @@ impl Configurations {
         if blocking::beside(move || there.is_dir()).await {
             return Ok(());
         }
-        let aside = self.aside(wanted)?;
         let config_dir = self.config_dir(&wanted.id.service, wanted.unit);
         let context = render::context(wanted, facts, &config_dir);
-        let revision = revision.clone();
-        // In a thread of its own: a long template, or a slow disk, must not hold up the agent. It goes on when this is
-        // dropped, and has the folder until its end.
+        let files = render::render(revision, context, &self.renderer).await?;
+        let aside = self.aside(wanted)?;
+        // In a thread of its own: a slow disk must not hold up the agent. It goes on when this is dropped, and has the
+        // folder until its end.
         let job = tokio::task::spawn_blocking(move || {
-            let written = aside.make().and_then(|()| render::render(&revision, &context));
-            let written = written.and_then(|files| files::write(&aside.files(), &files));
+            let written = aside.make().and_then(|()| files::write(&aside.files(), &files));
             (aside, written)
         });
         let (aside, written) =
-            job.await.map_err(|error| ConfigurationError::passing(format!("rendering ended: {error}")))?;
+            job.await.map_err(|error| ConfigurationError::passing(format!("writing ended: {error}")))?;
         let checked = match written {
             Ok(()) => check::run(policy, wanted, facts, &aside.places()).await,
             refused => refused,

@@ -45,6 +45,8 @@ pub struct AgentSettings {
     pub state_dir: PathBuf,
     /// Where releases and configurations are kept, below `releases` and `config`; `/var/lib/zkops` by default.
     pub data_dir: PathBuf,
+    /// What renders the templates of configurations: zkops, which is this process's own program. No key of the file.
+    pub program: PathBuf,
 }
 
 impl AgentSettings {
@@ -80,6 +82,8 @@ impl AgentSettings {
             accept_packages: fragment.accept_packages.unwrap_or_default(),
             data_dir: fragment.data_dir.map_or_else(|| "/var/lib/zkops".into(), |dir| dir.0),
             state_dir: fragment.state_dir.map_or_else(|| "/var/lib/zkops/agent".into(), |dir| dir.0),
+            // Still the same one when an upgrade has put another into its place.
+            program: "/proc/self/exe".into(),
         })
     }
 }

@@ -1,18 +1,22 @@
 //! What templates might want to see and is not there, and what to set so that it is.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
 use super::{Facts, Wanted};
 
 /// What is not there: how a template would name it, and what to do.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Missing(Vec<(Name, String)>);
 
 /// How a template names a value.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Name {
     /// `{{ address }}`
-    Own(&'static str),
+    Own(Cow<'static, str>),
     /// `{{ db.address }}`, `map(attribute="address")`
-    Of(&'static str),
+    Of(Cow<'static, str>),
 }
 
 impl Missing {
@@ -25,18 +29,22 @@ impl Missing {
                 missing.push((name, hint));
             }
         };
-        check(facts.address.is_some(), Name::Own("address"), no_address(host.as_str()));
-        check(wanted.version.is_some(), Name::Own("version"), format!("{service} has no version: set it in desired"));
-        check(wanted.port.is_some(), Name::Own("port"), no_port(service.as_str()));
+        check(facts.address.is_some(), Name::Own("address".into()), no_address(host.as_str()));
+        check(
+            wanted.version.is_some(),
+            Name::Own("version".into()),
+            format!("{service} has no version: set it in desired"),
+        );
+        check(wanted.port.is_some(), Name::Own("port".into()), no_port(service.as_str()));
         let no_folder = "its source has no folder for each version: use archive, exec or nix";
         let release = format!("{service} has no release_dir: {no_folder}");
-        check(facts.release_dir.is_some(), Name::Own("release_dir"), release);
+        check(facts.release_dir.is_some(), Name::Own("release_dir".into()), release);
         for (service, peers) in &facts.instances {
             for peer in peers {
-                check(peer.address.is_some(), Name::Of("address"), no_address(peer.host.as_str()));
+                check(peer.address.is_some(), Name::Of("address".into()), no_address(peer.host.as_str()));
                 let version = format!("{service} has no version: set it in its desired");
-                check(peer.version.is_some(), Name::Of("version"), version);
-                check(peer.port.is_some(), Name::Of("port"), no_port(service.as_str()));
+                check(peer.version.is_some(), Name::Of("version".into()), version);
+                check(peer.port.is_some(), Name::Of("port".into()), no_port(service.as_str()));
             }
         }
         Self(missing)
@@ -54,7 +62,7 @@ impl Missing {
 impl Name {
     fn is_in(&self, line: &str) -> bool {
         let (Self::Own(word) | Self::Of(word)) = self;
-        line.match_indices(word).any(|(at, _)| {
+        line.match_indices(&**word).any(|(at, _)| {
             let before = line[..at].chars().next_back();
             let after = line[at + word.len()..].chars().next();
             let whole = !after.is_some_and(|c| c.is_alphanumeric() || c == '_');

@@ -2,34 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     path::{Component, Path},
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use minijinja::{
-    AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value, escape_formatter, filters,
-    value::StringInput,
-};
+use serde_json::{Value, json};
 
-use super::{ConfigurationError, Facts, Wanted, missing::Missing};
+use super::{
+    ConfigurationError, Facts, Renderer, Wanted,
+    missing::Missing,
+    template::{self, Context},
+};
 use crate::model::{ConfigFile, ConfigRevision, ServiceName};
 
-/// How many instructions of minijinja one template may take: far more than any configuration needs, and an end to loops
-/// within loops.
-const FUEL: u64 = 10_000_000;
-
-/// How long a template's text may become, and all files of a revision together, in bytes: a revision has at most 512 KiB
-/// itself.
-const LONGEST: usize = 4 * 1024 * 1024;
-const LARGEST: usize = 16 * 1024 * 1024;
-
-/// What templates see, and what they might want to see and is not there.
-#[derive(Debug)]
-pub(super) struct Context {
-    known: BTreeMap<&'static str, Value>,
-    missing: Missing,
-}
+/// How large all files of a revision may become together, in bytes: a revision has at most 512 KiB itself.
+pub(super) const LARGEST: usize = 16 * 1024 * 1024;
 
 /// A file as it is to be on disk.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,132 +36,71 @@ pub(super) struct Rendered {
 pub(super) fn context(wanted: &Wanted<'_>, facts: &Facts, config_dir: &Path) -> Context {
     let text = |path: &Path| Value::from(path.display().to_string());
     let known = [
-        ("host", Some(Value::from(facts.host.as_str()))),
+        ("host", Some(json!(facts.host))),
         ("address", facts.address.as_deref().map(Value::from)),
-        ("labels", Some(Value::from_serialize(&facts.labels))),
-        ("service", Some(Value::from(wanted.id.service.as_str()))),
+        ("labels", Some(json!(facts.labels))),
+        ("service", Some(json!(wanted.id.service))),
         ("replica", Some(Value::from(wanted.id.number.to_string()))),
         ("version", wanted.version.map(Value::from)),
         ("config_version", Some(Value::from(wanted.revision))),
         ("port", wanted.port.map(Value::from)),
         ("release_dir", facts.release_dir.as_deref().map(text)),
         ("config_dir", Some(text(config_dir))),
-        ("instances", Some(Value::from_serialize(&facts.instances))),
+        ("instances", Some(json!(facts.instances))),
     ];
-    let known = known.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let known = known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     Context { known, missing: Missing::of(wanted, facts) }
 }
 
 /// All files of the revision.
-pub(super) fn render(revision: &ConfigRevision, context: &Context) -> Result<Vec<Rendered>, ConfigurationError> {
-    check_paths(revision)?;
+pub(super) async fn render(
+    revision: &ConfigRevision,
+    context: Context,
+    renderer: &Renderer,
+) -> Result<Vec<Rendered>, ConfigurationError> {
+    let mut files = unrendered(revision)?;
+    let mut templates = BTreeMap::new();
+    for file in files.iter_mut().filter(|file| revision.files[&file.path].template) {
+        let text = String::from_utf8(std::mem::take(&mut file.content)).map_err(|_| no_text(&file.path))?;
+        templates.insert(file.path.clone(), text);
+    }
+    let mut texts = renderer.render(templates, context).await?;
     let mut left = LARGEST;
+    for file in &mut files {
+        if let Some(text) = texts.remove(&file.path) {
+            file.content = text;
+        }
+        left = left.checked_sub(file.content.len()).ok_or_else(|| too_large(&file.path))?;
+    }
+    Ok(files)
+}
+
+/// All files of the revision as they are in it.
+fn unrendered(revision: &ConfigRevision) -> Result<Vec<Rendered>, ConfigurationError> {
+    check_paths(revision)?;
     let files = revision.files.iter().map(|(path, file)| {
         let wrong = |why: String| ConfigurationError::rejected(format!("{path}: {why}"));
-        let content = content(file).map_err(wrong)?;
-        let content = if file.template { template(path, &content, Some(context))? } else { content };
-        let too_large = || wrong(format!("the revision's files become more than {LARGEST} bytes"));
-        left = left.checked_sub(content.len()).ok_or_else(too_large)?;
         let (owner, group) = (file.owner.clone(), file.group.clone());
-        Ok(Rendered { path: path.clone(), content, mode: mode(file).map_err(wrong)?, owner, group })
+        let (content, mode) = (content(file).map_err(wrong)?, mode(file).map_err(wrong)?);
+        Ok(Rendered { path: path.clone(), content, mode, owner, group })
     });
     files.collect()
+}
+
+/// What to say of the file with which the revision becomes too large.
+pub(super) fn too_large(path: &str) -> ConfigurationError {
+    ConfigurationError::rejected(format!("{path}: the revision's files become more than {LARGEST} bytes"))
+}
+
+fn no_text(path: &str) -> ConfigurationError {
+    ConfigurationError::rejected(format!("{path}: is no text (UTF-8), so it can't be a template"))
 }
 
 /// Whether the revision's templates can be read, as far as that can be told without rendering them.
 pub(super) fn check_syntax(revision: &ConfigRevision) -> Result<(), ConfigurationError> {
     let templates = revision.files.iter().filter(|(_, file)| file.template);
     let mut texts = templates.filter_map(|(path, file)| Some((path, file.text.as_deref()?)));
-    texts.try_for_each(|(path, text)| template(path, text.as_bytes(), None).map(drop))
-}
-
-/// Renders a template, or only reads it when there is no context.
-fn template(path: &str, text: &[u8], context: Option<&Context>) -> Result<Vec<u8>, ConfigurationError> {
-    let no_text = |_| ConfigurationError::rejected(format!("{path}: is no text (UTF-8), so it can't be a template"));
-    let text = std::str::from_utf8(text).map_err(no_text)?;
-    let environment = environment();
-    let missing = context.map(|context| &context.missing);
-    let failed = |error: Error| failed(path, text, &error, missing);
-    let template = environment.template_from_named_str(path, text).map_err(failed)?;
-    let mut rendered = Bounded::default();
-    if let Some(context) = context {
-        let ended = template.render_captured_to(&context.known, &mut rendered);
-        if rendered.overflowed {
-            let message = format!("{path}: the template's text becomes longer than {LONGEST} bytes");
-            return Err(ConfigurationError::rejected(message));
-        }
-        ended.map_err(failed)?;
-    }
-    Ok(rendered.text)
-}
-
-/// The language. What is not there is an error wherever its value is asked for; `is defined` and `default` are for what
-/// may be absent.
-fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_keep_trailing_newline(true);
-    environment.set_fuel(Some(FUEL));
-    environment.set_formatter(|out, state, value| {
-        is_there(value)?;
-        escape_formatter(out, state, value)
-    });
-    environment.add_filter("join", join);
-    environment
-}
-
-/// As the language's own, which takes what is not there for an empty text.
-fn join(state: &State<'_, '_>, values: &Value, joiner: Option<StringInput<'_>>) -> Result<Value, Error> {
-    for value in values.try_iter()? {
-        is_there(&value)?;
-    }
-    filters::join(state, values, joiner)
-}
-
-fn is_there(value: &Value) -> Result<(), Error> {
-    if value.is_undefined() || value.is_none() {
-        return Err(Error::from(ErrorKind::UndefinedError));
-    }
-    Ok(())
-}
-
-/// A text up to [`LONGEST`].
-#[derive(Default)]
-struct Bounded {
-    text: Vec<u8>,
-    overflowed: bool,
-}
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.text.len() + bytes.len() > LONGEST {
-            self.overflowed = true;
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The error with the file, the line, what stands there, and what to set when something is missing.
-fn failed(path: &str, text: &str, error: &Error, missing: Option<&Missing>) -> ConfigurationError {
-    let line = error.line().unwrap_or_default();
-    let mut why = error.kind().to_string();
-    if let Some(detail) = error.detail() {
-        why = format!("{why}: {detail}");
-    }
-    let Some(source) = line.checked_sub(1).and_then(|index| text.lines().nth(index)) else {
-        return ConfigurationError::rejected(format!("{path}: {why}"));
-    };
-    let hints = missing.filter(|_| error.kind() == ErrorKind::UndefinedError).map(|missing| missing.hints(source));
-    let what = format!("{path}, line {line}: {why}, in \"{}\"", source.trim());
-    let parts: Vec<_> = [what.as_str()].into_iter().chain(hints.into_iter().flatten()).collect();
-    ConfigurationError::rejected(parts.join("; "))
+    texts.try_for_each(|(path, text)| template::check_syntax(path, text))
 }
 
 /// Refuses paths that lead elsewhere, and a file where another one needs a folder.

@@ -34,7 +34,7 @@ impl Host {
             release_dir: Some("/r/v1".into()),
             instances: BTreeMap::from([("my-db".parse().unwrap(), vec![peer])]),
         };
-        let configurations = Configurations::new(dir.path());
+        let configurations = Configurations::new(dir.path(), Renderer::Here);
         let unit = "webapp@0000000001.service".parse().unwrap();
         Self { dir, configurations, id: "webapp.0000000001".parse().unwrap(), unit, facts }
     }

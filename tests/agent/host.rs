@@ -119,6 +119,7 @@ impl Host {
             publish_output: true,
             data_dir: self.data(),
             state_dir: self.state(),
+            program: env!("CARGO_BIN_EXE_zkops").into(),
         }
     }
 

@@ -87,6 +87,14 @@ def test() -> None:
         assert "shop.toml" in reason and "2" in reason, reason
         assert in_force(fleet) == files
 
+    with subtest("a template that takes all memory: the same, and no agent is the worse for it"):
+        agents = {each.name: each.get_unit_property("zkops-agent", "MainPID") for each in fleet.agents}
+        greedy = push(fleet, "{% set all = namespace(x='x') %}{% for i in range(60) %}{% set all.x = all.x ~ all.x %}{% endfor %}\n")
+        rollouts.wait("rolled_back", after=want(fleet, greedy))
+        reason = fleet.wait_running("webapp", 3).condition("webapp", "RolledBack")
+        assert "shop.toml: the template takes more than 64 MiB of memory" in reason, reason
+        assert {each.name: each.get_unit_property("zkops-agent", "MainPID") for each in fleet.agents} == agents
+
     with subtest("the second of three fails its reload: it stops there, and the first is taken back"):
         numbers = sorted(placed)
         for number in (numbers[0], numbers[2]):

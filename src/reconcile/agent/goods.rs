@@ -8,7 +8,7 @@ use super::{Agent, steps::Done};
 use crate::{
     blocking,
     config::AgentSettings,
-    configuration::{self, Configurations},
+    configuration::{self, Configurations, Renderer},
     model::{Assignment, CheckedAssignment, HostName, ReplicaId, ServiceName},
     plan::agent::Links,
     source::{self, Sources},
@@ -77,7 +77,7 @@ impl Goods {
     pub(super) fn new(settings: &AgentSettings) -> Self {
         let store = Store {
             sources: Arc::new(Sources::new(&settings.data_dir)),
-            configurations: Configurations::new(&settings.data_dir),
+            configurations: Configurations::new(&settings.data_dir, Renderer::Process(settings.program.clone())),
             data_dir: settings.data_dir.clone(),
             host: settings.host.clone(),
         };
@@ -253,7 +253,7 @@ mod tests {
         let dir = PathBuf::from("/nowhere");
         let store = Store {
             sources: Arc::new(Sources::new(&dir)),
-            configurations: Configurations::new(&dir),
+            configurations: Configurations::new(&dir, Renderer::Here),
             data_dir: dir,
             host: "web1".parse().unwrap(),
         };
