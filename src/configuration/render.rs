@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Component, Path},
+    path::Path,
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -77,12 +77,14 @@ pub(super) async fn render(
 
 /// All files of the revision as they are in it.
 fn unrendered(revision: &ConfigRevision) -> Result<Vec<Rendered>, ConfigurationError> {
-    check_paths(revision)?;
+    if let Some(problem) = revision.problems().first() {
+        return Err(ConfigurationError::rejected(problem));
+    }
     let files = revision.files.iter().map(|(path, file)| {
         let wrong = |why: String| ConfigurationError::rejected(format!("{path}: {why}"));
         let (owner, group) = (file.owner.clone(), file.group.clone());
-        let (content, mode) = (content(file).map_err(wrong)?, mode(file).map_err(wrong)?);
-        Ok(Rendered { path: path.clone(), content, mode, owner, group })
+        let content = content(file).map_err(wrong)?;
+        Ok(Rendered { path: path.clone(), content, mode: file.permissions().unwrap_or(0o600), owner, group })
     });
     files.collect()
 }
@@ -103,28 +105,6 @@ pub(super) fn check_syntax(revision: &ConfigRevision) -> Result<(), Configuratio
     texts.try_for_each(|(path, text)| template::check_syntax(path, text))
 }
 
-/// Refuses paths that lead elsewhere, and a file where another one needs a folder.
-fn check_paths(revision: &ConfigRevision) -> Result<(), ConfigurationError> {
-    for path in revision.files.keys() {
-        let wrong = |why: &str| Err(ConfigurationError::rejected(format!("{path:?} can't be a file's path: {why}")));
-        let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
-        // A name of "." between others, or "//", is passed over silently by components().
-        let as_is = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-        if !plain || !as_is {
-            return wrong("write a path below the configuration's folder, without \"..\"");
-        } else if path.chars().any(char::is_control) {
-            return wrong("it contains a control character");
-        } else if path.split('/').any(|part| part.len() > 255) {
-            return wrong("a name in it is longer than 255 bytes");
-        }
-        let mut above = Path::new(path).ancestors().skip(1).filter_map(Path::to_str);
-        if let Some(above) = above.find(|above| revision.files.contains_key(*above)) {
-            return wrong(&format!("\"{above}\" is a file of its own"));
-        }
-    }
-    Ok(())
-}
-
 fn content(file: &ConfigFile) -> Result<Vec<u8>, String> {
     match (&file.text, &file.base64) {
         (Some(text), None) => Ok(text.clone().into_bytes()),
@@ -134,13 +114,6 @@ fn content(file: &ConfigFile) -> Result<Vec<u8>, String> {
         (Some(_), Some(_)) => Err("has both text and base64: leave one of them".to_owned()),
         (None, None) => Err("has neither text nor base64".to_owned()),
     }
-}
-
-fn mode(file: &ConfigFile) -> Result<u32, String> {
-    let text = file.mode.as_deref().unwrap_or("0644");
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777 && text.len() <= 5);
-    mode.ok_or_else(|| format!("mode \"{text}\" is none: write it in octal, as in \"0640\", 0777 at most"))
 }
 
 /// The services whose instances the revision's templates name, as in `instances["db"]` or `instances.db`: what

@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join3;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -130,7 +131,7 @@ impl Job {
                 let _ = stderr.take(COMPLAINT).read_to_end(&mut complaint).await;
             }
         };
-        let ((), answer, ()) = tokio::join!(ask, self.read_answer(stdout), complain);
+        let ((), answer, ()) = join3(ask, self.read_answer(stdout), complain).await;
         let (texts, next) = answer?;
         let Some(path) = next else { return Ok(texts) };
         let status = child.wait().await.map_err(failed)?;

@@ -170,8 +170,10 @@ fn services_are_found_however_templates_name_them() {
 #[case::label(template("{{ labels.zone }}"), &["line 1", "undefined"])]
 #[case::service(template("{{ instances.cache[0] }}"), &["line 1", "undefined"])]
 #[case::syntax(template("ok\n{% for %}"), &["app.conf, line 2", "syntax error"])]
-#[case::mode(ConfigFile { mode: Some("0999".into()), ..text("x") }, &["app.conf", "mode \"0999\""])]
-#[case::setuid(ConfigFile { mode: Some("4755".into()), ..text("x") }, &["mode \"4755\""])]
+#[case::mode(ConfigFile { mode: Some("0999".into()), ..text("x") }, &["files.app.conf.mode: ", "\"0999\""])]
+#[case::setuid(ConfigFile { mode: Some("4755".into()), ..text("x") }, &["files.app.conf.mode: ", "\"4755\""])]
+#[case::owner(ConfigFile { owner: Some("root\nx".into()), ..text("x") }, &["files.app.conf.owner: is no user's"])]
+#[case::group(ConfigFile { group: Some("-x".into()), ..text("x") }, &["files.app.conf.group: is no user's"])]
 #[case::base64(ConfigFile { text: None, base64: Some("!".into()), ..text("") }, &["app.conf: base64"])]
 #[case::neither(ConfigFile { text: None, ..text("") }, &["neither text nor base64"])]
 #[case::both(ConfigFile { base64: Some(String::new()), ..text("") }, &["both text and base64"])]
@@ -180,6 +182,7 @@ async fn what_cant_be_rendered_is_rejected_with_its_place(#[case] file: ConfigFi
     let host = Host::new();
     let error = host.stage(1, "", &revision(&[("app.conf", file)])).await.unwrap_err();
     assert!(error.rejected && words.iter().all(|word| error.message.contains(word)), "{error}");
+    assert!(!error.message.contains(char::is_control), "{error:?}");
     assert!(host.names().is_empty());
 }
 

@@ -102,6 +102,18 @@ fn has_unprintable(text: &str) -> bool {
     text.chars().any(is_unprintable)
 }
 
+/// What is wrong with texts that have to be one line each, by their keys: nothing that follows from them may have another.
+pub(super) fn line_problems<'a>(texts: impl IntoIterator<Item = (String, &'a str)>) -> Vec<Problem> {
+    let broken = texts.into_iter().filter(|(_, text)| has_unprintable(text));
+    broken.map(|(key, _)| Problem::new(&key, "has a line break or another control character: leave it out")).collect()
+}
+
+/// What is wrong with labels, as whoever reads them relies on it.
+pub(super) fn label_problems(labels: &BTreeMap<String, String>) -> Vec<Problem> {
+    let texts = labels.iter().flat_map(|(key, value)| [key, value].map(|it| (format!("labels.{}", shown(key)), &**it)));
+    line_problems(texts)
+}
+
 /// What is wrong with a version.
 pub(super) fn version_problems(key: &str, version: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -189,9 +201,12 @@ fn too_many(key: &str, entries: &BTreeMap<String, String>) -> Vec<Problem> {
 }
 
 /// A name as a part of a key that people read: what is too long is cut.
-fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     name.chars().take(60).collect()
 }
+
+#[cfg(test)]
+mod tests;
 
 /// What earlier releases accepted of how a replica runs: keys of a description, a template and an assignment. What is
 /// checked more strictly since must not make nonsense of them, for an upgrade finds them in force.

@@ -1,10 +1,16 @@
 //! A service's configuration: immutable revisions in the tree, and how a host brings one into force.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path},
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, Span, check::command_problems};
+use super::{
+    Problem, Span,
+    check::{command_problems, is_unprintable, line_problems, shown},
+};
 
 /// How a configuration revision comes into force on a host. A service without it has no files in the tree; its
 /// `config_version` is then a mere number, whose change reloads the unit (or restarts it when it can't reload).
@@ -75,6 +81,69 @@ pub struct ConfigFile {
 impl ConfigRevision {
     /// The largest revision, in bytes of its document.
     pub const MAX_BYTES: usize = super::MAX_DOCUMENT_BYTES;
+
+    /// What is wrong with it beyond its shape: paths that lead elsewhere, permissions and names that are none.
+    pub fn problems(&self) -> Vec<Problem> {
+        let of_files = self.files.iter().flat_map(|(path, file)| {
+            let of_file =
+                file.problems().into_iter().map(move |problem| problem.within(&format!("files.{}", shown(path))));
+            self.path_problem(path).into_iter().chain(of_file)
+        });
+        of_files.collect()
+    }
+
+    /// Refuses a path that leads elsewhere, and a file where another one needs a folder.
+    fn path_problem(&self, path: &str) -> Option<Problem> {
+        let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+        // A name of "." between others, or "//", is passed over silently by components().
+        let as_is = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+        let above = Path::new(path).ancestors().skip(1).filter_map(Path::to_str);
+        let file_above = above.into_iter().find(|above| self.files.contains_key(*above));
+        let why = if !plain || !as_is {
+            "write a path below the configuration's folder, without \"..\"".to_owned()
+        } else if path.chars().any(is_unprintable) {
+            "it contains a control character".to_owned()
+        } else if path.split('/').any(|part| part.len() > 255) {
+            "a name in it is longer than 255 bytes".to_owned()
+        } else if let Some(above) = file_above {
+            format!("\"{}\" is a file of its own", shown(above))
+        } else {
+            return None;
+        };
+        Some(Problem::new("files", format!("\"{}\" can't be a file's path: {why}", shown(path))))
+    }
+}
+
+impl ConfigFile {
+    /// Its permissions; `0644` when it names none. `None` = what it names is none.
+    pub fn permissions(&self) -> Option<u32> {
+        let text = self.mode.as_deref().unwrap_or("0644");
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777 && text.len() <= 5)
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.permissions().is_none() {
+            let message = format!("{:?} is none: write it in octal, as in \"0640\", 0777 at most", self.mode);
+            problems.push(Problem::new("mode", message));
+        }
+        for (key, name) in [("owner", &self.owner), ("group", &self.group)] {
+            let message =
+                "is no user's or group's name: no control character, : or /, no space around it, 1 to 255 bytes";
+            if name.as_deref().is_some_and(|name| !is_account(name)) {
+                problems.push(Problem::new(key, message));
+            }
+        }
+        problems
+    }
+}
+
+/// Whether the text can be a user's or a group's name, by what systemd calls the relaxed rules, or its number.
+fn is_account(name: &str) -> bool {
+    let word = |c: char| !is_unprintable(c) && !matches!(c, ':' | '/');
+    let begins = !name.starts_with('-') && !matches!(name, "." | "..");
+    (1..=255).contains(&name.len()) && begins && name.trim() == name && name.chars().all(word)
 }
 
 impl ConfigPolicy {
@@ -89,6 +158,7 @@ impl ConfigPolicy {
         if self.signal.is_some() && self.apply != ConfigApply::Signal {
             problems.push(Problem::new("config.signal", "is only sent with apply = \"signal\""));
         }
+        problems.extend(line_problems(self.signal.iter().map(|name| ("config.signal".to_owned(), name.trim()))));
         problems
     }
 }

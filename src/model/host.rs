@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::{Problem, check::label_problems};
+
 /// `/hosts/<host>`: the operator's word on a host. An empty document means no word.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -18,6 +20,13 @@ pub struct HostSpec {
     /// Replicas are moved away, within each service's `max_unavailable`; implies `cordon`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub drain: bool,
+}
+
+impl HostSpec {
+    /// What is wrong with it beyond its shape.
+    pub fn problems(&self) -> Vec<Problem> {
+        label_problems(&self.labels)
+    }
 }
 
 /// `/hosts/<host>/alive`: an ephemeral of the agent; present = the agent's session is alive.

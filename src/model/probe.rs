@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, Span, check::command_problems, read_number};
+use super::{
+    Problem, Span,
+    check::{command_problems, line_problems},
+    read_number,
+};
 
 /// What a probe's `host` says for the host's own address, as its agent.toml has it.
 pub const OWN_ADDRESS: &str = "{address}";
@@ -204,6 +208,10 @@ impl Probe {
         check(self.failure_threshold == 0, "failure_threshold", "must be 1 or more");
         let odd = self.host().is_some_and(|host| host != OWN_ADDRESS && host.contains(['{', '}', '/', ' ']));
         check(odd, "host", "must be a host's name, an IP address or {address}, the host's own from its agent.toml");
+        let texts =
+            [("host", self.host()), ("http.status", self.http.as_ref().and_then(|http| http.status.as_deref()))];
+        let texts = texts.into_iter().filter_map(|(part, text)| Some((format!("{key}.{part}"), text?)));
+        let broken = line_problems(texts);
         let no_port = "is missing, and the service has no port";
         match self.check() {
             Some(ProbeCheck::Tcp(tcp)) => check(tcp.port.or(port).is_none(), "tcp.port", no_port),
@@ -229,6 +237,7 @@ impl Probe {
             }
             Some(ProbeCheck::Systemd(_)) | None => {}
         }
+        problems.extend(broken);
         problems
     }
 }

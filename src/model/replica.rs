@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ConfigPolicy, Desired, HostName, Mode, Probes, Problem, ReplicaNumber, RestartPolicy, Revision, RolloutPolicy,
-    Source, Span, Template, UnitName, check::version_problems,
+    Source, Span, Template, UnitName,
+    check::{line_problems, version_problems},
 };
 
 /// `/services/<svc>/<n>/desired`: what the controller wants of one replica.
@@ -274,6 +275,14 @@ pub struct Instance {
     pub version: Option<String>,
     /// When the unit became active.
     pub started: Timestamp,
+}
+
+impl Instance {
+    /// What is wrong with it beyond its shape: templates of other services see it.
+    pub fn problems(&self) -> Vec<Problem> {
+        let texts = [("address", &self.address), ("version", &self.version)];
+        line_problems(texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.as_deref()?))))
+    }
 }
 
 const fn yes() -> bool {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Amount, ConfigPolicy, Probes, Problem, RolloutPolicy, Selector, Source, Span, UnitName,
-    check::{MAX_VERSION_BYTES, RunSettings, untidy_paths, version_problems},
+    check::{MAX_VERSION_BYTES, RunSettings, line_problems, untidy_paths, version_problems},
 };
 
 /// `/services/<svc>`: the service's description.
@@ -115,6 +115,7 @@ impl ServiceSpec {
             "placement.max_per_host",
             "a plain unit runs at most once on a host; use a template unit (PREFIX@.service)",
         );
+        problems.extend(line_problems(self.placement.spread.iter().map(|key| ("placement.spread".to_owned(), &**key))));
         problems.extend(RunSettings::from(self).problems());
         problems.extend(self.rollout.problems(self.max_unavailable));
         problems

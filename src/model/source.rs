@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, Span, check::command_problems};
+use super::{
+    Problem, Span,
+    check::{command_problems, line_problems},
+};
 
 /// Where the versions come from: at most one of `archive`, `apt`, `nix` and `exec`; none = whatever is installed.
 ///
@@ -115,7 +118,22 @@ impl Source {
             check(!is_debian_package(&apt.package), "source.apt.package", message);
         }
         problems.extend(self.exec.iter().flat_map(|exec| command_problems("source.exec.command", &exec.command)));
+        problems.extend(line_problems(self.lines()));
         problems
+    }
+
+    /// Its texts that have to be one line each, by their keys.
+    fn lines(&self) -> Vec<(String, &str)> {
+        let archive = self.archive.iter().flat_map(|archive| {
+            let digests = archive.sha256.keys().map(|version| ("sha256", version));
+            let (sum_url, key) = (archive.sha256_url.as_ref(), archive.minisign_key.as_ref());
+            let others = [("url", Some(&archive.url)), ("sha256_url", sum_url), ("minisign_key", key)];
+            let others = others.into_iter().filter_map(|(key, text)| Some((key, text?)));
+            // As it is read: without what is around it.
+            digests.chain(others).map(|(key, text)| (format!("source.archive.{key}"), text.trim()))
+        });
+        let nix = self.nix.iter().map(|nix| ("source.nix.store_path".to_owned(), nix.store_path.as_str()));
+        archive.chain(nix).collect()
     }
 
     /// What is wrong with a version of this source beyond what any version must be.

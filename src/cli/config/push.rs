@@ -76,6 +76,9 @@ fn read(args: &Args) -> anyhow::Result<ConfigRevision> {
         file.group.clone_from(&args.group);
     }
     revision.message.clone_from(&args.message);
+    if let Some(problem) = revision.problems().first() {
+        return Err(Failure::Input(problem.to_string()).into());
+    }
     must_fit(&revision)?;
     Ok(revision)
 }

@@ -164,7 +164,8 @@ impl Order {
 
 fn peer(name: &str, data: &[u8]) -> Option<Peer> {
     let host: HostName = name.split('@').next()?.parse().ok()?;
-    let Instance { replica, address, port, version, .. } = decode(data).ok()?;
+    let instance = decode::<Instance>(data).ok().filter(|instance| instance.problems().is_empty())?;
+    let Instance { replica, address, port, version, .. } = instance;
     Some(Peer { host, address, port, version, replica })
 }
 

@@ -11,7 +11,7 @@ use super::{
     work::{Basis, Unreadable},
 };
 use crate::{
-    model::{CheckedAssignment, Instance, ReplicaId, ReplicaState, ReplicaStatus, UnitName},
+    model::{CheckedAssignment, Instance, ReplicaId, ReplicaState, ReplicaStatus, UnitName, one_line},
     plan::agent::{Decision, LastLine},
     report::notify::ServiceManager,
     store::Up,
@@ -117,6 +117,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let wanted = Some(assignment).filter(|_| !awaited);
         let version = wanted.and_then(|wanted| wanted.version.as_ref());
         let unreadable = self.work.unreadable(id);
+        let message = unreadable.map(not_acted_on).or_else(|| decision.message.clone());
         ReplicaStatus {
             state: decision.state,
             node: self.settings.host.clone(),
@@ -129,10 +130,8 @@ impl<M: UnitManager + 'static> Agent<M> {
             setbacks: if decision.in_force { self.health.setbacks(id) } else { 0 },
             restarts: unit.restarts,
             assignment: unreadable.map(|it| it.version).or_else(|| self.answered(id, target, decision)),
-            message: unreadable
-                .map(not_acted_on)
-                .or_else(|| decision.message.clone())
-                .or_else(|| self.note_on(id, target)),
+            // What others said is repeated in it.
+            message: message.or_else(|| self.note_on(id, target)).map(|text| one_line(&text).into_owned()),
             updated: Timestamp::now(),
         }
     }

@@ -130,6 +130,7 @@ impl Work {
             },
             Place::Host(host) if host == self.host => {
                 let spec = change.node.as_ref().and_then(|node| decode::<HostSpec>(&node.data).ok());
+                let spec = spec.filter(|spec| spec.problems().is_empty());
                 self.operators_labels = spec.map(|spec| spec.labels).unwrap_or_default();
                 Effect::None
             }
