@@ -43,13 +43,7 @@ impl Assignment {
 
     /// What is wrong with it beyond its shape.
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        if self.unit.is_template() {
-            let message = format!("{} is a template: name the replica's instance of it", self.unit);
-            problems.push(Problem::new("unit", message));
-        }
-        problems.extend(self.run_problems());
-        problems.extend(self.version.iter().flat_map(|version| self.source.version_problems(version)));
+        let mut problems = self.content_problems();
         let bytes = serde_json::to_vec(self).map_or(usize::MAX, |data| data.len());
         if bytes > Self::MAX_BYTES {
             problems.push(Problem::new(".", format!("has {bytes} bytes, {} are allowed", Self::MAX_BYTES)));
@@ -57,10 +51,17 @@ impl Assignment {
         problems
     }
 
-    /// The part of [`Self::problems`] that no assignment has which a controller makes of what it has checked.
-    pub fn run_problems(&self) -> Vec<Problem> {
-        let of_version = self.version.iter().flat_map(|version| version_problems("version", version));
-        of_version.chain(RunSettings::from(self).problems()).collect()
+    /// [`Self::problems`] but for its size, which whoever has its bytes knows.
+    pub fn content_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.unit.is_template() {
+            let message = format!("{} is a template: name the replica's instance of it", self.unit);
+            problems.push(Problem::new("unit", message));
+        }
+        problems.extend(self.version.iter().flat_map(|version| version_problems("version", version)));
+        problems.extend(RunSettings::from(self).problems());
+        problems.extend(self.version.iter().flat_map(|version| self.source.version_problems(version)));
+        problems
     }
 
     /// Checks it.

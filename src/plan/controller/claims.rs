@@ -62,6 +62,9 @@ pub(super) enum Strength {
     Held,
     /// A replica on the host is to have the unit once its budget allows: newcomers keep away, nobody has to leave.
     Planned,
+    /// The host's index says so, and no service that is described: of one that is gone, or by another hand. Something may
+    /// run there: newcomers keep away, nobody has to leave.
+    Alleged,
 }
 
 /// A unit's name up to its instance: what two units of one file have in common.
@@ -81,9 +84,11 @@ impl<'a> Claims<'a> {
                     Some(found) => {
                         let (service, unit) = (id.service.clone(), found.unit.clone());
                         let unit_file = found.unit_file.as_deref();
-                        claims.add(index, Claim { service, unit, unit_file, strength: Strength::Held });
+                        let strength = strength(cluster, host.name, id, &unit);
+                        claims.add(index, Claim { service, unit, unit_file, strength });
                     }
-                    None => claims.add_described(cluster, index, id),
+                    None if is_placed(cluster, host.name, id) => claims.add_described(cluster, index, id),
+                    None => {}
                 }
             }
         }
@@ -145,6 +150,27 @@ impl<'a> Claims<'a> {
         };
         claims.iter().filter(clashes).map(|claim| (&claim.service, claim.strength))
     }
+}
+
+/// How serious it is that a host's index gives the unit to the replica.
+fn strength(cluster: &Cluster, host: &HostName, id: &ReplicaId, unit: &UnitName) -> Strength {
+    let is_described = || cluster.services.get(&id.service).is_some_and(|service| describes(service, id, unit));
+    if is_placed(cluster, host, id) && is_described() { Strength::Held } else { Strength::Alleged }
+}
+
+/// Whether the replica is on the host by its own document, as far as that can be read.
+fn is_placed(cluster: &Cluster, host: &HostName, id: &ReplicaId) -> bool {
+    let replica = cluster.services.get(&id.service).and_then(|service| service.replicas.get(&id.number));
+    let desired = replica.map(|replica| replica.desired.as_ref().and_then(Doc::good));
+    desired.is_some_and(|desired| desired.is_none_or(|desired| desired.node.as_ref() == Some(host)))
+}
+
+/// Whether the service has, or had, the unit for the replica: as it is described, as it was accepted or rolled out.
+fn describes(service: &ServiceView, id: &ReplicaId, unit: &UnitName) -> bool {
+    let described = service.spec.as_ref().and_then(Doc::good).map(|spec| &spec.unit);
+    let accepted = accepted(service).map(|spec| &spec.unit);
+    let rolled_out = service.rollouts.values().filter_map(Doc::good).map(|record| &record.revision.template.unit);
+    described.into_iter().chain(accepted).chain(rolled_out).any(|it| it.for_replica(id.number) == *unit)
 }
 
 /// The description that was last in force.

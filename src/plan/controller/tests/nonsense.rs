@@ -1,8 +1,10 @@
 //! Nonsense in the tree, and nodes deleted by hand: the last good state stays in force, and is put back.
 
+use rstest::rstest;
 use serde_json::json;
 
 use super::*;
+use crate::plan::txn::Op;
 
 /// Nothing of the replicas changes while `path` says `data`, and the service says what is wrong.
 #[track_caller]
@@ -322,4 +324,51 @@ fn an_index_that_is_put_back_takes_its_unit_at_once() {
     sim.tree.put("/services/beta/0000000001", "{}");
     sim.round();
     assert_eq!(sim.places("beta"), "1=-");
+}
+
+/// An entry of a host's index that no described work stands behind moves nobody, also not at a leader that is new; and it
+/// is put right.
+#[rstest]
+#[case::of_no_service("evil.0000000077", json!({"unit": "webapp@0000000001.service"}))]
+#[case::with_another_file("evil.0000000077", json!({"unit": "webapp@0000000077.service", "unit_file": "[Service]\n"}))]
+#[case::of_a_template("evil.0000000077", json!({"unit": "webapp@.service"}))]
+#[case::of_another_services_replica("api.0000000001", json!({"unit": "webapp@0000000001.service"}))]
+#[case::of_no_replica("api.0000000099", json!({"unit": "webapp@0000000001.service"}))]
+#[case::unreadable("api.0000000099", json!({"unit": 7}))]
+fn what_an_index_alone_says_displaces_no_described_work(#[case] id: &str, #[case] keys: serde_json::Value) {
+    let mut sim = webapp(2);
+    sim.service("api", &json!({"unit": "api@.service"}), &json!({}));
+    sim.settle();
+    let (places, processes) = (sim.places("webapp"), sim.processes());
+    let mut entry = json!({"mode": "enabled"});
+    entry.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+    sim.tree.put(&format!("/hosts/web1/assigned/{id}"), entry.to_string());
+    sim.memory = Memory::default();
+    let of_webapp = |path: &str| path.starts_with("/services/webapp/0") || path.contains("/assigned/webapp.");
+    let plan = sim.plan();
+    let ops = plan.transactions.iter().flat_map(|transaction| &transaction.ops);
+    let touched: Vec<_> = ops.map(Op::path).filter(|path| of_webapp(path)).collect();
+    assert_eq!(touched, Vec::<&str>::new());
+    sim.settle();
+    assert_eq!((sim.places("webapp"), sim.processes()), (places, processes));
+    assert_rest(&mut sim);
+}
+
+/// The same where both are described and on one host: the entry says what its service never did.
+#[test]
+fn an_entry_with_another_services_unit_displaces_nobody() {
+    let mut sim = webapp(3);
+    sim.service("api", &json!({"unit": "api@.service"}), &json!({}));
+    sim.settle();
+    let (places, processes) = (sim.places("webapp"), sim.processes());
+    let host = sim.replica("api.0000000001").unwrap().node.unwrap();
+    let unit = processes.split(' ').find_map(|process| process.strip_prefix(&format!("{host}:webapp")));
+    let unit = format!("webapp{}", unit.unwrap());
+    sim.patch(&format!("/hosts/{host}/assigned/api.0000000001"), &json!({ "unit": unit }));
+    sim.memory = Memory::default();
+    sim.round();
+    assert_eq!(sim.places("webapp"), places);
+    sim.settle();
+    assert_eq!((sim.places("webapp"), sim.processes()), (places, processes));
+    assert_rest(&mut sim);
 }
