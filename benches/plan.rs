@@ -119,6 +119,7 @@ fn add_replica(fed: &mut Fed, id: &ReplicaId, spec: &ServiceSpec, desired: &Desi
         assignment: Some(0),
         ready: true,
         rejected: false,
+        reason: None,
         unconfirmed: false,
         setbacks: 0,
         restarts: 0,

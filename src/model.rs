@@ -40,7 +40,9 @@ pub use number::{InvalidNumber, counted, read_number, read_sequence};
 pub use probe::{ExecCheck, HttpCheck, OWN_ADDRESS, Probe, ProbeCheck, Probes, SystemdCheck, TcpCheck, ZooKeeperCheck};
 pub(crate) use problem::as_released;
 pub use problem::{DocumentError, MAX_DOCUMENT_BYTES, Problem, decode, encode};
-pub use replica::{Assignment, FailedOn, Instance, ReplicaDesired, ReplicaState, ReplicaStatus};
+pub use replica::{
+    Assignment, FailedOn, Instance, RefusalReason, Refused, ReplicaDesired, ReplicaState, ReplicaStatus,
+};
 pub use rollout::{
     OnFailure, PauseCause, Revision, Rollout, RolloutAction, RolloutOrder, RolloutPolicy, RolloutState, RolloutSummary,
 };

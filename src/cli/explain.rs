@@ -262,9 +262,10 @@ fn of_replica(replica: &Replica, state: State, service: &Service, fleet: &Fleet)
     }
     why.extend(of_update(replica, service));
     why.extend(replica.current_status().and_then(|status| status.message.clone()).map(|text| format!("agent: {text}")));
-    why.extend(
-        desired.failed_on.iter().map(|failed| format!("it failed on {} at {}", failed.node, render::moment(failed.at))),
-    );
+    why.extend(desired.failed_on.iter().map(|failed| {
+        let what = if failed.refused.is_some() { "was refused" } else { "failed" };
+        format!("it {what} on {} at {}", failed.node, render::moment(failed.at))
+    }));
     why
 }
 

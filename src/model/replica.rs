@@ -49,6 +49,34 @@ pub struct FailedOn {
     pub node: HostName,
     /// When the controller saw it.
     pub at: Timestamp,
+    /// What its agent had against it there, when it was refused. Absent otherwise, and from releases that don't know of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+}
+
+/// A refusal of an agent's, as the controller remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Why.
+    pub reason: RefusalReason,
+    /// When the agent said so, by its host's clock.
+    pub at: Timestamp,
+}
+
+/// Why an agent refuses a replica, for programs: the status's `message` tells people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalReason {
+    /// The host's `agent.toml` does not allow it. It is so until that is changed and the agent is started again, or
+    /// something else is wanted.
+    NotAllowed,
+    /// The assignment does not pass its checks.
+    NotValid,
+    /// What the host has of the unit is in the way: another replica, or another's files. That may change by itself.
+    UnitTaken,
+    /// A reason that this version of zkops does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// `/hosts/<host>/assigned/<svc>.<n>`: all that an agent needs to run one replica.
@@ -231,6 +259,9 @@ pub struct ReplicaStatus {
     /// before goes on, and only a new assignment is tried. `message` says why.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rejected: bool,
+    /// Why it is refused, in state `refused`. Absent otherwise, and from agents of releases that don't know of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<RefusalReason>,
     /// No check that began after the last change (a start, a restart, a reload, a signal, another probe) has succeeded
     /// yet, or one has failed since, while it is on trial: it does not count as healthy, whatever `ready` says. Absent
     /// otherwise, and from agents of releases that don't know of it.
@@ -250,6 +281,12 @@ pub struct ReplicaStatus {
 }
 
 impl ReplicaStatus {
+    /// Its refusal, when it is one and the agent said why.
+    pub fn refused(&self) -> Option<Refused> {
+        let reason = self.reason.filter(|_| self.state == ReplicaState::Refused)?;
+        Some(Refused { reason, at: self.updated })
+    }
+
     /// Whether the two say the same, whenever they were written.
     pub fn says_the_same(&self, other: &Self) -> bool {
         Self { updated: other.updated, ..self.clone() } == *other

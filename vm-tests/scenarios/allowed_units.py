@@ -55,6 +55,13 @@ def test() -> None:
         for each in fleet.agents:
             each.fail("ls /run/systemd/system/brought*.service")
 
+    with subtest("fewer replicas than hosts: the one is tried on each, and nobody waits until the timeout"):
+        fleet.write(fleet.zk, "/root/alone.toml", webapp(1, name="alone", unit="alone@.service", port=8083))
+        code, said = fleet.zkops_status("apply -f /root/alone.toml --wait")
+        assert code == 7 and "alone: 2 of 2 hosts refuse it (" in said, (code, said)
+        assert said.splitlines()[-1].count("allowed_units") == 1, said
+        fleet.zkops("delete alone --wait")
+
     with subtest("allowed now: the agent needs nothing but its configuration"):
         for each in fleet.agents:
             each.succeed(

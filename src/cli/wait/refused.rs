@@ -1,23 +1,32 @@
 //! When waiting is of no use: every host that could take the service refuses what is wanted now, for a reason that only
 //! a change of its `agent.toml` lifts.
 //!
-//! Only what the tree proves counts. Each of these hosts has a replica of the service, with what is wanted now, and its
-//! agent's refusal of just that. A host that has not been tried, or has only just joined, may take it; so may one whose
-//! agent was started again since it refused.
+//! Only what the tree proves counts, and of that what agents say for programs ([`RefusalReason`]), not their words. On each
+//! of these hosts there is a replica of the service with what is wanted now, and the agent's refusal of just that; or the
+//! controller remembers that one was there, and moved it on. A host that has not been tried, or has only just joined, may
+//! take it; so may one whose agent was started again since it refused.
 
 use std::collections::BTreeSet;
 
 use crate::{
     cli::fleet::{self, Fleet, Host, Replica, Service},
-    model::{HostName, ReplicaId, ReplicaNumber, ReplicaState, ServiceName},
+    model::{HostName, RefusalReason, Refused, ReplicaDesired, ReplicaId, ReplicaNumber, ReplicaStatus, ServiceName},
 };
 
 /// Why no host that is there now takes the service, in one line.
 pub(super) fn by_all(name: &ServiceName, fleet: &Fleet) -> Option<String> {
     let service = fleet.services.get(name).filter(|service| service.is_observed() && is_all_here(service, fleet))?;
     let open: Vec<_> = fleet.hosts.iter().filter(|(_, host)| is_open(host, service)).collect();
-    let refusals: Option<Vec<String>> = open.iter().map(|(host, it)| refusal(name, service, host, it)).collect();
-    let reasons: BTreeSet<String> = refusals.filter(|refusals| !refusals.is_empty())?.into_iter().collect();
+    let said = |(host, it): &(&HostName, &Host)| {
+        let now = words(name, service, host, it);
+        now.map(Some).or_else(|| was_refused(service, host, it).then_some(None))
+    };
+    let refusals: Option<Vec<Option<String>>> = open.iter().map(said).collect();
+    // One is there at least, and says why.
+    let reasons: BTreeSet<String> = refusals?.into_iter().flatten().collect();
+    if reasons.is_empty() {
+        return None;
+    }
     let hosts: Vec<_> = open.iter().map(|(host, _)| host.as_str()).collect();
     let (count, hosts) = (hosts.len(), hosts.join(", "));
     let reasons = reasons.into_iter().collect::<Vec<_>>().join("; ");
@@ -42,36 +51,52 @@ fn is_open(host: &Host, service: &Service) -> bool {
         && constraints.iter().all(|it| it.accepts(labels.get(it.key()).map(String::as_str)))
 }
 
-/// The reason of a replica that the host refuses, without the host's name and the replica's number.
-fn refusal(name: &ServiceName, service: &Service, host: &HostName, it: &Host) -> Option<String> {
+/// What the host's agent says of a replica that it refuses now.
+fn words(name: &ServiceName, service: &Service, host: &HostName, it: &Host) -> Option<String> {
     service.replicas.iter().find_map(|(number, replica)| {
-        let status = replica.status_on(host).filter(|status| status.state == ReplicaState::Refused)?;
+        let status = replica.status_on(host)?;
         let assigned = it.assigned.get(&ReplicaId { service: name.clone(), number: *number })?;
-        let since = fleet::read(it.alive.as_ref())?.started;
-        let answers = status.assignment == Some(assigned.version) && status.updated >= since;
-        let reason = by_configuration(status.message.as_deref()?, host, *number)?;
-        (answers && is_wanted_now(service, replica, host)).then_some(reason)
+        let told = replica.status.as_ref().map(|it| it.mzxid) >= last_change(service);
+        let is_there = wanted_now(service, replica).is_some_and(|own| own.node.as_ref() == Some(host));
+        let answers = told && is_there && status.assignment == Some(assigned.version);
+        (answers && stands(&status.refused()?, it)).then(|| in_general(status, host, *number))
     })
 }
 
-/// Whether the replica is there with what is wanted now, and its agent's word is no older than that.
-fn is_wanted_now(service: &Service, replica: &Replica, host: &HostName) -> bool {
-    let (Some(wanted), Some(own)) = (fleet::read(service.desired.as_ref()), fleet::read(replica.desired.as_ref()))
-    else {
-        return false;
-    };
-    let rollout = service.newest_rollout();
-    let since = service.desired.as_ref().map(|it| it.mzxid).max(service.spec.as_ref().map(|it| it.mzxid));
-    own.node.as_ref() == Some(host)
-        && (&own.version, own.config_version, own.mode) == (&wanted.version, wanted.config_version, wanted.mode)
-        && rollout.is_none_or(|(number, record)| own.rollout == Some(number) && service.is_wanted(record))
-        && replica.status.as_ref().map(|it| it.mzxid) >= since
+/// Whether the controller remembers that the host refused a replica with what is wanted now.
+fn was_refused(service: &Service, host: &HostName, it: &Host) -> bool {
+    service.replicas.values().any(|replica| {
+        let told = replica.desired.as_ref().map(|it| it.mzxid) >= last_change(service);
+        let own = wanted_now(service, replica).filter(|_| told);
+        let refusals = own.iter().flat_map(|own| &own.failed_on).filter(|failed| failed.node == *host);
+        refusals.filter_map(|failed| failed.refused.as_ref()).any(|refused| stands(refused, it))
+    })
 }
 
-/// What an agent says when its own configuration is in the way (`reconcile::agent::obstacles`), of any host and replica.
-fn by_configuration(message: &str, host: &HostName, number: ReplicaNumber) -> Option<String> {
-    let said = message.strip_suffix(&format!("{host}'s agent.toml"))?;
-    Some(format!("{}their agent.toml", said.replace(&format!("@{number}."), "@.")))
+/// Whether it is the host's configuration, which this agent has read, that does not allow it.
+fn stands(refused: &Refused, host: &Host) -> bool {
+    let since = fleet::read(host.alive.as_ref()).map(|alive| alive.started);
+    refused.reason == RefusalReason::NotAllowed && since.is_some_and(|since| refused.at >= since)
+}
+
+/// What the controller wants of the replica, when that is what is wanted of the service now.
+fn wanted_now<'a>(service: &'a Service, replica: &'a Replica) -> Option<&'a ReplicaDesired> {
+    let (wanted, own) = (fleet::read(service.desired.as_ref())?, fleet::read(replica.desired.as_ref())?);
+    let rollout = service.newest_rollout();
+    let same = (&own.version, own.config_version, own.mode) == (&wanted.version, wanted.config_version, wanted.mode);
+    let newest = rollout.is_none_or(|(number, record)| own.rollout == Some(number) && service.is_wanted(record));
+    Some(own).filter(|_| same && newest)
+}
+
+/// When the operator last changed what is wanted: what was written before says nothing of it.
+fn last_change(service: &Service) -> Option<i64> {
+    service.desired.as_ref().map(|it| it.mzxid).max(service.spec.as_ref().map(|it| it.mzxid))
+}
+
+/// What the agent says, of any host and replica.
+fn in_general(status: &ReplicaStatus, host: &HostName, number: ReplicaNumber) -> String {
+    let said = status.message.as_deref().unwrap_or("it is not allowed in this host's agent.toml");
+    said.replace(&format!("{host}'s agent.toml"), "their agent.toml").replace(&format!("@{number}."), "@.")
 }
 
 #[cfg(test)]

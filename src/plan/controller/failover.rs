@@ -1,7 +1,7 @@
 //! Leaving a host without asking it: it is lost, or the replica fails there.
 
 use super::{after, classify::Case, fleet::HostIndex, notice::clip, place::COOL_OFF, round::Round, status::Standing};
-use crate::model::{ConditionKind, FailedOn, ReplicaState};
+use crate::model::{ConditionKind, FailedOn, ReplicaState, ReplicaStatus};
 
 /// How many hosts are remembered as failing for one replica: enough to try others, few enough for a small document.
 const REMEMBERED: usize = 20;
@@ -72,7 +72,8 @@ impl<'a> Round<'_, 'a> {
         let name = self.fleet.hosts[host].name;
         let late = |failed: &&FailedOn| failed.node != *name && after(failed.at, COOL_OFF) > now;
         let mut failed_on: Vec<_> = case.desired.failed_on.iter().filter(late).cloned().collect();
-        failed_on.push(FailedOn { node: name.clone(), at: now });
+        let refused = case.status.and_then(ReplicaStatus::refused);
+        failed_on.push(FailedOn { node: name.clone(), at: now, refused });
         failed_on.drain(..failed_on.len().saturating_sub(REMEMBERED));
         failed_on
     }

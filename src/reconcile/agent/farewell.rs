@@ -64,6 +64,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let stopped = |status: &ReplicaStatus| ReplicaStatus {
             state: ReplicaState::Stopped,
             pid: None,
+            reason: None,
             message: Some("its host shuts down".to_owned()),
             updated: Timestamp::now(),
             ..status.clone()

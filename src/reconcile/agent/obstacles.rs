@@ -2,7 +2,7 @@
 
 use super::Agent;
 use crate::{
-    model::{Assignment, CheckedAssignment, Mode, Probe, ReplicaId, RestartPolicy, UnitName},
+    model::{Assignment, CheckedAssignment, Mode, Probe, RefusalReason, ReplicaId, RestartPolicy, UnitName},
     plan::agent::{Files, Overruled, Part, Placed, overruled},
     systemd::{ActiveState, UnitManager},
 };
@@ -11,17 +11,21 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Obstacle {
     pub(super) why: String,
+    /// The same for programs.
+    pub(super) reason: RefusalReason,
     /// It was found in what systemd says of the unit: that has to be watched for it to go.
     pub(super) by_unit: bool,
 }
 
 impl Obstacle {
-    fn of_host(why: String) -> Self {
-        Self { why, by_unit: false }
+    /// The host's configuration does not allow it.
+    fn not_allowed(why: String) -> Self {
+        Self { why, reason: RefusalReason::NotAllowed, by_unit: false }
     }
 
-    fn of_unit(why: String) -> Self {
-        Self { why, by_unit: true }
+    /// What the host has of the unit is in the way.
+    fn unit_taken(why: String) -> Self {
+        Self { why, reason: RefusalReason::UnitTaken, by_unit: true }
     }
 }
 
@@ -52,7 +56,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     pub(super) fn untouchable(&self, unit: &UnitName) -> Option<Obstacle> {
         let host = &self.settings.host;
         (!self.settings.allowed_units.allows(unit))
-            .then(|| Obstacle::of_host(format!("{unit} is not among the allowed_units of {host}'s agent.toml")))
+            .then(|| Obstacle::not_allowed(format!("{unit} is not among the allowed_units of {host}'s agent.toml")))
     }
 
     /// Why the unit that an alias leads to is not started, if so. What runs of it by this agent can be stopped.
@@ -70,9 +74,11 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// Which part of the work this host does not run, if any.
     pub(super) fn forbidden(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Obstacle> {
-        let alias = self.alias_of_forbidden(&assignment.unit).map(Obstacle::of_unit);
-        let forbidden = alias.or_else(|| self.not_accepted(assignment).map(Obstacle::of_host));
-        forbidden.or_else(|| self.superseded(id, assignment).map(Obstacle::of_unit))
+        // The alias may come to lead elsewhere.
+        let alias = self.alias_of_forbidden(&assignment.unit);
+        let alias = alias.map(|why| Obstacle { by_unit: true, ..Obstacle::not_allowed(why) });
+        let forbidden = alias.or_else(|| self.not_accepted(assignment).map(Obstacle::not_allowed));
+        forbidden.or_else(|| self.superseded(id, assignment).map(Obstacle::unit_taken))
     }
 
     /// Without what of its files the work is not run here, if any. What was in force before an upgrade or a reboot is
@@ -161,7 +167,8 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// Files that are in the place of the generated ones and not from zkops.
     fn unreadable_files(&self, unit: &UnitName) -> Option<Obstacle> {
-        self.on_disk.get(unit)?.as_ref().err().cloned().map(Obstacle::of_host)
+        let why = self.on_disk.get(unit)?.as_ref().err().cloned()?;
+        Some(Obstacle { by_unit: false, ..Obstacle::unit_taken(why) })
     }
 
     /// Whether the unit is up, or was never looked at by this process.

@@ -11,7 +11,7 @@ use super::{
     work::{Basis, Unreadable},
 };
 use crate::{
-    model::{CheckedAssignment, Instance, ReplicaId, ReplicaState, ReplicaStatus, UnitName, one_line},
+    model::{CheckedAssignment, Instance, RefusalReason, ReplicaId, ReplicaState, ReplicaStatus, UnitName, one_line},
     plan::agent::{Decision, LastLine},
     report::notify::ServiceManager,
     store::Up,
@@ -126,6 +126,10 @@ impl<M: UnitManager + 'static> Agent<M> {
             config_version: record.map_or(wanted.and_then(|it| it.config_version), |record| record.applied_config),
             ready: decision.ready,
             rejected: decision.rejected || unreadable.is_some(),
+            reason: (decision.state == ReplicaState::Refused).then(|| match unreadable {
+                Some(_) => RefusalReason::NotValid,
+                None => target.refusal_reason(),
+            }),
             unconfirmed: decision.in_force && self.health.is_unconfirmed(id),
             setbacks: if decision.in_force { self.health.setbacks(id) } else { 0 },
             restarts: unit.restarts,
@@ -155,6 +159,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             assignment: Some(unreadable.version),
             ready: false,
             rejected: true,
+            reason: Some(RefusalReason::NotValid),
             unconfirmed: false,
             setbacks: 0,
             restarts: 0,

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ledger::content_key,
-    model::{CheckedAssignment, Mode, ReplicaId, UnitName},
+    model::{CheckedAssignment, Mode, RefusalReason, ReplicaId, UnitName},
     plan::agent::{Files, Links, Staging, Upcoming, Wanted, meanwhile},
     systemd::{ActiveState, Folders, UnitManager, drop_in, restart_key, variables},
 };
@@ -238,6 +238,14 @@ impl Target {
     /// Whether this host does not run it.
     pub(super) fn is_refused(&self) -> bool {
         matches!(self, Self::Refused(..))
+    }
+
+    /// What stands against it, when it is refused. Of what nothing stands against, the unit is another replica's.
+    pub(super) fn refusal_reason(&self) -> RefusalReason {
+        match self {
+            Self::Refused(_, obstacle) | Self::Kept { obstacle, .. } => obstacle.reason,
+            Self::Ours { .. } | Self::Leaving { .. } | Self::Awaited(_) => RefusalReason::UnitTaken,
+        }
     }
 
     /// Whether the replica is not this host's any more.

@@ -19,7 +19,7 @@ fn tree() -> BTreeMap<String, Node> {
         set(
             &mut tree,
             &format!("/services/webapp/000000000{number}/status"),
-            &json!({"state": "refused", "node": host, "assignment": 0, "message": format!("{WHY} {host}'s agent.toml"),
+            &json!({"state": "refused", "reason": "not_allowed", "node": host, "assignment": 0, "message": format!("{WHY} {host}'s agent.toml"),
                     "updated": "2026-11-22T18:00:00Z"}),
         );
     }
@@ -78,6 +78,33 @@ fn all_hosts_that_refuse_are_told_in_one_line() {
     );
 }
 
+/// Of one replica: web1 refused it, and the controller moved it on to web2, which refuses it, too.
+fn moved_on(refused: &Value) -> BTreeMap<String, Node> {
+    let mut tree = with(
+        "/services/webapp/0000000002/desired",
+        "failed_on",
+        json!([{"node": "web1", "at": "2026-11-22T18:00:00Z", "refused": refused}]),
+    );
+    tree.retain(|path, _| !path.starts_with("/services/webapp/0000000001") && !path.ends_with("webapp.0000000001"));
+    tree
+}
+
+#[test]
+fn what_the_controller_remembers_of_other_hosts_counts() {
+    let tree = moved_on(&json!({"reason": "not_allowed", "at": "2026-11-22T18:00:00Z"}));
+    let text = said(&tree).unwrap();
+    assert!(
+        text.starts_with(&format!("webapp: 2 of 2 hosts refuse it (web1, web2): {WHY} their agent.toml.")),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_agents_words_are_for_people() {
+    let said = said(&with(STATUS, "message", "not on a Sunday".into())).unwrap();
+    assert!(said.contains("not on a Sunday"), "{said}");
+}
+
 const STATUS: &str = "/services/webapp/0000000002/status";
 
 #[rstest]
@@ -87,7 +114,18 @@ const STATUS: &str = "/services/webapp/0000000002/status";
     tree
 })]
 #[case::a_host_that_runs_it(with(STATUS, "state", "running".into()))]
-#[case::another_reason(with(STATUS, "message", "the disk is full".into()))]
+#[case::another_reason(with(STATUS, "reason", "unit_taken".into()))]
+#[case::an_agent_that_does_not_say_why(with(STATUS, "reason", Value::Null))]
+#[case::a_reason_of_a_later_release(with(STATUS, "reason", "moon_phase".into()))]
+#[case::refused_before_its_agent_was_started_again(moved_on(&json!({"reason": "not_allowed", "at": "2026-11-22T17:00:00Z"})))]
+#[case::refused_for_another_reason(moved_on(&json!({"reason": "unit_taken", "at": "2026-11-22T18:00:00Z"})))]
+#[case::failed_there(moved_on(&Value::Null))]
+#[case::refused_before_what_is_wanted_now({
+    let mut tree = moved_on(&json!({"reason": "not_allowed", "at": "2026-11-22T18:00:00Z"}));
+    tree.get_mut("/services/webapp/desired").unwrap().mzxid = 2;
+    tree.get_mut(STATUS).unwrap().mzxid = 2;
+    tree
+})]
 #[case::an_answer_to_an_older_assignment(with(STATUS, "assignment", (-1).into()))]
 #[case::an_agent_started_since(with(STATUS, "updated", "2026-11-22T17:00:00Z".into()))]
 #[case::a_host_that_is_away(without("/hosts/web2/alive"))]

@@ -11,8 +11,8 @@ use serde_json::json;
 use super::{Tree, probes::Probed};
 use crate::{
     model::{
-        Assignment, HostName, Instance, Mode, ReplicaDesired, ReplicaId, ReplicaState, ReplicaStatus, ServiceName,
-        UnitName, decode, encode,
+        Assignment, HostName, Instance, Mode, RefusalReason, ReplicaDesired, ReplicaId, ReplicaState, ReplicaStatus,
+        ServiceName, UnitName, decode, encode,
     },
     store::layout,
 };
@@ -307,6 +307,7 @@ impl Agent {
             assignment,
             ready: !is(&content, UNREADY) && probed.is_none_or(|probed| probed.is_ready()),
             rejected,
+            reason: (state == ReplicaState::Refused).then_some(RefusalReason::NotAllowed),
             unconfirmed: outcome.unconfirmed,
             setbacks: outcome.setbacks,
             restarts: 0,

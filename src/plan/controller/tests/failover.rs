@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::model::RefusalReason;
 
 #[test]
 fn a_lost_hosts_replicas_move_after_lost_after() {
@@ -197,6 +198,9 @@ fn a_refused_replica_moves_or_says_so() {
     sim.boot("web2");
     sim.settle();
     assert_condition(&sim, "webapp", &["Refused: web2", "no other host fits"]);
+    let on_web1 = &sim.replica("webapp.0000000001").unwrap().failed_on[0];
+    let reason = on_web1.refused.as_ref().map(|refused| refused.reason);
+    assert_eq!((on_web1.node.as_str(), reason), ("web1", Some(RefusalReason::NotAllowed)));
 }
 
 #[test]
