@@ -242,6 +242,13 @@ async fn the_last_words_are_those_of_the_unit_itself() {
     assert_eq!(words[0].as_deref(), Some("no disk"));
     assert_eq!(words[1], None, "systemd's own lines are not the process's");
     assert!(words[2].as_ref().is_none_or(|line| line.contains("/nowhere/program")), "{words:?}");
+    let link = "/run/systemd/system/zt-speaks.service";
+    std::os::unix::fs::symlink("zt-says.service", link).unwrap();
+    host.systemd.daemon_reload().await.unwrap();
+    let alias = "zt-speaks.service".parse().unwrap();
+    let invocation = host.unit(&alias).await.invocation;
+    assert_eq!(host.systemd.last_words(&alias, &invocation).await.as_deref(), Some("no disk"), "by its other name");
+    fs::remove_file(link).unwrap();
 }
 
 #[tokio::test]

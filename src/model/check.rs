@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use super::{Assignment, ConfigPolicy, Probes, Problem, RestartPolicy, ServiceSpec, Source, Template};
+use super::{Assignment, ConfigPolicy, Probes, Problem, RestartPolicy, ServiceSpec, Source, Span, Template};
 
 /// The most environment variables, and the most credentials, of one service. systemd's work grows with their square.
 pub(super) const MAX_ENTRIES: usize = 500;
@@ -19,11 +19,13 @@ const NOT_SHORTEST: &str = "must be a path without empty parts, . and ..";
 /// The longest version, in bytes; each replica repeats it, in four places.
 pub(super) const MAX_VERSION_BYTES: usize = 255;
 
-/// How a replica runs, whichever document says so.
-#[derive(Clone, Copy)]
+/// How a replica runs, whichever document says so; its unit aside, which an assignment names otherwise.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct RunSettings<'a> {
     unit_file: Option<&'a str>,
     port: Option<u16>,
+    /// A span has its own limit.
+    drain_time: Span,
     restart: &'a RestartPolicy,
     environment: &'a BTreeMap<String, String>,
     credentials: &'a BTreeMap<String, String>,
@@ -32,7 +34,8 @@ pub(super) struct RunSettings<'a> {
     probes: &'a Probes,
 }
 
-/// The same fields of each document. Names every one, so that one that is added to [`Template`] cannot be forgotten.
+/// The same fields of each document. Names every one, so that one that is added to [`Template`] cannot be forgotten: it
+/// would be neither checked nor rolled out.
 macro_rules! run_settings {
     ($document:ident { $($other:ident),* }) => {
         impl<'a> From<&'a $document> for RunSettings<'a> {
@@ -42,8 +45,7 @@ macro_rules! run_settings {
                     unit: _,
                     unit_file,
                     port,
-                    // A span has its own limit.
-                    drain_time: _,
+                    drain_time,
                     restart,
                     environment,
                     credentials,
@@ -52,7 +54,8 @@ macro_rules! run_settings {
                     probes,
                 } = document;
                 let (unit_file, port, config) = (unit_file.as_deref(), *port, config.as_ref());
-                Self { unit_file, port, restart, environment, credentials, source, config, probes }
+                let drain_time = *drain_time;
+                Self { unit_file, port, drain_time, restart, environment, credentials, source, config, probes }
             }
         }
     };

@@ -60,34 +60,6 @@ impl From<&ServiceSpec> for Template {
     }
 }
 
-/// Whether a description or an assignment repeats a template, its unit aside. Names every field, so that one that is
-/// added can't be forgotten: it would never be rolled out.
-macro_rules! repeats {
-    ($other:expr, $template:expr) => {{
-        let Template {
-            unit: _,
-            unit_file,
-            port,
-            drain_time,
-            restart,
-            environment,
-            credentials,
-            source,
-            config,
-            probes,
-        } = $template;
-        $other.unit_file == *unit_file
-            && $other.port == *port
-            && $other.drain_time == *drain_time
-            && $other.restart == *restart
-            && $other.environment == *environment
-            && $other.credentials == *credentials
-            && $other.source == *source
-            && $other.config == *config
-            && $other.probes == *probes
-    }};
-}
-
 impl Template {
     /// What is wrong with it beyond its shape.
     pub(super) fn problems(&self) -> Vec<Problem> {
@@ -96,12 +68,12 @@ impl Template {
 
     /// Whether the description says the same.
     pub fn matches(&self, spec: &ServiceSpec) -> bool {
-        self.unit == spec.unit && repeats!(spec, self)
+        self.unit == spec.unit && RunSettings::from(self) == spec.into()
     }
 
     /// Whether the assignment says the same, its unit aside: that names the replica.
     pub fn is_repeated_by(&self, assignment: &Assignment) -> bool {
-        repeats!(assignment, self)
+        RunSettings::from(self) == assignment.into()
     }
 
     /// Puts it into the description in place of what is there.

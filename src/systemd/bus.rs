@@ -110,7 +110,8 @@ impl UnitManager for DBusManager {
     }
 
     async fn last_words(&self, name: &UnitName, invocation: &str) -> Option<String> {
-        journal::last_line(name, invocation).await
+        let id = self.properties(name).await.map_or_else(|_| name.to_string(), |unit| unit.id);
+        journal::last_line(&id, invocation).await
     }
 
     async fn is_stopping(&self) -> Result<bool, UnitError> {

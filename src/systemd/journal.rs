@@ -1,14 +1,16 @@
-//! What a unit's process said last, out of systemd's journal.
+//! What systemd's journal has, by journalctl(1): what a unit's process said last, what PID 1 said of a unit.
 //!
-//! It is asked for when a unit has failed, with journalctl(1): once for each end, never for long, and what cannot be
-//! read is left out. The agent that is root may read all of the journal; one that is not, only as a member of the group
+//! It is asked when a unit has failed or cannot be loaded, once for each time, never for long, and what cannot be read is left
+//! out. The agent that is root may read all of the journal; one that is not, only as a member of the group
 //! `systemd-journal`.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
 
 use tokio::process::Command;
-
-use crate::model::UnitName;
 
 /// The longest line that is handed on, in characters.
 const LONGEST: usize = 200;
@@ -19,37 +21,43 @@ const MOST: usize = 64 * 1024;
 /// How long journald may take to write down what it was sent.
 const SYNC_LIMIT: Duration = Duration::from_millis(500);
 
-/// How long all of it may take.
+/// How long it may take to be read.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Where journalctl is; the last is NixOS's.
 const PROGRAMS: [&str; 3] = ["/usr/bin/journalctl", "/bin/journalctl", "/run/current-system/sw/bin/journalctl"];
 
 /// The last line that the unit's own processes wrote in this invocation; `None` when there is none, or it cannot be
-/// read.
-pub(super) async fn last_line(unit: &UnitName, invocation: &str) -> Option<String> {
-    let program = PROGRAMS.iter().find(|program| Path::new(program).exists())?;
-    let read = async {
-        // The process has ended, and what it said may still be on its way to the file.
-        let sync = journalctl(program, &["--sync"]).stdout(Stdio::null()).status().await;
-        tracing::trace!(?sync, "the journal is written");
-    };
-    let _ = tokio::time::timeout(SYNC_LIMIT, read).await;
+/// read. The journal knows the unit by its `Id` only, whatever other names it has.
+pub(super) async fn last_line(id: &str, invocation: &str) -> Option<String> {
     let of_invocation = format!("_SYSTEMD_INVOCATION_ID={invocation}");
-    let of_unit = format!("_SYSTEMD_UNIT={unit}");
     // Several, for the last may be empty.
-    let words = ["--lines=5", "--output=cat", "--no-pager", "--quiet", &of_invocation, &of_unit];
-    let mut command = journalctl(program, &words);
-    let output = tokio::time::timeout(LIMIT, command.stdout(Stdio::piped()).output()).await.ok()?.ok()?;
-    let answer = &output.stdout[output.stdout.len().saturating_sub(MOST)..];
-    plain(&String::from_utf8_lossy(answer))
+    plain(&read(&["--lines=5", &of_invocation, &format!("_SYSTEMD_UNIT={id}")]).await?)
 }
 
-fn journalctl(program: &str, words: &[&str]) -> Command {
+/// PID 1's last lines about the unit, of the last minutes.
+pub(super) async fn of_manager(id: &str) -> Option<String> {
+    // It says so at each reload. Not `--boot`: the id of the boot may look different from within the agent's sandbox.
+    read(&["--since=-5min", "--lines=20", "_PID=1", &format!("UNIT={id}")]).await
+}
+
+/// The messages that match, the end of them.
+async fn read(matches: &[&str]) -> Option<String> {
+    let program = PROGRAMS.iter().find(|program| Path::new(program).exists())?;
+    // What was just said may still be on its way to the file.
+    let sync = journalctl(program, &["--sync"], SYNC_LIMIT).await;
+    tracing::trace!(?sync, "the journal is written");
+    let words: Vec<_> = ["--output=cat", "--no-pager", "--quiet"].iter().chain(matches).copied().collect();
+    let output = journalctl(program, &words, LIMIT).await.filter(|output| output.status.success())?;
+    let answer = &output.stdout[output.stdout.len().saturating_sub(MOST)..];
+    Some(String::from_utf8_lossy(answer).into_owned())
+}
+
+async fn journalctl(program: &str, words: &[&str], limit: Duration) -> Option<Output> {
     let mut command = Command::new(program);
     command.args(words).env_clear().env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).stderr(Stdio::null());
     command.kill_on_drop(true);
-    command
+    tokio::time::timeout(limit, command.output()).await.ok()?.ok()
 }
 
 /// The last line that says something, fit to be shown and kept: without control characters and colours, and not long.

@@ -61,6 +61,17 @@ def apt(machine: Any, words: str) -> str:
     return said
 
 
+def install_fleet(fleet: Any, servers: str) -> None:
+    """As far as installation.md goes before agent.toml: one ZooKeeper with a controller beside it, agents that are not
+    started. `servers` is what each configuration says of ZooKeeper."""
+    packages = dict.fromkeys(fleet.agents, "zkops-agent") | {fleet.zk: "zkops-zookeeper zkops-controller"}
+    everywhere(packages, lambda host: apt(host, f"install {packages[host]}"))
+    fleet.write(fleet.zk, "/etc/zkops/ensemble.conf", f"server.1 = {fleet.zk.name}\n")
+    for role in ("controller", "cli"):
+        fleet.write(fleet.zk, f"/etc/zkops/{role}.toml", servers)
+    fleet.zk.succeed("systemctl start zkops-zookeeper zkops-controller", "zkops init")
+
+
 def version(machine: Any, package: str) -> str:
     """The installed version of a package."""
     return str(machine.succeed(f"dpkg-query -W -f='${{Version}}' {package}"))

@@ -1,6 +1,6 @@
 """What docs/installation.md and docs/rollouts.md have a person type works as it stands there, on hosts that apt made."""
 
-from lib.apt import Apt, apt, everywhere
+from lib.apt import Apt, everywhere, install_fleet
 from lib.docs import Typist, blocks
 from lib.fleet import Fleet
 from lib.load import Load
@@ -26,11 +26,7 @@ def install(fleet: Fleet) -> None:
     # The hosts' image leaves documentation out.
     zk1.succeed("rm -f /etc/dpkg/dpkg.cfg.d/*")
     everywhere(machines, Apt(zk1).add_to)
-    everywhere([zk1, *fleet.agents], lambda host: apt(host, f"install zkops-{'agent' if host in fleet.agents else 'zookeeper zkops-controller'}"))
-    fleet.write(zk1, "/etc/zkops/ensemble.conf", "server.1 = zk1\n")
-    for role in ("controller", "cli"):
-        fleet.write(zk1, f"/etc/zkops/{role}.toml", SERVERS)
-    zk1.succeed("systemctl start zkops-zookeeper zkops-controller", "zkops init")
+    install_fleet(fleet, SERVERS)
     for host in fleet.agents:
         fleet.write(host, "/etc/zkops/agent.toml", SERVERS)
     everywhere(fleet.agents, lambda host: host.succeed("systemctl start zkops-agent"))

@@ -1,7 +1,8 @@
-"""examples/README.md, step by step: a person who follows it sees what it says."""
+"""examples/README.md, step by step: a person who types what stands there sees what it says."""
 
 from pathlib import Path
 
+from lib.docs import Typist, blocks
 from lib.fleet import Fleet
 from lib.load import Load
 from lib.releases import EXAMPLE
@@ -28,27 +29,32 @@ def shop(**changes: str) -> str:
     return text
 
 
-def try_to_apply(fleet: Fleet, text: str) -> tuple[int, str]:
-    """`zkops apply --wait` of what may fail: its exit status and all that it said."""
-    fleet.write(zk1, "/root/rollout/shop.toml", text)
-    return fleet.zkops_status("apply -f /root/rollout/shop.toml --wait")
+def split_after(block: str, command: str) -> tuple[str, str]:
+    """A block up to the end of a command's line, and the rest: a shell that stops at what fails would not see that."""
+    before, found, rest = block.partition(command)
+    line, end, after = rest.partition("\n")
+    return before + found + line + end, after
 
 
 def test() -> None:
     fleet = Fleet(driver)
     fleet.up()
-    rollouts = Rollouts(fleet, "shop")
+    rollouts, operator = Rollouts(fleet, "shop"), Typist(zk1)
+    section = "A rollout, and what can go wrong with it"
+    build, first, again, second, broken, bad_config = blocks("examples/README.md", section)
 
     with subtest("1. two releases are built and served"):
-        zk1.copy_from_host(str(EXAMPLE), "/root/rollout")
-        zk1.succeed("cd /root/rollout; ./build v1 v2 v3")
-        zk1.succeed("systemd-run --quiet --unit=web --working-directory=/root/rollout/dist python3 -m http.server 8000")
+        zk1.succeed("mkdir -p /root/examples")
+        zk1.copy_from_host(str(EXAMPLE), "/root/examples/rollout")
+        operator.types(build)
         zk1.wait_for_open_port(8000)
 
     with subtest("2. v1 is started, and given a configuration"):
-        fleet.apply(shop(), "--wait")
-        fleet.zkops("config push shop /root/rollout/conf")
-        fleet.apply(shop(config_version="1"), "--wait")
+        operator.writes("shop.toml", shop())
+        operator.types(first)
+        operator.writes("shop.toml", shop(config_version="1"))
+        # The hosts have no curl.
+        operator.types(again.partition("curl ")[0])
         tree = fleet.wait_running("shop", 3)
         for number, host in tree.hosts_of("shop").items():
             about = fleet.ask(str(host))
@@ -60,8 +66,12 @@ def test() -> None:
                     "printf '\\r\\n' >&3; head -n 1 <&3 | grep '200 OK'")
 
     with subtest("3. v2 is rolled out"):
+        operator.writes("shop.toml", shop(version='"v2"', config_version="1"))
+        plan, apply = split_after(second, "zkops plan")
+        # There is something to do.
+        operator.types(plan, status=1)
         with Load(zk1, "shop") as load:
-            fleet.apply(shop(version='"v2"', config_version="1"), "--wait")
+            operator.types(apply)
         load.outcome.flawless()
         tree = fleet.wait_running("shop", 3)
         for host in tree.hosts_of("shop").values():
@@ -70,23 +80,22 @@ def test() -> None:
 
     with subtest("4. v3 is broken: rolled back, and the history tells what was tried"):
         number, _ = rollouts.newest()
+        operator.writes("shop.toml", shop(version='"v3"', config_version="1", SHOP_BROKEN='"v3:ready"'))
+        apply, look = split_after(broken, "zkops apply")
         with Load(zk1, "shop") as load:
-            status, text = try_to_apply(fleet, shop(version='"v3"', config_version="1", SHOP_BROKEN='"v3:ready"'))
-        assert status == 7 and "rolled back" in text, (status, text)
+            assert "rolled back" in operator.types(apply, status=7)
+        assert "v3:ready" in operator.types(look)
         load.outcome.flawless()
         assert set(load.outcome.by_version) == {"v2"}, load.outcome
-        assert "v3:ready" in fleet.zkops("rollout history shop --diff")
         fleet.zkops("rollout undo shop --wait")
         assert fleet.tree().doc("/services/shop/desired")["version"] == "v2"
 
     with subtest("5. a configuration that is no good is rejected; a good one is reloaded without a new process"):
         pids = fleet.pids("shop@*.service")
-        fleet.write(zk1, "/root/rollout/conf/shop.toml.j2", "greeting = 7\n")
-        fleet.zkops("config push shop /root/rollout/conf")
-        status, text = try_to_apply(fleet, shop(version='"v2"', config_version="2"))
-        assert status == 7 and "greeting must be a str" in text, (status, text)
-        fleet.write(zk1, "/root/rollout/conf/shop.toml.j2", 'greeting = "good morning"\n')
-        fleet.zkops("config push shop /root/rollout/conf")
+        operator.writes("shop.toml", shop(version='"v2"', config_version="2"))
+        assert "greeting must be a str" in operator.types(bad_config, status=7)
+        fleet.write(zk1, "/root/examples/rollout/conf/shop.toml.j2", 'greeting = "good morning"\n')
+        fleet.zkops("config push shop /root/examples/rollout/conf")
         fleet.apply(shop(version='"v2"', config_version="3"), "--wait")
         tree = fleet.wait_running("shop", 3)
         assert fleet.pids("shop@*.service") == pids

@@ -1,6 +1,6 @@
 """An agent that runs as its own user drives the units that polkit lets it drive, and has no way to root."""
 
-from lib.apt import Apt, apt, everywhere, version
+from lib.apt import Apt, apt, everywhere, install_fleet, version
 from lib.fleet import Fleet
 from lib.service import webapp
 from lib.ways import PROOF, attempt, refuses, ways
@@ -67,11 +67,7 @@ def test() -> None:
 
 def install(fleet: Fleet) -> None:
     """A ZooKeeper with a controller, and two agents that are root; the sample service runs."""
-    everywhere([zk1, *fleet.agents], lambda host: apt(host, f"install zkops-{'agent' if host in fleet.agents else 'zookeeper zkops-controller'}"))
-    fleet.write(zk1, "/etc/zkops/ensemble.conf", "server.1 = zk1\n")
-    for role in ("controller", "cli"):
-        fleet.write(zk1, f"/etc/zkops/{role}.toml", SERVERS)
-    zk1.succeed("systemctl start zkops-zookeeper zkops-controller", "zkops init")
+    install_fleet(fleet, SERVERS)
     for host in fleet.agents:
         host.succeed("mkdir -p /etc/systemd/system/webapp@.service.d")
         fleet.write(host, "/etc/systemd/system/webapp@.service.d/zkops.conf", DROP_IN)

@@ -1,9 +1,5 @@
 //! What systemd has against a unit, for messages about what failed.
 
-use std::{process::Stdio, time::Duration};
-
-use tokio::process::Command;
-
 use super::{
     DBusManager,
     link::CALL_LIMIT,
@@ -13,14 +9,8 @@ use super::{
 };
 use crate::{
     model::UnitName,
-    systemd::{ActiveState, LoadState, UnitError},
+    systemd::{ActiveState, LoadState, UnitError, journal},
 };
-
-/// How long the journal may take to be read.
-const JOURNAL_LIMIT: Duration = Duration::from_secs(5);
-
-/// How many of PID 1's last lines about a unit are looked at.
-const LINES: &str = "--lines=20";
 
 impl DBusManager {
     /// See [`crate::systemd::UnitManager::complaint`].
@@ -72,20 +62,7 @@ fn why_missing(unit: UnitProperties) -> Option<String> {
 
 /// PID 1's last line about a unit's files. What D-Bus says of them does not name the setting.
 async fn refused_setting(unit: &str) -> Option<String> {
-    // What was just said may not be in the journal yet.
-    let _ = journalctl(&["--sync"]).await;
-    let matches = format!("UNIT={unit}");
-    // It says so at each reload. Not `--boot`: the id of the boot may look different from within the agent's sandbox.
-    let what = ["--since=-5min", "--quiet", "--no-pager", "--output=cat", LINES, "_PID=1", &matches];
-    let journal = journalctl(&what).await?;
-    last_refusal(&journal)
-}
-
-async fn journalctl(arguments: &[&str]) -> Option<String> {
-    let mut command = Command::new("journalctl");
-    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(JOURNAL_LIMIT, command.output()).await.ok()?.ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    last_refusal(&journal::of_manager(unit).await?)
 }
 
 fn last_refusal(journal: &str) -> Option<String> {
