@@ -66,7 +66,9 @@ pub(super) fn machine_id() -> anyhow::Result<String> {
 /// (machine-id(5), "First Boot Semantics").
 pub(super) fn lasting_machine_id() -> anyhow::Result<String> {
     let device = |path: &str| fs::metadata(path).map(|found| found.dev()).ok();
-    let of_this_boot = device("/etc/machine-id").is_some_and(|of| Some(of) == device("/run"));
+    let (of_file, of_run) = (device("/etc/machine-id"), device("/run"));
+    // In a container, all of them may be on one file system: then nothing is mounted over it.
+    let of_this_boot = of_file.is_some() && of_file == of_run && of_file != device("/etc");
     if of_this_boot { Ok(String::new()) } else { machine_id() }
 }
 
