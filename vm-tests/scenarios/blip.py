@@ -90,7 +90,11 @@ def test() -> None:
         fleet.wait_running("webapp", 2)
         assert fleet.pids() == pids
 
-    with subtest("a member is frozen: every command is served by another"):
+    for host in (*fleet.zookeepers, web1):
+        # One name for all of them, as a DNS name may be.
+        host.succeed("sed -n '/ zk[123]$/s/ .*/ ensemble/p' /etc/hosts >> /etc/hosts")
+        assert len(host.succeed("getent ahostsv4 ensemble | grep STREAM").splitlines()) == 3
+    with subtest("a member is frozen: every command is served by another, also by one name for all of them"):
         for frozen in (leader, fleet.wait_for_leader(fleet.zookeepers)):
             others = [each for each in fleet.zookeepers if each is not frozen]
             fleet.zk = others[0]
@@ -100,5 +104,11 @@ def test() -> None:
             began = time.monotonic()
             fleet.zk.succeed("for _ in $(seq 20); do zkops get services || exit; done")
             driver.logger.tell(f"      20 commands in {time.monotonic() - began:.1f} s")
+            fleet.zk.succeed("for _ in $(seq 20); do ZKOPS_ZOOKEEPER=ensemble:2181 zkops get services || exit; done")
+            web1.succeed("mkdir -p /etc/zkops/agent.toml.d")
+            fleet.write(web1, "/etc/zkops/agent.toml.d/ensemble.toml", '[zookeeper]\nservers = "ensemble:2181"\n')
+            web1.succeed("systemctl restart zkops-agent.service")
+            agent = int(web1.get_unit_property("zkops-agent.service", "MainPID"))
+            fleet.wait(lambda tree: tree.doc("/hosts/web1/alive").get("pid") == agent, "its agent is connected")
             frozen.succeed("systemctl kill --signal=CONT zookeeper.service")
             fleet.wait_for_zookeeper()
