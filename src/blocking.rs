@@ -67,6 +67,8 @@ static DISK: Lane = Lane::new(16);
 pub(crate) static GENERATED: Lane = Lane::new(4);
 /// What dpkg is asked.
 pub(crate) static PACKAGES: Lane = Lane::new(4);
+/// What credentials lead to: any file system of the host.
+pub(crate) static CREDENTIALS: Lane = Lane::new(16);
 /// Processes that are started: their programs may be anywhere.
 pub(crate) static STARTS: Lane = Lane::new(32);
 

@@ -16,7 +16,7 @@ pub mod files;
 mod journal;
 mod unit;
 
-use std::{collections::BTreeSet, future::Future};
+use std::{collections::BTreeSet, future::Future, path::PathBuf};
 
 pub use bus::DBusManager;
 pub use fake::FakeSystemd;
@@ -72,6 +72,11 @@ pub trait UnitManager: Send + Sync {
     /// How often systemd has read its unit files again, for whomever, or may have done so unseen. Its units are reported
     /// as changed each time.
     fn reloads(&self) -> u64;
+
+    /// The root of the file system that the manager has: another than that of a process in a sandbox.
+    fn root(&self) -> PathBuf {
+        PathBuf::from("/proc/1/root")
+    }
 
     /// Waits until watched units changed, and names them, coalesced since the last call. All of them after anything
     /// that may have hidden a change: a reload of the manager, a re-exec, a reconnect.

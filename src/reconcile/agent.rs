@@ -162,6 +162,8 @@ struct Agent<M> {
     /// The session that the mirror's content belongs to.
     synced: Option<u64>,
     started: Instant,
+    /// Since when the tree is known.
+    known_since: Option<Instant>,
     work: Work,
     units: Units,
     words: Words,
@@ -214,7 +216,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let machine_id = alive.machine_id.clone();
         let presence =
             Presence::new(&session).refusing(move |path, node| facts::other_machine(path, &node.data, &machine_id));
-        let goods = Goods::new(&settings);
+        let goods = Goods::new(&settings, manager.root());
         let mirror = Mirror::start(&session, vec![layout::host(&host)]);
         Ok(Self {
             link: session.link(),
@@ -232,6 +234,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             session,
             synced: None,
             started: Instant::now(),
+            known_since: None,
             units: Units::default(),
             words: Words::default(),
             on_disk: BTreeMap::new(),

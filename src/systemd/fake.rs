@@ -191,6 +191,11 @@ impl UnitManager for FakeSystemd {
         self.lock().units.get(name)?.behaviour.says.clone()
     }
 
+    /// The tests' own.
+    fn root(&self) -> std::path::PathBuf {
+        "/".into()
+    }
+
     async fn is_stopping(&self) -> Result<bool, UnitError> {
         Ok(self.call()?.stopping)
     }

@@ -152,3 +152,19 @@ async fn nothing_is_started_before_the_name_is_taken() {
     host.wait_until_listed(WEB).await;
     assert_eq!(host.jobs(), [(Verb::Start, WEB_UNIT.to_owned())]);
 }
+
+/// As after a power cut of a whole site: the ensemble is up later than a session timeout after its hosts.
+#[tokio::test]
+async fn a_newcomer_waits_from_when_it_first_saw_the_tree() {
+    let mut host = Host::new().await;
+    host.patience = Duration::from_secs(3);
+    host.put(&format!("{ALIVE}/in-the-way"), &json!({})).await;
+    host.assign(WEB, &assignment(WEB_UNIT)).await;
+    let proxy = host.tree.proxy();
+    proxy.cut();
+    host.start_on(host.tree.session_at(&proxy.address(), LONG), host.systemd.clone());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    proxy.heal();
+    tokio::time::sleep(2 * A_WHILE).await;
+    assert_eq!(host.jobs(), [], "nobody knows yet whose name it is");
+}

@@ -30,6 +30,10 @@ impl UnitManager for Slow {
         self.fake.version().await
     }
 
+    fn root(&self) -> std::path::PathBuf {
+        self.fake.root()
+    }
+
     async fn is_stopping(&self) -> Result<bool, UnitError> {
         self.fake.is_stopping().await
     }

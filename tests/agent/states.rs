@@ -338,3 +338,76 @@ async fn what_is_left_alone_keeps_its_release() {
     assert!(release.exists(), "nor does a successor remove it");
     assert!(host.jobs().iter().all(|(_, unit)| unit == "db.service"));
 }
+
+#[tokio::test]
+async fn a_credential_that_is_no_file_is_rejected_and_what_runs_stays_as_it_is() {
+    let mut host = with(Behaviour::default()).await;
+    let mut wanted = assignment(PLAIN);
+    host.assign(WEB, &wanted).await;
+    host.start();
+    host.wait_until_listed(WEB).await;
+    host.wait_for_state(WEB, "running").await;
+    let listed = "/services/webapp/instances/web1";
+    let before = host.tree.client.get(listed).await.unwrap().unwrap().mzxid;
+    wanted["version"] = json!("v2");
+    wanted["credentials"] = json!({ "x": "/dev/null" });
+    host.assign(WEB, &wanted).await;
+    host.wait_for_message(WEB, "/dev/null is a device; a credential has to be a file").await;
+    let after = host.tree.client.get(listed).await.unwrap().unwrap().mzxid;
+    assert_eq!(before, after, "it left instances");
+    let status = host.status(WEB).await;
+    assert_eq!((&status["rejected"], &status["version"]), (&json!(true), &json!("v1")), "{status}");
+    // systemd starts it again: with the files of before, which is what it is called.
+    host.systemd.end(&name(PLAIN), End::Kill);
+    eventually("the restart", async || host.status(WEB).await["restarts"] == 1).await;
+    host.wait_until_listed(WEB).await;
+    host.wait_for_state(WEB, "running").await;
+    assert_eq!(host.status(WEB).await["version"], json!("v1"));
+    assert_eq!(host.instance(WEB).await["version"], json!("v1"));
+    assert!(host.variables(PLAIN).contains("v1"));
+}
+
+#[tokio::test]
+async fn a_credential_is_looked_at_before_each_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    fs::write(&path, "secret").unwrap();
+    let mut host = with(Behaviour::default()).await;
+    let mut wanted = assignment(PLAIN);
+    wanted["credentials"] = json!({ "x": path });
+    host.assign(WEB, &wanted).await;
+    host.start();
+    host.wait_for_state(WEB, "running").await;
+    wanted["mode"] = json!("disabled");
+    host.assign(WEB, &wanted).await;
+    host.wait_for_state(WEB, "stopped").await;
+    host.jobs();
+    fs::remove_file(&path).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    wanted["mode"] = json!("enabled");
+    host.assign(WEB, &wanted).await;
+    host.wait_for_message(WEB, "is a socket").await;
+    assert_eq!(host.jobs(), []);
+}
+
+#[tokio::test]
+async fn what_runs_without_its_new_files_is_not_called_new() {
+    let mut host = with(Behaviour::default()).await;
+    let mut wanted = assignment(PLAIN);
+    host.assign(WEB, &wanted).await;
+    host.start();
+    host.wait_until_listed(WEB).await;
+    host.wait_for_state(WEB, "running").await;
+    fs::create_dir(host.units().join(format!("{PLAIN}.d/.zkops.tmp"))).unwrap();
+    wanted["version"] = json!("v2");
+    host.assign(WEB, &wanted).await;
+    host.wait_for_message(WEB, "cannot write").await;
+    host.systemd.end(&name(PLAIN), End::Kill);
+    eventually("the restart", async || host.status(WEB).await["restarts"] == 1).await;
+    host.wait_until_listed(WEB).await;
+    host.wait_for_state(WEB, "running").await;
+    assert!(host.variables(PLAIN).contains("v1"));
+    let status = host.status(WEB).await;
+    assert_eq!((&status["version"], &host.instance(WEB).await["version"]), (&json!("v1"), &json!("v1")), "{status}");
+    assert_ne!(status["assignment"], 2, "{status}");
+}

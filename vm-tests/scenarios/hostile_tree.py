@@ -28,12 +28,15 @@ TOUCH = f"/bin/touch {PWNED}"
 LINE = f"\n[Service]\nExecStartPre={TOUCH}\n"
 NEL = "\u0085"
 
+#: Sockets. Where they are, the agent's sandbox shows nothing, all but the first.
+TRAPS = ("/run/trap.sock", "/root/trap.sock", "/tmp/trap.sock", "/dev/trap.sock", "/run/traps/inner/trap.sock")
+
 #: On web1. `forbidden` is outside of allowed_units and would tell that it ran, `bystander` runs, `nick` is an alias;
 #: whoever connects to `trap`'s socket starts it.
 UNITS = {
     f"{ETC}/decoy@.service": "[Service]\nType=exec\nExecStart=/bin/sleep infinity\n",
     f"{ETC}/forbidden.service": "[Service]\nExecStartPre=/bin/touch /root/pwned-forbidden\nExecStart=/bin/sleep infinity\n",
-    f"{ETC}/trap.socket": "[Socket]\nListenStream=/run/trap.sock\n",
+    f"{ETC}/trap.socket": "[Socket]\n" + "".join(f"ListenStream={path}\n" for path in TRAPS),
     f"{ETC}/trap.service": "[Service]\nExecStartPre=/bin/touch /root/pwned-trap\nExecStart=/bin/sleep infinity\n",
     f"{ETC}/bystander.service": "[Service]\nExecStart=/bin/sleep infinity\n",
 }
@@ -147,7 +150,7 @@ SETTINGS = [
            "../../../../root/pwned-NN", "x y", "x:y", "%H", f"x\\\nExecStartPre={TOUCH}", f"x{NEL}y", "x" * 256),
     *setting("credentials.x", "credentials", "x", line=f"/etc/hostname{LINE}", next_line=f"/etc/hostname{NEL}x",
              specifier="/etc/%H", joins_the_next_line="/etc/hostname\\", option="/etc/hostname:x", relative="etc/hostname",
-             climbs="/var/../root/x", ends_in_a_space="/etc/hostname ", abstract="@socket", empty=""),
+             ends_in_a_space="/etc/hostname ", abstract="@socket", empty=""),
     *named("environment", "environment", "x", f"X{LINE}", 'X"\nExecStartPre=x', "X=Y", "", "1X", "ZKOPS_RELEASE_DIR", "X Y", "É"),
     *setting("environment.X", "environment", "X", line=f"x{LINE}", line_in_quotes=f'x"{LINE}', carriage_return=f"x\r{TOUCH}",
              next_line=f"x{NEL}{TOUCH}", escape="\x1b[2J", zero="x\0y"),
@@ -228,7 +231,11 @@ ALLOWED = [
         },
     }),
     Attack("a credential's path with words in it", {"credentials": {"x": f"/etc/x ExecStartPre={TOUCH}"}}),
-    Attack("a credential from a socket that starts another unit", {"credentials": {"x": "/run/trap.sock"}}),
+    *(Attack(f"a credential from a socket that starts another unit, {path}", {"credentials": {"x": path}}) for path in TRAPS),
+    Attack("a credential from a folder with a socket", {"credentials": {"x": "/run/traps"}}),
+    Attack("a credential from a link to a socket", {"credentials": {"x": "/etc/../run/to-trap"}}),
+    *(Attack(f"a credential from {path}", {"credentials": {"x": path}})
+      for path in ("/dev/watchdog", "/dev/null", "/proc/kmsg", "/sys/power/state", "/proc/1/root/run/trap.sock")),
     # A document that is there already is read as a year.
     Attack("an age for each time", {"drain_time": "9223372036854775807s", "restart": {
         "policy": "no", "delay": "9223372036854775807s", "limit_interval": "0s"}}),
@@ -446,6 +453,7 @@ def test() -> None:
     web1.succeed(
         f"for name in {{told,past,roll,host}}{{0..{len(SETTINGS)}}}; do ln {ETC}/decoy@.service {ETC}/decoy-$name@.service; done",
         f"ln -s {ETC}/forbidden.service {ETC}/nick.service", "systemctl daemon-reload", "systemctl start bystander trap.socket",
+        "ln -s /run/trap.sock /run/to-trap",
     )
     fleet.write(zk1, "/root/archives.py", ARCHIVES)
     sums = json.loads(zk1.succeed("python3 /root/archives.py"))

@@ -49,7 +49,6 @@ fn what_is_good_passes_and_reads_back() {
 #[case(json!({"credentials": {"x": "/etc/%H"}}), "credentials.x: must be the absolute path")]
 #[case(json!({"credentials": {"x": "/etc/a:b"}}), "credentials.x: must be the absolute path")]
 #[case(json!({"credentials": {"x": "/etc/a\nB=c"}}), "credentials.x: must be the absolute path")]
-#[case(json!({"credentials": {"x": "/etc/../root/x"}}), "credentials.x: must be a path without empty parts")]
 #[case(json!({"credentials": {"x": format!("/{}", "x".repeat(4095))}}), "credentials.x: has more than 4095 bytes")]
 #[case(json!({"drain_time": "-5s"}), "drain_time: ")]
 #[case(json!({"source": {"apt": {"package": "/tmp/evil"}}}), "source.apt.package: ")]

@@ -6,12 +6,12 @@
 //! them. One replica's files that can't be written are that replica's problem alone.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Agent, credentials::refuse_special, publication::explain, revision::Refusal, steps::Done};
+use super::{Agent, publication::explain, revision::Refusal, steps::Done};
 use crate::{
     blocking::Worker,
     ledger::{Ledger, LedgerFile, Record, Stale},
@@ -262,9 +262,7 @@ async fn write_all<M: UnitManager>(
     unloaded: BTreeSet<UnitName>,
 ) -> Written {
     let files = disk.files.clone();
-    let prepared = changes.iter().filter(|change| change.prepare.is_some());
-    let refused = refuse_special(prepared.map(|change| (&change.id, &change.assignment))).await;
-    let (ledger, saved, written) = worker.run(move || write_files(&disk, ledger, changes, &refused)).await;
+    let (ledger, saved, written) = worker.run(move || write_files(&disk, ledger, changes)).await;
     let must_load = |(change, result): &FileWritten| {
         let changed = result.as_ref().map(|(_, changed)| *changed);
         changed == Ok(true) || (changed.is_ok() && unloaded.contains(&change.assignment.unit))
@@ -346,17 +344,11 @@ type FileWritten = (Change, Result<(Files, bool), String>);
 /// The ledger, whether it was saved, and what was written.
 type FilesWritten = (Ledger, Result<(), String>, Vec<FileWritten>);
 
-fn write_files(
-    disk: &Disk,
-    ledger: Ledger,
-    changes: Vec<Change>,
-    refused: &BTreeMap<ReplicaId, String>,
-) -> FilesWritten {
+fn write_files(disk: &Disk, ledger: Ledger, changes: Vec<Change>) -> FilesWritten {
     let saved = disk.ledger.save(&ledger).map_err(|error| format!("can't write the ledger: {error}"));
     let write = |change: Change| {
-        let refused = refused.get(&change.id).map_or(Ok(()), |why| Err(why.clone()));
         let write = || change.write(disk).map_err(|error| explain(&error));
-        let written = saved.clone().and(refused).and_then(|()| write());
+        let written = saved.clone().and_then(|()| write());
         (change, written)
     };
     let changes = changes.into_iter().map(write).collect();

@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::MetadataExt as _,
     path::Path,
 };
 
@@ -57,18 +56,21 @@ pub(super) fn other_machine(path: &str, data: &[u8], machine_id: &str) -> Option
     })
 }
 
+/// statfs(2), `f_type`.
+const TMPFS: u64 = 0x0102_1994;
+const RAMFS: u64 = 0x8584_58f6;
+
 /// machine-id(5).
 pub(super) fn machine_id() -> anyhow::Result<String> {
     read("/etc/machine-id")
 }
 
-/// The same, empty when it was made for this boot alone: systemd then mounts one from `/run` over `/etc/machine-id`
-/// (machine-id(5), "First Boot Semantics").
+/// The same, empty when it was made for this boot alone: where it is in memory. systemd mounts one from `/run` over an
+/// `/etc/machine-id` that it can't write (machine-id(5), "First Boot Semantics"), and `/etc` itself may be in memory.
 pub(super) fn lasting_machine_id() -> anyhow::Result<String> {
-    let device = |path: &str| fs::metadata(path).map(|found| found.dev()).ok();
-    let (of_file, of_run) = (device("/etc/machine-id"), device("/run"));
-    // In a container, all of them may be on one file system: then nothing is mounted over it.
-    let of_this_boot = of_file.is_some() && of_file == of_run && of_file != device("/etc");
+    #[expect(clippy::cast_sign_loss, reason = "the field's type differs between systems")]
+    let in_memory = |found: rustix::fs::StatFs| [TMPFS, RAMFS].contains(&(found.f_type as u64));
+    let of_this_boot = rustix::fs::statfs("/etc/machine-id").is_ok_and(in_memory);
     if of_this_boot { Ok(String::new()) } else { machine_id() }
 }
 

@@ -1,10 +1,11 @@
-//! What a replica needs on this host beside its unit: the release of its version, and its configuration. What is there
+//! What a replica needs on this host beside its unit: the release of its version, its configuration, and credentials that
+//! may be loaded. What is there
 //! is looked at once, beside the loop (a disk may take its time, and so may dpkg), then known by what this agent does
 //! itself.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use super::{Agent, steps::Done};
+use super::{Agent, credentials::Credentials, steps::Done};
 use crate::{
     blocking,
     config::AgentSettings,
@@ -57,6 +58,8 @@ pub(super) struct Store {
     /// Where all of it is.
     pub(super) data_dir: PathBuf,
     pub(super) host: HostName,
+    /// The root of the file system that systemd has.
+    pub(super) root: PathBuf,
 }
 
 /// What is there of a piece of work.
@@ -74,12 +77,14 @@ impl Found {
 }
 
 impl Goods {
-    pub(super) fn new(settings: &AgentSettings) -> Self {
+    /// `root` is that of the file system that systemd has.
+    pub(super) fn new(settings: &AgentSettings, root: PathBuf) -> Self {
         let store = Store {
             sources: Arc::new(Sources::new(&settings.data_dir)),
             configurations: Configurations::new(&settings.data_dir, Renderer::Process(settings.program.clone())),
             data_dir: settings.data_dir.clone(),
             host: settings.host.clone(),
+            root,
         };
         Self { store, seen: BTreeMap::new(), begun: 0 }
     }
@@ -170,10 +175,13 @@ impl Store {
         if !needs_any(assignment) {
             return Found::NOTHING;
         }
+        // One whose disk does not answer is looked at again before the start.
+        let bad = matches!(Credentials::look(id, assignment, &self.root).await, Credentials::Bad(_));
         let (store, id, assignment) = (self.clone(), id.clone(), assignment.clone());
         let package = assignment.source.apt.is_some();
         let look = move || store.look(&id, &assignment);
-        if package { blocking::PACKAGES.run(look).await } else { blocking::beside(look).await }
+        let found = if package { blocking::PACKAGES.run(look).await } else { blocking::beside(look).await };
+        Found { staged: found.staged && !bad, ..found }
     }
 
     fn look(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Found {
@@ -230,7 +238,8 @@ pub(super) fn config<'a>(id: &'a ReplicaId, assignment: &'a CheckedAssignment) -
 
 /// Whether anything has to be on the host before the work can run.
 pub(super) fn needs_any(assignment: &CheckedAssignment) -> bool {
-    (!assignment.source.is_none() && assignment.version.is_some())
+    !assignment.credentials.is_empty()
+        || (!assignment.source.is_none() && assignment.version.is_some())
         || (assignment.config.is_some() && assignment.config_version.is_some())
 }
 
@@ -238,7 +247,7 @@ pub(super) fn needs_any(assignment: &CheckedAssignment) -> bool {
 pub(super) fn needs_the_same(one: &CheckedAssignment, other: &CheckedAssignment) -> bool {
     (one.version == other.version && one.source == other.source)
         && (one.config_version == other.config_version && one.config == other.config)
-        && (&one.unit, one.port) == (&other.unit, other.port)
+        && (&one.unit, one.port, &one.credentials) == (&other.unit, other.port, &other.credentials)
 }
 
 #[cfg(test)]
@@ -256,6 +265,7 @@ mod tests {
             configurations: Configurations::new(&dir, Renderer::Here),
             data_dir: dir,
             host: "web1".parse().unwrap(),
+            root: PathBuf::from("/"),
         };
         Goods { store, seen: BTreeMap::new(), begun: 0 }
     }

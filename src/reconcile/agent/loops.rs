@@ -78,6 +78,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         if let Some(synced) = batch.synced {
             self.synced = Some(synced.epoch);
             self.work.synced();
+            self.known_since.get_or_insert_with(Instant::now);
         }
     }
 

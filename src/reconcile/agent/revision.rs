@@ -9,7 +9,10 @@ use std::{
     path::PathBuf,
 };
 
-use super::goods::{Found, Store, config};
+use super::{
+    credentials::Credentials,
+    goods::{Found, Store, config},
+};
 use crate::{
     blocking,
     configuration::{ConfigurationError, Facts, Peer, services_named},
@@ -86,6 +89,7 @@ impl Order {
     }
 
     async fn stage(&self) -> Result<(), Refusal> {
+        Credentials::look(&self.id, &self.assignment, &self.store.root).await.judge()?;
         if let Some(release) = self.store.release(&self.id, &self.assignment) {
             self.store.sources.fetch(&release).await?;
         }
@@ -201,6 +205,7 @@ impl Store {
 
     /// Brings the release and the configuration into force for the replica.
     pub(super) async fn switch(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Result<(), Refusal> {
+        Credentials::look(id, assignment, &self.root).await.judge()?;
         if let Some(release) = self.release(id, assignment)
             && !self.sources.look(&release, Sources::is_current).await
         {

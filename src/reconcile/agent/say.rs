@@ -11,6 +11,7 @@ use super::{
     work::{Basis, Unreadable},
 };
 use crate::{
+    ledger::Record,
     model::{CheckedAssignment, Instance, RefusalReason, ReplicaId, ReplicaState, ReplicaStatus, UnitName, one_line},
     plan::agent::{Decision, LastLine},
     report::notify::ServiceManager,
@@ -122,7 +123,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             state: decision.state,
             node: self.settings.host.clone(),
             pid: unit.main_pid,
-            version: record.map_or(version, |it| it.running_version(&unit.invocation)).cloned(),
+            version: record.map_or(version, |it| self.running_version(target, it, &unit.invocation)).cloned(),
             config_version: record.map_or(wanted.and_then(|it| it.config_version), |record| record.applied_config),
             ready: decision.ready,
             rejected: decision.rejected || unreadable.is_some(),
@@ -138,6 +139,20 @@ impl<M: UnitManager + 'static> Agent<M> {
             message: message.or_else(|| self.note_on(id, target)).map(|text| one_line(&text).into_owned()),
             updated: Timestamp::now(),
         }
+    }
+
+    /// What runs. While the files of what is wanted could not be written, whatever was started since has read the old ones.
+    fn running_version<'a>(&self, target: &Target, record: &'a Record, invocation: &str) -> Option<&'a String> {
+        let known = record.stale.as_ref().is_some_and(|stale| stale.invocation == invocation);
+        match record.before.as_deref().filter(|_| !known && self.is_unwritten(target)) {
+            Some(before) => before.version.as_ref(),
+            None => record.running_version(invocation),
+        }
+    }
+
+    fn is_unwritten(&self, target: &Target) -> bool {
+        let Target::Ours { assignment, files, .. } = target else { return false };
+        !matches!(self.on_disk.get(&assignment.unit), Some(Ok(found)) if found == files)
     }
 
     fn note_on(&self, id: &ReplicaId, target: &Target) -> Option<String> {
@@ -175,7 +190,8 @@ impl<M: UnitManager + 'static> Agent<M> {
     fn answered(&self, id: &ReplicaId, target: &Target, decision: &Decision) -> Option<i32> {
         let newer = matches!(target, Target::Ours { newer: Some(_), .. } | Target::Kept { newer: Some(_), .. });
         // On its way out it still is what was wanted before.
-        let old = matches!(decision.state, ReplicaState::Running | ReplicaState::Draining | ReplicaState::Stopping);
+        let old = matches!(decision.state, ReplicaState::Running | ReplicaState::Draining | ReplicaState::Stopping)
+            || (decision.state == ReplicaState::Starting && self.is_unwritten(target));
         let behind = (old || newer) && !decision.in_force && !decision.rejected;
         let elsewhere = matches!(target, Target::Leaving { .. });
         if behind || elsewhere {

@@ -85,7 +85,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// that could not register for a session timeout: another would have shown by then.
     pub(super) fn is_newcomer(&self, targets: &BTreeMap<ReplicaId, Target>) -> bool {
         let unregistered = self.work.basis() == Basis::Tree && !self.publisher.has_taken_over();
-        let alone = self.started.elapsed() >= self.patience();
+        let alone = self.known_since.is_some_and(|since| since.elapsed() >= self.patience());
         unregistered && !alone && !targets.values().any(Target::is_gone)
     }
 
@@ -102,7 +102,8 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     fn next_wake(&self, decisions: &BTreeMap<ReplicaId, Decision>) -> Option<Instant> {
         let unknown = self.work.basis() == Basis::Waiting || !self.publisher.has_taken_over();
-        let patience = Some(self.started + self.patience()).filter(|at| unknown && *at > Instant::now());
+        let patience = Some(self.known_since.unwrap_or(self.started) + self.patience())
+            .filter(|at| unknown && *at > Instant::now());
         let publish = self.publishable().and_then(|_| self.publisher.next_due());
         let confirm = self.confirmable().and(self.confirm_at);
         let ready = (!self.is_ready).then(|| self.started + super::READY_LIMIT);
