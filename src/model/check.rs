@@ -111,10 +111,9 @@ pub(super) fn line_problems<'a>(texts: impl IntoIterator<Item = (String, &'a str
     broken.map(|(key, _)| Problem::new(&key, "has a line break or another control character: leave it out")).collect()
 }
 
-/// What is wrong with labels, as whoever reads them relies on it.
-pub(super) fn label_problems(labels: &BTreeMap<String, String>) -> Vec<Problem> {
-    let texts = labels.iter().flat_map(|(key, value)| [key, value].map(|it| (format!("labels.{}", shown(key)), &**it)));
-    line_problems(texts)
+/// What is wrong with a label, by its key and its value.
+pub(super) fn label_problems((key, value): (&String, &String)) -> Vec<Problem> {
+    line_problems([key, value].map(|text| (format!("labels.{}", shown(key)), &**text)))
 }
 
 /// What is wrong with a version.

@@ -23,9 +23,14 @@ pub struct HostSpec {
 }
 
 impl HostSpec {
-    /// What is wrong with it beyond its shape.
+    /// What is wrong with it beyond its shape: labels that no template is to see. The rest of it holds all the same.
     pub fn problems(&self) -> Vec<Problem> {
-        label_problems(&self.labels)
+        self.labels.iter().flat_map(label_problems).collect()
+    }
+
+    /// Its labels with which nothing is wrong.
+    pub fn good_labels(self) -> BTreeMap<String, String> {
+        self.labels.into_iter().filter(|(key, value)| label_problems((key, value)).is_empty()).collect()
     }
 }
 

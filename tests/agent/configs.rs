@@ -160,11 +160,11 @@ async fn templates_see_other_services_instances() {
 #[tokio::test]
 async fn templates_see_the_labels_that_the_operator_gave_the_host() {
     let host = running(&json!({}), reloads()).await;
-    host.put("/hosts/web1", &json!({ "labels": { "rack": "r7" } })).await;
-    host.push(4, "{{ labels.rack }}").await;
+    host.put("/hosts/web1", &json!({ "labels": { "rack": "r7", "zone": "a\nroot = /" } })).await;
+    host.push(4, "{{ labels.rack }}{{ labels.zone|default('') }}").await;
     host.assign(WEB, &config(4, &json!({}))).await;
     wait_for_config(&host, 4).await;
-    assert_eq!(read(&host), "r7");
+    assert_eq!(read(&host), "r7", "and none that would begin a line");
 }
 
 #[tokio::test]

@@ -246,10 +246,8 @@ fn read<T: DeserializeOwned>((data, version): Node<'_>) -> Doc<T> {
 }
 
 fn read_host((data, version): Node<'_>) -> Doc<HostSpec> {
-    if data.trim_ascii().is_empty() {
-        return Doc { value: Ok(HostSpec::default()), version };
-    }
-    read_sound((data, version), HostSpec::problems)
+    let value = if data.trim_ascii().is_empty() { Ok(HostSpec::default()) } else { decode(data) };
+    Doc { value, version }
 }
 
 /// The operator's last word; nothing, or a document without keys, is none.

@@ -130,8 +130,11 @@ impl Work {
             },
             Place::Host(host) if host == self.host => {
                 let spec = change.node.as_ref().and_then(|node| decode::<HostSpec>(&node.data).ok());
-                let spec = spec.filter(|spec| spec.problems().is_empty());
-                self.operators_labels = spec.map(|spec| spec.labels).unwrap_or_default();
+                let spec = spec.unwrap_or_default();
+                for problem in spec.problems() {
+                    tracing::warn!("{}: the label is left out: {problem}", change.path);
+                }
+                self.operators_labels = spec.good_labels();
                 Effect::None
             }
             _ => Effect::None,
