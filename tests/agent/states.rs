@@ -1,6 +1,6 @@
 //! The unit as systemd has it decides, not what was asked for.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use zkops::systemd::{
@@ -10,6 +10,7 @@ use zkops::systemd::{
 
 use super::{
     host::{Host, assignment, name},
+    manager::Slow,
     support::eventually,
     web::Web,
 };
@@ -148,6 +149,36 @@ async fn files_that_systemd_cannot_load_are_taken_back_and_the_old_ones_serve() 
     host.assign(WEB, &assignment(PLAIN)).await;
     eventually("as before", async || host.status(WEB).await["rejected"].is_null()).await;
     assert_eq!(host.jobs(), [], "nothing was restarted for all that");
+}
+
+/// The predecessor was killed between the moment at which systemd had read its files and that at which it put the old ones
+/// back.
+#[tokio::test]
+async fn files_that_a_predecessor_left_and_systemd_cannot_load_are_taken_back() {
+    let mut host = with(Behaviour { remains: true, oneshot: true, ..Behaviour::default() }).await;
+    host.assign(WEB, &assignment(PLAIN)).await;
+    host.start();
+    host.wait_until_listed(WEB).await;
+    let before = fs::read_to_string(host.drop_in(PLAIN)).unwrap();
+    host.kill().await;
+    host.start_on(
+        host.tree.session(),
+        Arc::new(Slow { reload: Duration::from_secs(3600), ..Slow::new(&host.systemd) }),
+    );
+    let mut always = assignment(PLAIN);
+    (always["restart"], always["version"]) = (json!({ "policy": "always" }), json!("v2"));
+    host.assign(WEB, &always).await;
+    eventually("written", async || fs::read_to_string(host.drop_in(PLAIN)).unwrap() != before).await;
+    host.kill().await;
+    host.systemd.daemon_reload().await.unwrap();
+    host.jobs();
+    host.start();
+    let status = wait_until_rejected(&host).await;
+    assert_eq!((&status["state"], &status["version"]), (&json!("running"), &json!("v1")));
+    host.wait_for_message(WEB, "Restart=always is not for Type=oneshot").await;
+    eventually("taken back", async || fs::read_to_string(host.drop_in(PLAIN)).unwrap() == before).await;
+    host.wait_until_listed(WEB).await;
+    assert_eq!(host.jobs(), []);
 }
 
 #[tokio::test]

@@ -316,7 +316,8 @@ async fn put_back<M: UnitManager>(
     let restore = move || {
         let restore = |(change, before): (Change, Files)| {
             let restored = write(&files, &change.assignment.unit, &change.id, &before);
-            (change, restored.map_err(|error| explain(&error)))
+            let left = change.prepare.as_ref().is_some_and(|prepare| loads_the_same(&prepare.files, &before));
+            (change, restored.map(|_| left).map_err(|error| explain(&error)))
         };
         broken.into_iter().map(restore).collect::<Vec<_>>()
     };
@@ -326,12 +327,14 @@ async fn put_back<M: UnitManager>(
         let unit = &change.assignment.unit;
         let status = manager.unit(unit).await;
         let why = format!("systemd cannot load {unit} as it is wanted: {why}");
-        let whole = restored.and(loaded.as_ref().map_err(ToString::to_string).copied());
+        let whole = restored.and_then(|left| loaded.as_ref().map(|()| left).map_err(ToString::to_string));
         let refusal = match (whole, &status) {
             (Err(problem), _) => Refusal::passing(format!("{why}; its files of before can't be put back: {problem}")),
+            // A predecessor had written them, and came no further: what was in force before is in the ledger.
+            (Ok(true), _) => Refusal::rejected(why),
             // Not for what zkops wrote.
-            (Ok(()), Ok(status)) if status.is_broken() => Refusal::passing(why),
-            (Ok(()), _) => Refusal::rejected(format!("{why}; its files of before are back")),
+            (Ok(false), Ok(status)) if status.is_broken() => Refusal::passing(why),
+            (Ok(false), _) => Refusal::rejected(format!("{why}; its files of before are back")),
         };
         made.push((change, Err(refusal), status));
     }
@@ -340,6 +343,11 @@ async fn put_back<M: UnitManager>(
 
 /// Of a replica, the files of before and whether systemd has to read them again.
 type FileWritten = (Change, Result<(Files, bool), String>);
+
+/// Whether systemd has the same of a unit with these files as with the others.
+fn loads_the_same(one: &Files, other: &Files) -> bool {
+    one.drop_in == other.drop_in && one.unit_file == other.unit_file
+}
 
 /// The ledger, whether it was saved, and what was written.
 type FilesWritten = (Ledger, Result<(), String>, Vec<FileWritten>);

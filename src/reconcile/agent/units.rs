@@ -233,8 +233,8 @@ impl<M: UnitManager + 'static> Agent<M> {
     fn observed(&mut self, name: &UnitName, status: UnitStatus) {
         let (first, up) = (self.units.get(name).is_none(), status.active.is_up());
         let has_drop_in = matches!(self.on_disk.get(name), Some(Ok(files)) if files.drop_in.is_some());
-        if first && self.unit_files.needs_reload(name, &status, has_drop_in) {
-            // A predecessor may have written them and not come to the reload.
+        if first && (self.unit_files.needs_reload(name, &status, has_drop_in) || self.is_left_broken(name, &status)) {
+            // A predecessor may have written them and not come to the reload, or not to putting them back.
             self.unloaded.insert(name.clone());
         }
         let was_up = self.units.set(name, status).is_some_and(|before| before.active.is_up());
@@ -242,6 +242,12 @@ impl<M: UnitManager + 'static> Agent<M> {
             self.forgive(name);
         }
         self.ask_for_words(name);
+    }
+
+    /// Whether systemd cannot load the unit with what was written for work that did not come into force.
+    fn is_left_broken(&self, name: &UnitName, status: &UnitStatus) -> bool {
+        let mut records = self.ledger.replicas.values().filter(|record| record.assignment.unit == *name);
+        status.is_broken() && records.any(|record| record.before.is_some())
     }
 
     fn forgive(&mut self, name: &UnitName) {
