@@ -741,3 +741,18 @@ async fn hundreds_of_calls_at_once_are_all_answered() {
         assert_eq!(answer.unwrap().load, LoadState::NotFound);
     }
 }
+
+/// systemd has a match rule for each job, and dbus-daemon refuses more than 512 of a connection: systemd would give its own up.
+#[tokio::test]
+#[ignore = "needs systemd as PID 1"]
+async fn hundreds_of_jobs_at_once_leave_systemd_on_the_bus() {
+    let owner = || shell("busctl --system status org.freedesktop.systemd1 | grep ^UniqueName=");
+    let text = "[Service]\nType=oneshot\nExecStart=/bin/sleep 2\n";
+    let (host, _) = Host::with("zkops-test-many@0.service", text).await;
+    let names: Vec<UnitName> =
+        (0..700).map(|number| format!("zkops-test-many@{number}.service").parse().unwrap()).collect();
+    let before = owner();
+    let results = timeout(6 * SOON, join_all(names.iter().map(|name| host.systemd.run(Verb::Start, name)))).await;
+    assert!(results.unwrap().into_iter().all(|result| result == Ok(JobResult::Done)));
+    assert_eq!(owner(), before, "systemd has another connection");
+}

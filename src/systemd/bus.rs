@@ -16,6 +16,7 @@ mod run;
 mod signal;
 mod status;
 mod tend;
+mod turns;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -26,6 +26,14 @@ FINE = {
 }
 #: Does not end by itself, and not by any signal that can be caught.
 STUBBORN = ["/bin/sh", "-c", "trap '' TERM INT HUP; sleep infinity & while :; do wait; done"]
+#: systemd-run, which fails in its own ways for some commands.
+BROKEN = """#!/bin/sh
+case $* in
+*/bin/true*) set -- --property=BindPaths=/nowhere:/opt "$@" ;;
+*/bin/echo*) export DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nowhere ;;
+esac
+exec /usr/bin/systemd-run.real "$@"
+"""
 #: A name server that hears and never answers.
 SILENT = "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('127.0.0.2', 53)); time.sleep(999)"
 
@@ -131,7 +139,7 @@ def test() -> None:
     with subtest("dpkg-query is slow: the others are served"):
         version = web1.succeed("dpkg-query --show --showformat='${Version}' procps")
         web1.succeed("cp /usr/bin/dpkg-query /usr/bin/dpkg-query.real")
-        fleet.write(web1, "/usr/bin/dpkg-query.new", "#!/bin/sh\nsleep 5\nexec /usr/bin/dpkg-query.real \"$@\"\n")
+        fleet.write(web1, "/usr/bin/dpkg-query.new", "#!/bin/sh\nsleep 3\nexec /usr/bin/dpkg-query.real \"$@\"\n")
         web1.succeed("chmod 755 /usr/bin/dpkg-query.new", "mv /usr/bin/dpkg-query.new /usr/bin/dpkg-query")
         with trouble.harmless():
             fleet.apply(described("packaged", version=version, source={"apt": {"package": "procps"}}))
@@ -187,23 +195,25 @@ def test() -> None:
             web1.wait_until_fails(says("what its probes found before stands"))
 
     with subtest("a check that cannot be made is made again, and rejects nothing"):
-        fleet.apply(described("checked", config={"check": ["/bin/true"]}), "--wait")
+        # Its surroundings cannot be set up, and the bus is not to be found.
+        cases = {"walled": ("/bin/true", "status 226"), "cut-off": ("/bin/echo", "systemd did not run it")}
+        for name, (program, _) in cases.items():
+            fleet.apply(described(name, config={"check": [program]}), "--wait")
         web1.succeed("mv /usr/bin/systemd-run /usr/bin/systemd-run.real")
-        script = "#!/bin/sh\ncase $* in */bin/true*) set -- --property=BindPaths=/nowhere:/opt \"$@\" ;; esac\n" \
-                 "exec /usr/bin/systemd-run.real \"$@\"\n"
-        fleet.write(web1, "/usr/bin/systemd-run", script)
+        fleet.write(web1, "/usr/bin/systemd-run", BROKEN)
         web1.succeed("chmod 755 /usr/bin/systemd-run")
-        fleet.zkops("config push checked /root/conf --set")
-        fleet.wait(lambda tree: "status 226" in tree.replicas("checked")[1].status.get("message", ""), "it says so")
-        web1.succeed("mv /run/dbus/system_bus_socket /run/dbus/away", "mv /usr/bin/systemd-run.real /usr/bin/systemd-run")
-        fleet.wait(lambda tree: "systemd did not run it" in tree.replicas("checked")[1].status.get("message", ""), "it says so")
-        web1.succeed("mv /run/dbus/away /run/dbus/system_bus_socket")
-        tree = fleet.wait(lambda tree: tree.replicas("checked")[1].status.get("config_version") == 1, "it is in force")
-        assert not tree.replicas("checked")[1].status.get("rejected")
+        for name in cases:
+            fleet.zkops(f"config push {name} /root/conf --set")
+        for name, (_, words) in cases.items():
+            fleet.wait(lambda tree: words in tree.replicas(name)[1].status.get("message", ""), f"{name}: {words}")
+        web1.succeed("mv /usr/bin/systemd-run.real /usr/bin/systemd-run")
+        tree = fleet.wait(lambda tree: all(tree.replicas(name)[1].status.get("config_version") == 1 for name in cases),
+                          "they are in force")
+        assert not any(tree.replicas(name)[1].status.get("rejected") for name in cases)
 
     with subtest("descriptors are short: nothing is judged by that"):
         fleet.apply(probed("exec", 12), "--wait")
         trouble.restart_agent("LimitNOFILE=28")
         with trouble.harmless("webapp", "exec"):
             told = f"journalctl --quiet --unit={AGENT} --grep='Too many open files'"
-            web1.wait_until_succeeds(f"test $({told} | wc -l) -ge 5")
+            web1.wait_until_succeeds(f"test $({told} | wc -l) -ge 2")

@@ -35,6 +35,7 @@ use super::{
     proxies::{BusProxy, ManagerProxy, SYSTEMD},
     signal::Signal,
     tend::tend,
+    turns::Turns,
 };
 use crate::systemd::{JobResult, UnitError};
 
@@ -66,6 +67,7 @@ pub(super) struct Shared {
     pub(super) changes: Changes,
     pub(super) jobs: Jobs,
     pub(super) calls: Calls,
+    pub(super) turns: Turns,
     /// The unique name of systemd's connection; its signals come from there and nowhere else.
     owner: Mutex<Option<String>>,
     /// Whether that connection has been asked for signals.
@@ -79,6 +81,7 @@ impl Shared {
             changes: Changes::default(),
             jobs: Jobs::default(),
             calls: Calls::default(),
+            turns: Turns::default(),
             owner: Mutex::default(),
             subscribed: AtomicBool::new(false),
         }

@@ -22,8 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(250);
 
 impl DBusManager {
-    /// Queues the job and waits for its end.
+    /// Queues the job when it is its turn, and waits for its end.
     pub(super) async fn run_job(&self, verb: Verb, name: &UnitName) -> Result<JobResult, UnitError> {
+        let Some(_turn) = self.shared.turns.wait(verb, name).await else { return Ok(JobResult::Canceled) };
         let order = self.shared.jobs.order();
         let job = self.queue(verb, name).await?;
         let mut ended = order.placed(&job);
