@@ -187,10 +187,16 @@ pub(crate) async fn end_unit(unit: &str) {
 
 /// Kills the unit, and waits until nothing of it is left.
 async fn stop(unit: &str) {
-    let Ok(systemctl) = find("systemctl") else { return };
-    let mut command = Command::new(systemctl);
-    command.args(["stop", unit]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let _ = tokio::time::timeout(GRACE, command.status()).await;
+    let unit = unit.to_owned();
+    let start = move || {
+        blocking::may_block();
+        let mut command = Command::new(find("systemctl")?);
+        command.args(["stop", &unit]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn()
+    };
+    if let Ok(mut child) = blocking::STARTS.run(start).await {
+        let _ = tokio::time::timeout(GRACE, child.wait()).await;
+    }
 }
 
 fn environment(order: &Order) -> impl Iterator<Item = (&str, &str)> {
