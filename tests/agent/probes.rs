@@ -107,6 +107,27 @@ async fn a_probe_that_comes_later_does_not_take_out_what_serves() {
 }
 
 #[tokio::test]
+async fn a_first_probe_is_on_trial_until_a_check_has_succeeded() {
+    let web = Web::start().await;
+    web.answer("/ready", 503, b"");
+    let mut host = Host::new().await;
+    let mut wanted = assignment(WEB_UNIT);
+    host.assign(WEB, &wanted).await;
+    host.start();
+    host.wait_until_listed(WEB).await;
+    wanted["probes"] = json!({ "readiness": { "http": { "path": "/ready", "port": web.port }, "timeout": "5s" } });
+    host.assign(WEB, &wanted).await;
+    let says = async |host: &Host, unconfirmed: bool| {
+        let status = host.status(WEB).await;
+        status["assignment"] == 2 && (status["unconfirmed"] == true) == unconfirmed
+    };
+    eventually("no check has succeeded", async || says(&host, true).await).await;
+    assert!(!host.instance(WEB).await.is_null(), "thresholds alone decide on that");
+    web.answer("/ready", 200, b"");
+    eventually("one has", async || says(&host, false).await).await;
+}
+
+#[tokio::test]
 async fn what_is_not_alive_is_restarted_and_given_up_when_that_does_not_help() {
     let (mut host, web) = (Host::new().await, Web::start().await);
     web.answer("/live", 200, b"");

@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::{Agent, predecessor::Listed, targets::Target};
 use crate::{
+    ledger::Record,
     model::{CheckedAssignment, Mode, Probes, ReplicaId, Span},
     plan::agent::{Decision, Probed},
     probe::{Outcome, Probers, Target as Probing, Verdict},
@@ -233,14 +234,15 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// How long an invocation is on trial that is seen for the first time: one that was started since this agent last saw
-    /// the replica, and what a predecessor left on trial.
+    /// the replica, what a predecessor left on trial, and one of which something new is wanted, as its first probe.
     fn trial_of_new(&mut self, id: &ReplicaId, assignment: &CheckedAssignment, invocation: &str) -> Option<Span> {
         if self.health.trials.get(id).is_some_and(|trial| trial.invocation == invocation) {
             return None;
         }
         let record = self.ledger.replicas.get(id);
         let starts = self.health.trials.contains_key(id) || self.busy.contains_key(id);
-        let on_trial = starts || record.is_none_or(|record| record.on_trial);
+        let is_new = |record: &Record| record.assignment.with_mode(assignment.mode) != *assignment;
+        let on_trial = starts || record.is_none_or(|record| record.on_trial || is_new(record));
         let reloads = self.health.reloads.get(id).copied().unwrap_or_default();
         let outcome = Outcome { unconfirmed: on_trial, over: !on_trial, ..Outcome::default() };
         let (invocation, content) = (invocation.to_owned(), assignment.clone());
