@@ -19,7 +19,7 @@ use super::{
     },
 };
 use crate::{
-    model::{ConditionKind, HostName, Mode, ServiceName, ServiceStatus, Span, Summary},
+    model::{ConditionKind, HostName, Mode, PauseCause, ServiceName, ServiceStatus, Span, Summary},
     store::layout,
 };
 
@@ -159,6 +159,8 @@ impl Target {
         }
         let (number, record) = service.newest_rollout()?;
         match Follow::newest(&self.service).find(fleet) {
+            // With no replica wanted there is nobody to bring anything to.
+            _ if record.pause == Some(PauseCause::Disabled) => None,
             Err(why) => Some(why),
             Ok((_, _, Stand::Completed)) => None,
             Ok(_) => Some(words::line(service, number, record)),

@@ -185,7 +185,8 @@ pub enum PauseCause {
     Disabled,
 }
 
-/// The data of `/services/<svc>/rollouts`: the operator's last word on a rollout.
+/// The data of `/services/<svc>/rollouts`: the operator's last word on a rollout, and those before it that no controller
+/// had heard by then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutOrder {
     /// Which rollout; an order for another than the newest is void.
@@ -195,6 +196,41 @@ pub struct RolloutOrder {
     /// Who says so, for the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// What was said before, and not carried out when this was written; in order. It is carried out first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierOrder>,
+}
+
+/// An order that another followed before a controller had heard it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierOrder {
+    /// What to do.
+    pub action: RolloutAction,
+    /// Who says so, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The version of the node with which it was the last word: a controller that has carried out that version has heard
+    /// it.
+    pub version: i32,
+}
+
+impl RolloutOrder {
+    /// The most unheard orders that are kept; the oldest go first.
+    pub const MOST_EARLIER: usize = 20;
+
+    /// An order that follows another, which was version `version` of the node. `seen` is the version that the rollout's
+    /// record says is carried out: what came after it is kept.
+    #[must_use]
+    pub fn after(self, before: &Self, version: i32, seen: Option<i32>) -> Self {
+        if before.rollout != self.rollout || seen >= Some(version) {
+            return self;
+        }
+        let last = EarlierOrder { action: before.action, by: before.by.clone(), version };
+        let mut earlier: Vec<_> = before.earlier.iter().filter(|word| seen < Some(word.version)).cloned().collect();
+        earlier.push(last);
+        earlier.drain(..earlier.len().saturating_sub(Self::MOST_EARLIER));
+        Self { earlier, ..self }
+    }
 }
 
 /// What an operator may tell a rollout.

@@ -64,6 +64,8 @@ use crate::{
 pub struct Context {
     /// The time of planning.
     pub now: Timestamp,
+    /// Since when this leader plans: what came to pass before, it has not seen, and no deadline runs without a leader.
+    pub leading_since: Timestamp,
     /// Hosts seen without `alive`, and since when by this leader's clock. One that is missing counts from `now`.
     pub lost_since: BTreeMap<HostName, Timestamp>,
     /// When to write a replica's assignment anew, because its agent owes an answer.

@@ -74,7 +74,12 @@ async fn give(args: &Args, action: RolloutAction, client: &Client) -> anyhow::Re
     match answer {
         Answer::Already(said) => Ok((Vec::new(), given(said))),
         Answer::Order => {
-            let order = RolloutOrder { rollout: number, action, by: Some(by()) };
+            let order = RolloutOrder { rollout: number, action, by: Some(by()), earlier: Vec::new() };
+            let before = node.as_ref().and_then(|node| Some((decode::<RolloutOrder>(&node.data).ok()?, node.version)));
+            let order = match before {
+                Some((before, version)) => order.after(&before, version, rollout.order),
+                None => order,
+            };
             // Written even if the last order was the same: only a new version is a new order.
             let change = Change::always(path, node.as_ref(), &order);
             Ok((vec![change.op()?], given(done(action))))
@@ -188,9 +193,10 @@ fn resume(name: &ServiceName, rollout: &Rollout) -> Result<Answer, String> {
         (RolloutState::Paused, Some(PauseCause::Canary)) => {
             Err(format!("its canary is healthy and waits for `zkops rollout promote {name}`"))
         }
-        (RolloutState::Paused, Some(PauseCause::Disabled)) => {
-            Err(format!("it goes on by itself once the service is enabled: `zkops enable {name}`"))
-        }
+        (RolloutState::Paused, Some(PauseCause::Disabled)) => Err(format!(
+            "it goes on by itself once the service is enabled and replicas are wanted: `zkops enable {name}`, or \
+                 `zkops scale`"
+        )),
         (RolloutState::Paused | RolloutState::RolledBack, _) => Ok(Answer::Order),
         (RolloutState::Running, _) => Err("it is not paused".into()),
         (RolloutState::RollingBack, _) => Err("when it is back, resume tries it anew".into()),

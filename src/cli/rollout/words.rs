@@ -12,7 +12,7 @@ pub(in crate::cli) const fn state(rollout: &Rollout) -> &'static str {
         (RolloutState::Paused, Some(PauseCause::Operator) | None) => "paused",
         (RolloutState::Paused, Some(PauseCause::Canary)) => "waits for promotion",
         (RolloutState::Paused, Some(PauseCause::Failure)) => "paused by a failure",
-        (RolloutState::Paused, Some(PauseCause::Disabled)) => "paused, not enabled",
+        (RolloutState::Paused, Some(PauseCause::Disabled)) => "paused, nothing is to run",
         (RolloutState::RollingBack, _) => "rolling back",
         (RolloutState::Completed, _) => "completed",
         (RolloutState::RolledBack, _) => "rolled back",
@@ -41,7 +41,9 @@ pub(in crate::cli) fn way_out(name: &ServiceName, rollout: &Rollout) -> Option<S
         (RolloutState::Paused, Some(PauseCause::Failure)) => {
             Some(format!("`zkops rollout resume {name}` tries on{back}"))
         }
-        (RolloutState::Paused, Some(PauseCause::Disabled)) => Some(format!("`zkops enable {name}` goes on")),
+        (RolloutState::Paused, Some(PauseCause::Disabled)) => {
+            Some(format!("`zkops enable {name}`, or `zkops scale` to more than 0, goes on"))
+        }
         (RolloutState::Paused, _) => Some(format!("`zkops rollout resume {name}` goes on")),
         (RolloutState::RolledBack, _) => Some(format!(
             "`zkops rollout resume {name}` tries it anew, `zkops rollout undo {name}` stays with what runs"

@@ -174,6 +174,7 @@ impl<'a> Round<'_, 'a> {
         let Change { id, view, from, home, desired, assignment } = change;
         let mut ops = write(&layout::replica_desired(id), view.desired.as_ref(), desired);
         if from != home {
+            ops.extend(home.and_then(|home| self.still_open(home)));
             ops.extend(from.and_then(|from| self.delete_index(id, from)));
             ops.extend(self.delete_status(id, view));
         }
@@ -181,6 +182,13 @@ impl<'a> Round<'_, 'a> {
             ops.extend(self.write_index(id, home, &assignment));
         }
         ops
+    }
+
+    /// That the operator has said nothing of the host since: what was planned before a cordon does not land after it.
+    fn still_open(&self, host: HostIndex) -> Option<Op> {
+        let host = &self.fleet.hosts[host];
+        let version = host.view?.spec.as_ref()?.version;
+        Some(Op::Check { path: layout::host(host.name), version })
     }
 
     pub(super) fn delete_index(&self, id: &ReplicaId, host: HostIndex) -> Option<Op> {

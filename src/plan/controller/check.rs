@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod picture;
+mod rollouts;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -157,8 +158,25 @@ fn reasons(before: &Tree, after: &Tree, context: &Context) -> Vec<String> {
             }
         }
         found.extend(now.and_then(|now| disturbed(&before, &after, name, service, now)));
+        found.extend(now.into_iter().flat_map(|now| removed(&before, name, service, now)));
+        found.extend(now.into_iter().flat_map(|now| rollouts::wrong(&before, name, service, now)));
     }
     found
+}
+
+/// What does not serve goes before what does.
+fn removed(before: &Picture, name: &ServiceName, service: &Service, now: &Service) -> Vec<String> {
+    let stays = |id: &ReplicaId| now.replicas.get(id).is_some_and(|replica| !replica.is_removing());
+    let there = || service.replicas.iter().filter(|(_, replica)| replica.mode().is_some() && !replica.is_removing());
+    let goes = there().filter(|(id, replica)| !stays(id) && before.is_ready(id, replica));
+    let wrong = goes.filter_map(|(id, gone)| {
+        let idle = |(other, replica): &(&ReplicaId, &Replica)| {
+            stays(other) && replica.is_surge() == gone.is_surge() && !before.is_ready(other, replica)
+        };
+        let (other, _) = there().find(idle)?;
+        Some(format!("{name}: {id} serves and goes, {other} does not and stays"))
+    });
+    wrong.collect()
 }
 
 fn ended(picture: &Picture, service: &Service, id: &ReplicaId, replica: &Replica, context: &Context) -> Option<String> {
@@ -211,6 +229,16 @@ fn moved(
     let lost = before.is_lost(from, old, &accepted.service, context) && accepted.desired.mode == Mode::Enabled;
     let failed = old.state_at(from).is_some_and(|state| state == "failed" || state == "refused");
     let gone = old.is_down() && before.must_leave(id, old, from, &after.services[&id.service].spec()?, service);
+    if failed && !lost && !gone {
+        let late = |replica: &Replica| replica.late_failures(context.now);
+        let (own, all) = (late(old), service.replicas.values().map(late).sum::<usize>());
+        let most = if old.state_at(from).is_some_and(|state| state == "refused") { 20 } else { 3 };
+        if own + 1 >= most || all >= service.wanted().max(most) {
+            return Some(format!(
+                "{id} is moved from {from} again: it failed on {own} others, its service {all} times"
+            ));
+        }
+    }
     (!(lost || failed || gone)).then(|| format!("{id} is moved from {from} to {to} without a reason"))
 }
 
@@ -231,7 +259,10 @@ fn disturbed(
     let ready = staying.iter().filter(|(id, replica)| before.is_ready(id, replica)).count();
     let hit = staying.iter().filter(|(id, replica)| {
         let new = &now.replicas[**id];
-        before.is_ready(id, replica) && (new.mode() != Some(Mode::Enabled) || content(before, id) != content(after, id))
+        let (was, is) = (content(before, id), content(after, id));
+        // What an index that can't be read was, its replica's desired state says.
+        let same = was == is || was.is_none() && replica.revision() == new.revision();
+        before.is_ready(id, replica) && (new.mode() != Some(Mode::Enabled) || !same)
     });
     let hit = hit.count();
     let wanted = now.wanted();

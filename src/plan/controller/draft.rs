@@ -1,5 +1,7 @@
 //! One service's transaction while it is being put together: steps, each whole, up to what one multi may carry.
 
+use std::collections::BTreeSet;
+
 use crate::{
     model::{HostName, ReplicaNumber, ServiceSpec, encode},
     plan::txn::Op,
@@ -43,6 +45,8 @@ pub(super) struct Draft<'a> {
     steps: Vec<Step>,
     /// Operations after those of the steps.
     tail: Vec<Op>,
+    /// The nodes whose version is checked.
+    checked: BTreeSet<String>,
     ops: usize,
     bytes: usize,
     /// The description's size: each step and the status may repeat it. Known once there is a step.
@@ -51,7 +55,15 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(spec: Option<&'a ServiceSpec>) -> Self {
-        Self { spec, steps: Vec::new(), tail: Vec::new(), ops: 1, bytes: STATUS_BYTES, spec_bytes: 0 }
+        Self {
+            spec,
+            steps: Vec::new(),
+            tail: Vec::new(),
+            checked: BTreeSet::new(),
+            ops: 1,
+            bytes: STATUS_BYTES,
+            spec_bytes: 0,
+        }
     }
 
     /// Whether another step fits; one always does. What does not fit waits for the next round, so ask before deciding
@@ -60,7 +72,9 @@ impl<'a> Draft<'a> {
         self.ops + STEP_OPS <= MAX_OPS && self.bytes + self.spec_bytes + STEP_BYTES <= MAX_BYTES
     }
 
-    pub(super) fn push(&mut self, step: Step) {
+    /// A check that an earlier step makes is made once.
+    pub(super) fn push(&mut self, mut step: Step) {
+        step.ops.retain(|op| !matches!(op, Op::Check { path, .. } if !self.checked.insert(path.clone())));
         if self.steps.is_empty() {
             self.spec_bytes = self.spec.map_or(0, |spec| encode(spec).len());
             self.bytes += self.spec_bytes;

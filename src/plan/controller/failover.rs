@@ -1,10 +1,21 @@
 //! Leaving a host without asking it: it is lost, or the replica fails there.
 
+use jiff::Timestamp;
+
 use super::{after, classify::Case, fleet::HostIndex, notice::clip, place::COOL_OFF, round::Round, status::Standing};
 use crate::model::{ConditionKind, FailedOn, ReplicaState, ReplicaStatus};
 
-/// How many hosts are remembered as failing for one replica: enough to try others, few enough for a small document.
-const REMEMBERED: usize = 20;
+/// On so many hosts a replica may fail within [`COOL_OFF`]. After that it is the service that fails, not the hosts: it
+/// stays where it is, and its agent tries it again at growing intervals.
+const MOST_TRIED: usize = 3;
+
+/// The same of hosts that refuse it, which takes no time and harms nobody: few enough for a small document.
+const MOST_REFUSING: usize = 20;
+
+/// The hosts on which the replica failed of late.
+pub(super) fn late_failures(failed_on: &[FailedOn], now: Timestamp) -> impl Iterator<Item = &FailedOn> {
+    failed_on.iter().filter(move |failed| after(failed.at, COOL_OFF) > now)
+}
 
 impl<'a> Round<'_, 'a> {
     /// On a host without `alive`: waits for its time to run out, then places the replica elsewhere. After an orderly
@@ -23,6 +34,9 @@ impl<'a> Round<'_, 'a> {
         }
         if let Some(held) = self.fleet.held.clone() {
             self.notices.add(ConditionKind::FailoverHeld, "", None, &held);
+            if let Some(until) = self.fleet.held_until {
+                self.wake(until);
+            }
             self.keep(case);
             return Some(Standing::Stuck);
         }
@@ -47,17 +61,26 @@ impl<'a> Round<'_, 'a> {
         let status = case.status?;
         let name = self.fleet.hosts[host].name;
         let said = clip(status.message.as_deref().unwrap_or("no message"), 200);
+        let kind = match status.state {
+            ReplicaState::Refused => ConditionKind::Refused,
+            _ => ConditionKind::Failed,
+        };
+        let most = if status.state == ReplicaState::Refused { MOST_REFUSING } else { MOST_TRIED };
+        if let Some(why) = self.stays_all_the_same(case, most) {
+            self.notice(kind, name.as_str(), case.number(), &format!("{said}; {why}"));
+            if let Some(at) = self.failures_until {
+                self.wake(at);
+            }
+            return None;
+        }
         match self.pick(case, &case.desired.failed_on) {
             Ok(choice) => {
                 let why = format!("{} on {name}: {said}", status.state);
                 let failed_on = self.remember(case, host);
+                self.failures = self.failures.saturating_add(1);
                 Some(self.move_to(case, &choice, &why, failed_on, true))
             }
             Err(misfit) => {
-                let kind = match status.state {
-                    ReplicaState::Refused => ConditionKind::Refused,
-                    _ => ConditionKind::Failed,
-                };
                 let text = format!("{said}; no other host fits: {misfit}");
                 self.notice(kind, name.as_str(), case.number(), &text);
                 self.wake_after_cool_off(&case.desired.failed_on);
@@ -66,16 +89,25 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
+    /// The brake on moves that change nothing: no replica fails on more than `most` hosts within [`COOL_OFF`], and of one
+    /// service there are no more such moves than it has replicas, but as many as that.
+    fn stays_all_the_same(&mut self, case: &Case<'a>, most: usize) -> Option<String> {
+        let tried = late_failures(&case.desired.failed_on, self.context.now).count();
+        if tried >= most - 1 {
+            return Some(format!("it failed on {tried} other hosts within {COOL_OFF}, and stays here"));
+        }
+        (self.failures >= self.force.wanted().max(most)).then(|| {
+            format!("{} replicas of this service were moved for that within {COOL_OFF}: it stays here", self.failures)
+        })
+    }
+
     /// The hosts to pass over: those of late, and this one.
     fn remember(&self, case: &Case<'a>, host: HostIndex) -> Vec<FailedOn> {
         let now = self.context.now;
         let name = self.fleet.hosts[host].name;
-        let late = |failed: &&FailedOn| failed.node != *name && after(failed.at, COOL_OFF) > now;
-        let mut failed_on: Vec<_> = case.desired.failed_on.iter().filter(late).cloned().collect();
+        let others = late_failures(&case.desired.failed_on, now).filter(|failed| failed.node != *name);
         let refused = case.status.and_then(ReplicaStatus::refused);
-        failed_on.push(FailedOn { node: name.clone(), at: now, refused });
-        failed_on.drain(..failed_on.len().saturating_sub(REMEMBERED));
-        failed_on
+        others.cloned().chain([FailedOn { node: name.clone(), at: now, refused }]).collect()
     }
 
     /// A host where the replica failed may be tried again then.

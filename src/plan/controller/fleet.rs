@@ -11,12 +11,16 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Context,
+    Context, after,
     claims::{Claims, Described, Strength},
     cluster::{Cluster, Doc, HostView, ServiceView},
     ports::Ports,
 };
-use crate::model::{HostName, ReplicaId, ReplicaNumber, Selector, ServiceName, UnitName};
+use crate::model::{HostName, ReplicaId, ReplicaNumber, Selector, ServiceName, Span, UnitName};
+
+/// How long the loss of a host without work is taken for a sign of a fault of the network: all that such a fault hides
+/// is missing within a session timeout, 60 s at most.
+const LATE_LOSS: Span = Span::from_secs(300);
 
 /// An index into [`Fleet::hosts`].
 pub(super) type HostIndex = usize;
@@ -29,6 +33,8 @@ pub(super) struct Fleet<'a> {
     by_name: HashMap<&'a HostName, HostIndex>,
     /// Why nothing is failed over at present.
     pub(super) held: Option<String>,
+    /// When the first of the lost hosts without work no longer counts for that.
+    pub(super) held_until: Option<Timestamp>,
     /// Index nodes that don't agree with their replica, by service.
     pub(super) strays: BTreeMap<&'a ServiceName, Vec<(ReplicaNumber, HostIndex)>>,
     claims: Claims<'a>,
@@ -90,6 +96,11 @@ impl<'a> Host<'a> {
         self.alive() || self.view.is_some_and(|view| view.has_assigned)
     }
 
+    /// Whether replicas are on it, or may be.
+    fn has_work(&self) -> bool {
+        self.load > 0 || self.view.is_some_and(|view| !view.assigned.is_empty())
+    }
+
     /// A label's value; the agent's own labels are known only while it is alive.
     pub(super) fn label(&self, key: &str) -> Option<&'a str> {
         self.view.and_then(|view| view.label(key))
@@ -136,7 +147,9 @@ impl<'a> Fleet<'a> {
         fleet.count_replicas(cluster, context);
         fleet.find_strays(cluster);
         fleet.claims = Claims::new(cluster, &fleet.hosts, &fleet.by_name);
-        fleet.held = fleet.hold(context.failover_max_fraction);
+        fleet.held = fleet.hold(context);
+        let idle = fleet.hosts.iter().filter(|host| !host.has_work()).filter_map(|host| host.lost_since);
+        fleet.held_until = idle.map(|since| after(since, LATE_LOSS)).filter(|until| *until > context.now).min();
         fleet
     }
 
@@ -167,9 +180,13 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// Past the fraction, a fault of the network is likelier than that many dead machines.
-    fn hold(&self, max_fraction: f64) -> Option<String> {
-        let known = || self.hosts.iter().filter(|host| host.was_ever_here());
+    /// Past the fraction, a fault of the network is likelier than that many dead machines. A host that is gone for long and
+    /// has no work was dealt with: it says nothing of the network.
+    fn hold(&self, context: &Context) -> Option<String> {
+        let max_fraction = context.failover_max_fraction;
+        let late = |since: Timestamp| after(since, LATE_LOSS) > context.now;
+        let counts = |host: &&Host<'_>| host.was_ever_here() && (host.has_work() || host.lost_since.is_none_or(late));
+        let known = || self.hosts.iter().filter(counts);
         let lost = known().filter(|host| !host.alive()).count();
         let (lost, known) = (u32::try_from(lost).ok()?, u32::try_from(known().count()).ok()?);
         let held = lost > 0 && f64::from(lost) > f64::from(known) * max_fraction;

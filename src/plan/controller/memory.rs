@@ -22,6 +22,7 @@ const LONGEST: Span = Span::from_secs(300);
 /// What is remembered from snapshot to snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
+    began: Option<Timestamp>,
     lost_since: BTreeMap<HostName, Timestamp>,
     quiet: BTreeMap<ReplicaId, Quiet>,
     ready: BTreeMap<ReplicaId, Ready>,
@@ -58,12 +59,13 @@ impl Quiet {
 impl Memory {
     /// Takes in a snapshot seen at `now`; call it for each, before planning.
     pub fn observe(&mut self, cluster: &Cluster, now: Timestamp) {
+        // A clock that is set back has everything count from now at the latest.
+        self.began = Some(self.began.map_or(now, |began| now.min(began)));
         let lost = lost_hosts(cluster);
         self.lost_since.retain(|host, _| lost.contains(host));
         for host in lost {
             self.lost_since.entry(host.clone()).or_insert(now);
         }
-        // A clock that is set back has everything count from now at the latest.
         self.lost_since.values_mut().for_each(|since| *since = now.min(*since));
         let ready: BTreeMap<ReplicaId, ReadyMark> = ready_replicas(cluster).collect();
         self.ready.retain(|id, known| ready.get(id) == Some(&known.mark));
@@ -86,7 +88,15 @@ impl Memory {
     pub fn context(&self, now: Timestamp, failover_max_fraction: f64) -> Context {
         let nudge_at = self.quiet.iter().map(|(id, quiet)| (id.clone(), quiet.due())).collect();
         let ready_since = self.ready.iter().map(|(id, ready)| (id.clone(), ready.since)).collect();
-        Context { now, lost_since: self.lost_since.clone(), nudge_at, ready_since, failover_max_fraction }
+        let leading_since = self.began.unwrap_or(now);
+        Context {
+            now,
+            leading_since,
+            lost_since: self.lost_since.clone(),
+            nudge_at,
+            ready_since,
+            failover_max_fraction,
+        }
     }
 }
 

@@ -21,8 +21,12 @@ use crate::{
 /// The most replicas created in one transaction; the others follow in the next rounds.
 const MOST_CREATED: usize = 200;
 
-/// Which replica goes first; the smallest key does. Crowds and numbers are reversed: the largest first.
-type VictimKey = (Usefulness, Reverse<(u32, u32)>, Reverse<ReplicaNumber>);
+/// Which replica goes first; the smallest key does: what serves nobody before what serves. Crowds and numbers are
+/// reversed: the largest first.
+type VictimKey = (Condition, Serves, Openness, Reverse<(u32, u32)>, Reverse<ReplicaNumber>);
+
+/// Whether clients are served by it.
+type Serves = bool;
 
 /// How many replicas there are that are not on their way out.
 struct Counts {
@@ -36,16 +40,31 @@ fn is_surge(replica: &Found<'_>) -> bool {
     matches!(replica, Found::Known(case) if case.desired.surge)
 }
 
-/// How much is lost with a replica.
+/// What is wrong with a replica, the worst first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Usefulness {
+enum Condition {
     Unreadable,
     Unplaced,
     Failed,
     OnLostHost,
-    OnDrainingHost,
-    OnCordonedHost,
     Fine,
+}
+
+/// Whether its host takes others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Openness {
+    Draining,
+    Cordoned,
+    Open,
+}
+
+fn condition(case: &Case<'_>) -> Condition {
+    match case.host {
+        None => Condition::Unplaced,
+        Some(_) if case.failed() => Condition::Failed,
+        Some(_) if !case.host_alive => Condition::OnLostHost,
+        Some(_) => Condition::Fine,
+    }
 }
 
 impl<'a> Round<'_, 'a> {
@@ -117,24 +136,18 @@ impl<'a> Round<'_, 'a> {
 
     fn victim_key(&mut self, replica: &Found<'a>) -> VictimKey {
         let number = Reverse(replica.id().number);
-        let (usefulness, host) = match replica {
-            Found::Broken(..) => (Usefulness::Unreadable, None),
-            Found::Fresh(..) => (Usefulness::Unplaced, None),
-            Found::Known(case) => (self.usefulness(case), case.host),
+        let (condition, serves, host) = match replica {
+            Found::Broken(..) => (Condition::Unreadable, false, None),
+            Found::Fresh(..) => (Condition::Unplaced, false, None),
+            Found::Known(case) => (condition(case), case.ready(), case.host),
+        };
+        let openness = match host.and_then(|host| self.fleet.hosts[host].closed) {
+            Some(Closed::Draining) => Openness::Draining,
+            Some(_) => Openness::Cordoned,
+            None => Openness::Open,
         };
         let crowd = host.map_or((0, 0), |host| self.placer.seats.crowd(self.fleet, host));
-        (usefulness, Reverse(crowd), number)
-    }
-
-    fn usefulness(&self, case: &Case<'a>) -> Usefulness {
-        let Some(host) = case.host else { return Usefulness::Unplaced };
-        match self.fleet.hosts[host].closed {
-            _ if case.failed() => Usefulness::Failed,
-            _ if !case.host_alive => Usefulness::OnLostHost,
-            Some(Closed::Draining) => Usefulness::OnDrainingHost,
-            Some(_) => Usefulness::OnCordonedHost,
-            None => Usefulness::Fine,
-        }
+        (condition, serves, openness, Reverse(crowd), number)
     }
 
     /// Starts a replica's way out; one that never was anywhere is deleted at once.

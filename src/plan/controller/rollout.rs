@@ -58,6 +58,8 @@ pub(super) struct Course<'a> {
     next: Option<Box<Rollout>>,
     /// The replicas that may be updated now, should the budget allow.
     turn: BTreeSet<ReplicaNumber>,
+    /// How many new replicas may be brought to the goal at once: nobody runs what was before.
+    fresh_left: usize,
     /// How far the replicas are.
     pub(super) survey: Survey,
     /// A person has just resumed it after a failure: what was rejected is asked for once more.
@@ -110,6 +112,18 @@ impl<'a> Course<'a> {
         let proven = self.record()?.state == RolloutState::Completed;
         let stable = self.stable.filter(|stable| unit.is_of(&stable.revision.template));
         if surge || proven { self.goal() } else { stable.or(self.goal()) }
+    }
+
+    /// The same of one that is placed for the first time. Where nobody runs what was before, it need not be started once
+    /// more, as far as the present batch goes.
+    pub(super) fn goal_of_fresh(&mut self, surge: bool, unit: Described<'_>) -> Option<Goal<'a>> {
+        match self.fresh_left.checked_sub(1).filter(|_| !surge) {
+            Some(left) => {
+                self.fresh_left = left;
+                self.goal()
+            }
+            None => self.goal_of_new(surge, unit),
+        }
     }
 
     /// Whether something is still to happen in it.

@@ -7,14 +7,16 @@ use jiff::Timestamp;
 use super::{
     Context,
     accept::{self, InForce},
+    after,
     classify::{Case, Found, classify},
     cluster::{ServiceView, below},
     crowd::Crowd,
     draft::{Draft, Note, Step},
+    failover::late_failures,
     fleet::{Fleet, Host, HostIndex},
     misfit::Misfit,
     notice::Notices,
-    place::{Ask, Choice, Placer},
+    place::{Ask, COOL_OFF, Choice, Placer},
     rollout::Course,
     status::{Standing, Tally},
 };
@@ -47,6 +49,10 @@ pub(super) struct Round<'p, 'a> {
     pub(super) tally: Tally,
     /// How many more ready replicas a planned change may make unready.
     pub(super) budget: usize,
+    /// How often replicas were moved of late because they had failed.
+    pub(super) failures: usize,
+    /// When the first of these no longer counts.
+    pub(super) failures_until: Option<Timestamp>,
     pub(super) crowd: Crowd,
     pub(super) course: Course<'a>,
     /// Nodes that were created for surge replicas and have no document yet.
@@ -100,6 +106,8 @@ impl<'p, 'a> Round<'p, 'a> {
             notices,
             tally: Tally::default(),
             budget: 0,
+            failures: 0,
+            failures_until: None,
             crowd: Crowd::default(),
             course: Course::of(view),
             fresh_surge: BTreeSet::new(),
@@ -118,6 +126,7 @@ impl<'p, 'a> Round<'p, 'a> {
         self.change_count(&mut found);
         self.crowd = Crowd::find(self.force.spec, self.placer.unit, &found, self.fleet);
         self.grant_budget(&found);
+        self.count_failures(&found);
         self.choose_turn(&found);
         self.reserve_seats(&found);
         // What begins now is carried out from the next round on.
@@ -168,6 +177,13 @@ impl<'p, 'a> Round<'p, 'a> {
         let wanted = self.force.wanted();
         let (max_unavailable, _) = self.force.spec.budget(wanted);
         self.budget = (ready + max_unavailable).saturating_sub(wanted);
+    }
+
+    fn count_failures(&mut self, found: &[Found<'a>]) {
+        let late = |case: &'_ Case<'a>| late_failures(&case.desired.failed_on, self.context.now).map(|it| it.at);
+        let ends: Vec<Timestamp> =
+            found.iter().filter_map(known).flat_map(late).map(|at| after(at, COOL_OFF)).collect();
+        (self.failures, self.failures_until) = (ends.len(), ends.into_iter().min());
     }
 
     fn decide(&mut self, replica: &Found<'a>) -> Standing {

@@ -40,7 +40,7 @@ impl<'a> Round<'_, 'a> {
     pub(super) fn seat_fresh(&mut self, id: &ReplicaId, view: &'a ReplicaView) -> Standing {
         let surge = self.is_surge(id.number);
         // Without a goal, a rollout is only just about to begin.
-        let Some(goal) = self.course.goal_of_new(surge, self.placer.unit) else { return Standing::Busy };
+        let Some(goal) = self.course.goal_of_fresh(surge, self.placer.unit) else { return Standing::Busy };
         let ask = Ask { id, from: None, ahead: false, failed_on: &[], now: self.context.now };
         match self.placer.pick(self.fleet, &ask) {
             Ok(choice) => {

@@ -3,6 +3,7 @@
 
 mod changes;
 mod failover;
+mod holds;
 mod leaving;
 mod life;
 mod nonsense;
@@ -12,7 +13,10 @@ mod rollouts;
 use serde_json::{Value, json};
 
 use super::{Memory, sim::Sim};
-use crate::model::ServiceStatus;
+use crate::{
+    model::{Rollout, ServiceStatus, decode},
+    store::layout,
+};
 
 /// Three hosts, and a template service with so many replicas.
 fn webapp(replicas: u32) -> Sim {
@@ -55,4 +59,40 @@ fn assert_rest(sim: &mut Sim) {
         let plan = sim.plan();
         assert!(plan.transactions.is_empty(), "not at rest: {:#?}", plan.transactions);
     }
+}
+
+/// Three hosts, four replicas, healthy at once unless the policy says otherwise.
+fn fleet(policy: Value) -> Sim {
+    let mut rollout = json!({ "min_healthy_time": "0s" });
+    rollout.as_object_mut().unwrap().extend(policy.as_object().unwrap().clone());
+    webapp_with(4, json!({ "rollout": rollout }))
+}
+
+fn want(sim: &mut Sim, version: &str) {
+    sim.patch_desired("webapp", &json!({ "version": version }));
+}
+
+/// The versions that the replicas are to run, by number; those of surge replicas in brackets, those leaving left out.
+fn versions(sim: &Sim) -> String {
+    let view = &sim.cluster().services[&"webapp".parse().unwrap()];
+    let known = view.replicas.values().filter_map(|replica| replica.desired.as_ref()?.good().cloned());
+    let shown = known.filter(|desired| !desired.removing).map(|desired| {
+        let version = desired.version.unwrap_or_default();
+        if desired.surge { format!("[{version}]") } else { version }
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+fn record(sim: &Sim, number: u64) -> Rollout {
+    decode(sim.tree.get(&layout::rollout(&"webapp".parse().unwrap(), number)).unwrap()).unwrap()
+}
+
+fn state(sim: &Sim) -> String {
+    let rollout = sim.status("webapp").rollout.unwrap();
+    format!("{} {}", rollout.number, rollout.state)
+}
+
+fn order(sim: &mut Sim, number: u64, action: &str) {
+    let document = json!({ "rollout": number, "action": action, "by": "ann" });
+    sim.tree.put("/services/webapp/rollouts", document.to_string());
 }

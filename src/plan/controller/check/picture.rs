@@ -39,6 +39,8 @@ pub(super) struct Service {
     pub(super) accepted: Option<Accepted>,
     pub(super) replicas: BTreeMap<ReplicaId, Replica>,
     listed: BTreeSet<(HostName, ReplicaId)>,
+    /// What operators said of its newest rollout, as it is written.
+    pub(super) said: String,
     /// Its rollouts, as far as they can be read.
     pub(super) rollouts: BTreeMap<String, Rollout>,
 }
@@ -77,6 +79,7 @@ impl Picture {
                     service.listed.insert((host, ReplicaId { service: name, number: instance.replica }));
                 }
             }
+            ["rollouts"] => service.said = String::from_utf8_lossy(data).into_owned(),
             ["rollouts", number] => {
                 service.rollouts.extend(decode(data).ok().map(|record| ((*number).to_owned(), record)));
             }
@@ -164,7 +167,7 @@ impl Picture {
         count
     }
 
-    fn alive(&self, host: &HostName) -> bool {
+    pub(super) fn alive(&self, host: &HostName) -> bool {
         self.hosts.get(host).is_some_and(|host| host.alive.is_some())
     }
 
@@ -227,7 +230,14 @@ impl Picture {
     fn held(&self, context: &Context) -> bool {
         let named = self.services.values().flat_map(|service| service.replicas.values()).filter_map(Replica::node);
         let joined = self.hosts.iter().filter(|(_, host)| host.alive.is_some() || host.has_assigned);
-        let known: BTreeSet<&HostName> = joined.map(|(name, _)| name).chain(named).collect();
+        // One that only a replica names was removed for good.
+        let known: BTreeSet<&HostName> = joined.map(|(name, _)| name).collect();
+        let working: BTreeSet<&HostName> = named.chain(self.indexed.values().flatten()).collect();
+        // One that is gone for more than 5 minutes and has nothing was dealt with.
+        let counts = |host: &&HostName| {
+            self.alive(host) || working.contains(*host) || !overdue(host, Duration::from_secs(300), context)
+        };
+        let known: BTreeSet<&HostName> = known.into_iter().filter(counts).collect();
         let lost = known.iter().filter(|host| !self.alive(host)).count();
         #[allow(clippy::cast_precision_loss)]
         let fraction = lost as f64 / known.len() as f64;
@@ -290,6 +300,22 @@ impl Replica {
 
     pub(super) fn mode(&self) -> Option<Mode> {
         Some(self.readable()?.mode)
+    }
+
+    pub(super) fn is_surge(&self) -> bool {
+        self.readable().is_some_and(|desired| desired.surge)
+    }
+
+    /// What it was told last: the rollout's number, version and configuration.
+    pub(super) fn revision(&self) -> Option<(Option<u64>, Option<&str>, Option<u64>)> {
+        let desired = self.readable()?;
+        Some((desired.rollout, desired.version.as_deref(), desired.config_version))
+    }
+
+    /// On how many hosts it failed within 10 minutes.
+    pub(super) fn late_failures(&self, now: jiff::Timestamp) -> usize {
+        let late = |at: jiff::Timestamp| now.duration_since(at).unsigned_abs() < Duration::from_secs(600);
+        self.readable().map_or(0, |desired| desired.failed_on.iter().filter(|failed| late(failed.at)).count())
     }
 
     pub(super) fn is_removing(&self) -> bool {

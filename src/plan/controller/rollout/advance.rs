@@ -1,5 +1,7 @@
 //! How a rollout that runs goes on: who is healthy, what has failed, which batch is next, and when its time is up.
 
+use jiff::Timestamp;
+
 use super::{record::describe, survey::LONGEST_MESSAGE};
 use crate::{
     model::{Mode, PauseCause, ReplicaNumber, RolloutState, Span},
@@ -33,6 +35,7 @@ impl<'a> Round<'_, 'a> {
             RolloutState::Paused if self.is_paused_for(PauseCause::Canary) => match self.failing(found) {
                 Some(reason) => self.fail(&reason),
                 None if !self.course.survey.in_flight.is_empty() => self.go_on("the canary is not healthy any more"),
+                None if self.course.survey.exposed < self.batch_end() => self.go_on("the canary is gone"),
                 None => {}
             },
             // All that was wanted has come by itself after all.
@@ -94,7 +97,7 @@ impl<'a> Round<'_, 'a> {
         }
         let updated = *record.updating.get(&case.number()).filter(|_| case.desired.mode == Mode::Enabled)?;
         let limit = self.force.spec.rollout.healthy_deadline;
-        let deadline = after(after(updated, self.drain_time()), limit);
+        let deadline = self.deadline(updated, limit);
         if deadline > self.context.now {
             self.wake(deadline);
             return None;
@@ -103,6 +106,12 @@ impl<'a> Round<'_, 'a> {
             "replica {number} on {node} was not healthy within {limit} (healthy_deadline): {} ({said})",
             status.state
         ))
+    }
+
+    /// When the time is up that began at `since`. Without a leader nobody could see what became healthy, or tell the next
+    /// replica: each leader gives it the whole time again.
+    fn deadline(&self, since: Timestamp, limit: Span) -> Timestamp {
+        after(after(since.max(self.context.leading_since), self.drain_time()), limit)
     }
 
     /// How long what ran before may run on, out of `instances`, before anything can be healthy in its place.
@@ -119,16 +128,23 @@ impl<'a> Round<'_, 'a> {
             let batch = record.batch;
             let end = self.batch_end();
             let survey = &self.course.survey;
-            let complete = survey.at_goal >= end && survey.healthy + survey.unplaced >= survey.at_goal;
-            if !complete || (end >= wanted && !survey.is_done(wanted)) {
+            let on_canary = self.is_on_canary();
+            let complete = if on_canary {
+                // What is not placed serves nobody: it is no canary.
+                survey.exposed >= end && survey.healthy + survey.surge_healthy >= survey.exposed
+            } else {
+                survey.at_goal >= end && survey.healthy + survey.unplaced >= survey.at_goal
+            };
+            let all = survey.at_goal >= wanted;
+            let is_last = end >= wanted && (all || !on_canary);
+            if !complete || (is_last && !survey.is_done(wanted)) {
                 return self.mind_batch();
             }
-            if end >= wanted {
+            if is_last {
                 return self.end(RolloutState::Completed);
             }
             let is_canary = batch == 0 && !self.force.spec.rollout.canary.is_zero();
-            let all = survey.at_goal >= wanted;
-            if is_canary && !record.promoted && !all && !self.force.spec.rollout.auto_promote {
+            if on_canary && !all && !self.force.spec.rollout.auto_promote {
                 let reason = format!("the canary ({end} of {wanted}) is healthy and waits to be promoted");
                 return self.pause(PauseCause::Canary, &reason);
             }
@@ -170,18 +186,30 @@ impl<'a> Round<'_, 'a> {
         self.mind_progress("the rollout");
     }
 
+    /// What keeps the rollout from going on, in words: a replica that was told what is new, or one that takes its place in
+    /// `max_unavailable` all the time, so that no other may be touched.
+    fn in_the_way(&self) -> Option<String> {
+        let survey = &self.course.survey;
+        if let Some(stuck) = &survey.stuck {
+            return Some(stuck.clone());
+        }
+        let idle = survey.idle.as_ref().filter(|_| survey.in_flight.is_empty())?;
+        let max = self.force.spec.max_unavailable;
+        Some(format!("{idle}, and max_unavailable ({max}) lets no other be changed meanwhile"))
+    }
+
     /// A rollout without progress comes to a decision when its time is up.
     fn mind_progress(&mut self, what: &str) {
         let Some(record) = self.course.record() else { return };
         let limit = self.force.spec.rollout.progress_deadline;
-        let deadline = after(after(record.progress, self.drain_time()), limit);
+        let deadline = self.deadline(record.progress, limit);
         if deadline > self.context.now {
             return self.wake(deadline);
         }
         let (healthy, wanted) = (self.course.survey.healthy, self.force.wanted());
         let reason =
             format!("{what} made no progress for {limit} (progress_deadline): {healthy} of {wanted} are healthy");
-        let stuck = self.course.survey.stuck.as_ref().map(|stuck| format!("; {stuck}")).unwrap_or_default();
+        let stuck = self.in_the_way().map(|stuck| format!("; {stuck}")).unwrap_or_default();
         let reason = match (record.back, record.reason.is_empty()) {
             (true, false) => format!("{reason}{stuck}; it was begun because: {}", record.reason),
             _ => format!("{reason} with {}{stuck}", describe(&record.revision)),

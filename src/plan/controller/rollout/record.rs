@@ -37,7 +37,8 @@ impl<'a> Round<'_, 'a> {
             template: Template::from(self.force.spec),
         };
         let from = self.course.before.and_then(|(number, newest)| match newest.state {
-            RolloutState::Completed => Some(number),
+            // Of none that was wanted, none has shown that it serves.
+            RolloutState::Completed if newest.healthy > 0 => Some(number),
             _ => newest.from,
         });
         // What was healthy before needs no trial.

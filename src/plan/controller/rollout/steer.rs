@@ -14,7 +14,7 @@
 
 use super::{Survey, survey::Terms};
 use crate::{
-    model::{ConditionKind, OnFailure, PauseCause, Rollout, RolloutAction, RolloutOrder, RolloutState, Span},
+    model::{ConditionKind, OnFailure, PauseCause, Rollout, RolloutAction, RolloutState, Span},
     plan::controller::{
         classify::Found,
         cluster::Doc,
@@ -103,12 +103,13 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
-    /// Carries out the operator's last word, once.
+    /// Carries out the operators' words, each once.
     fn obey(&mut self) {
         let Some(doc) = &self.view.rollouts_node else { return };
         let (Some(number), Some(record)) = (self.course.number(), self.course.record()) else { return };
+        let seen = record.order;
         let order = match &doc.value {
-            Ok(Some(order)) if order.rollout == number && record.order.is_none_or(|seen| seen < doc.version) => order,
+            Ok(Some(order)) if order.rollout == number && seen.is_none_or(|seen| seen < doc.version) => order,
             Ok(_) => return,
             Err(error) => {
                 let path = layout::rollouts(self.name);
@@ -117,16 +118,21 @@ impl<'a> Round<'_, 'a> {
             }
         };
         let active = !record.state.has_ended();
-        self.carry_out(order);
+        // What others said before that, unheard so far, is carried out first.
+        let earlier = order.earlier.iter().filter(|word| seen.is_none_or(|seen| seen < word.version));
+        for word in earlier {
+            self.carry_out(word.action, word.by.as_deref());
+        }
+        self.carry_out(order.action, order.by.as_deref());
         if active && let Some(record) = self.course.edit() {
             record.order = Some(doc.version);
         }
     }
 
-    fn carry_out(&mut self, order: &RolloutOrder) {
-        let Some(record) = self.course.record() else { return };
-        let by = order.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-        match (order.action, record.state, record.pause) {
+    fn carry_out(&mut self, action: RolloutAction, by: Option<&str>) {
+        let Some(record) = self.course.record().filter(|_| !self.course.begins()) else { return };
+        let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
+        match (action, record.state, record.pause) {
             (RolloutAction::Pause, RolloutState::Running | RolloutState::RollingBack, _) => {
                 self.pause(PauseCause::Operator, &format!("paused{by}"));
             }
@@ -143,13 +149,18 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
-    /// While the service is not enabled, nothing can become healthy, and no time is up.
+    /// While the service is not enabled, or no replica is wanted of it, nothing can become healthy, and no time is up.
+    /// What nobody has run is not completed, lest a rollback should return to it.
     fn suspend(&mut self) {
-        let possible = self.can_become_healthy();
-        if possible && self.is_paused_for(PauseCause::Disabled) {
+        let enabled = self.can_become_healthy();
+        let untried = self.force.wanted() == 0 && self.course.stable.is_some();
+        let (forward, backward) = (self.course.is(RolloutState::Running), self.course.is(RolloutState::RollingBack));
+        if self.is_paused_for(PauseCause::Disabled) && enabled && !untried {
             self.go_on("the service is enabled");
-        } else if !possible && (self.course.is(RolloutState::Running) || self.course.is(RolloutState::RollingBack)) {
+        } else if !enabled && (forward || backward) {
             self.pause(PauseCause::Disabled, "the service is not enabled");
+        } else if untried && forward {
+            self.pause(PauseCause::Disabled, "no replicas are wanted");
         }
     }
 
@@ -201,10 +212,13 @@ impl<'a> Round<'_, 'a> {
 
     pub(super) fn end(&mut self, state: RolloutState) {
         let now = self.context.now;
+        // What was wanted is what there is, whatever happened on the way.
+        let same = self.course.stable.zip(self.course.newest()).is_some_and(|(to, new)| to.revision == new.revision);
+        let state = if same { RolloutState::Completed } else { state };
         let healthy = u32::try_from(self.course.survey.healthy).unwrap_or(u32::MAX);
         let Some(record) = self.course.edit() else { return };
         (record.state, record.pause, record.ended) = (state, None, Some(now));
-        record.batch_done = None;
+        (record.batch_done, record.back) = (None, record.back && !same);
         record.updating.clear();
         record.healthy = healthy;
         if state == RolloutState::Completed {

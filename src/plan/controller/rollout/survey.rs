@@ -27,8 +27,12 @@ pub(in crate::plan::controller) struct Survey {
     pub(in crate::plan::controller) healthy: usize,
     /// Of them all, those that no host fits: nobody waits for them.
     pub(super) unplaced: usize,
+    /// Those that are placed and whose documents say what the rollout brings, surge included: its exposure.
+    pub(super) exposed: usize,
     /// Those that are there for the rollout only.
     pub(super) surge: usize,
+    /// Of these, those that no host fits.
+    pub(super) surge_unplaced: usize,
     /// Surge replicas that have been ready for long enough.
     pub(super) surge_healthy: usize,
     /// Replicas told what is new and not healthy yet, surge included.
@@ -41,6 +45,8 @@ pub(in crate::plan::controller) struct Survey {
     pub(super) healthy_numbers: Vec<ReplicaNumber>,
     /// The first of them that says what keeps it from being healthy, in words.
     pub(super) stuck: Option<String>,
+    /// The first of those wanted that does not serve, and why, whatever it was told.
+    pub(super) idle: Option<String>,
     /// When the next one counts as healthy, if it stays ready.
     pub(super) wake_at: Option<Timestamp>,
 }
@@ -68,9 +74,14 @@ impl Survey {
         let regular = !case.desired.surge;
         self.regular += usize::from(regular);
         self.surge += usize::from(!regular);
+        self.surge_unplaced += usize::from(!regular && case.host.is_none());
+        if regular && !case.ready() {
+            self.idle = self.idle.take().or_else(|| Some(idle(case)));
+        }
         if !goal.is_of(case) {
             return;
         }
+        self.exposed += usize::from(case.host.is_some());
         self.at_goal += usize::from(regular);
         let due = healthy_at(case, terms.min_healthy_time, context);
         let healthy = due.is_some_and(|due| due <= context.now);
@@ -92,6 +103,16 @@ impl Survey {
         let all = self.regular == wanted && self.at_goal == wanted;
         let healthy = self.healthy + self.unplaced == wanted && (self.healthy > 0 || wanted == 0);
         all && healthy && self.fresh == 0
+    }
+}
+
+/// Why a replica does not serve, in words.
+fn idle(case: &Case<'_>) -> String {
+    let number = case.number().0;
+    match case.desired.node.as_ref() {
+        None => format!("replica {number} is on no host"),
+        Some(node) if !case.host_alive => format!("replica {number} is on {node}, which is lost"),
+        Some(node) => trouble(case).unwrap_or_else(|| format!("replica {number} on {node} is not ready")),
     }
 }
 

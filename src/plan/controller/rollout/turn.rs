@@ -33,6 +33,7 @@ impl<'a> Round<'_, 'a> {
         let outdated = |case: &&Case<'a>| !case.desired.removing && !goal.is_of(case);
         let outdated: Vec<&Case<'a>> = found.iter().filter_map(known).filter(outdated).collect();
         if outdated.is_empty() {
+            self.course.fresh_left = if self.course.is(RolloutState::Running) { self.batch_left() } else { 0 };
             return;
         }
         let turn: BTreeSet<ReplicaNumber> = if self.force.enabled() {
@@ -42,14 +43,42 @@ impl<'a> Round<'_, 'a> {
                 Some(_) => self.turn_back(outdated),
             }
         } else {
-            // Nothing runs that could be disturbed.
-            outdated.iter().map(|case| case.number()).collect()
+            self.turn_while_off(outdated)
         };
         self.course.turn = turn;
     }
 
-    /// Those that serve nobody first, then surge replicas, then by number; so many that no more are on their way than
-    /// the budget has.
+    /// Nothing runs that could be disturbed. What bounds the rollout does so all the same: to switch a service off and on
+    /// again promotes nothing.
+    fn turn_while_off(&self, mut outdated: Vec<&Case<'a>>) -> BTreeSet<ReplicaNumber> {
+        let left = match self.course.record().map(|record| (record.state, record.pause)) {
+            Some((RolloutState::Running, _) | (RolloutState::Paused, Some(PauseCause::Disabled))) => self.batch_left(),
+            Some((RolloutState::Paused, _)) => 0,
+            _ => outdated.len(),
+        };
+        outdated.sort_by_key(|case| (case.host.is_none(), case.number()));
+        outdated.into_iter().take(left).map(Case::number).collect()
+    }
+
+    /// Whether the rollout has reached no more replicas than its canary, which has not been promoted. Surge replicas are
+    /// part of it.
+    pub(super) fn is_on_canary(&self) -> bool {
+        let policy = &self.force.spec.rollout;
+        let record = self.course.record().filter(|_| self.course.stable.is_some() && !policy.canary.is_zero());
+        let wanted = self.force.wanted();
+        let more = self.batch_end() < wanted || self.force.spec.budget(wanted).1 > 0;
+        more && record.is_some_and(|record| record.batch == 0 && !record.promoted && !record.back)
+    }
+
+    /// How many more replicas the present batch has.
+    fn batch_left(&self) -> usize {
+        let survey = &self.course.survey;
+        let there = if self.is_on_canary() { survey.exposed } else { survey.at_goal };
+        self.batch_end().saturating_sub(there)
+    }
+
+    /// Those that serve nobody first, then surge replicas, then by number, and last those that are nowhere; so many that no
+    /// more are on their way than the budget has.
     fn turn_forward(&self, mut outdated: Vec<&Case<'a>>) -> BTreeSet<ReplicaNumber> {
         let survey = &self.course.survey;
         if self.surge_is_due() || survey.fresh > 0 {
@@ -57,13 +86,15 @@ impl<'a> Round<'_, 'a> {
         }
         let wanted = self.force.wanted();
         let (max_unavailable, _) = self.force.spec.budget(wanted);
-        let left = self.batch_end().saturating_sub(survey.at_goal);
         let room = max_unavailable.max(1).saturating_sub(survey.in_flight.len());
-        outdated.sort_by_key(|case| (case.ready(), !case.desired.surge, case.number()));
-        let mut left = left;
+        let canary = self.is_on_canary();
+        outdated.retain(|case| !canary || case.host.is_some());
+        outdated.sort_by_key(|case| (case.host.is_none(), case.ready(), !case.desired.surge, case.number()));
+        let mut left = self.batch_left();
         outdated.retain(|case| {
-            let goes = case.desired.surge || left > 0;
-            left = left.saturating_sub(usize::from(!case.desired.surge));
+            let counts = canary || !case.desired.surge;
+            let goes = !counts || left > 0;
+            left = left.saturating_sub(usize::from(counts));
             goes
         });
         outdated.into_iter().take(room).map(Case::number).collect()
@@ -91,7 +122,7 @@ impl<'a> Round<'_, 'a> {
 
     /// How many replicas there are to be beyond those wanted.
     pub(in crate::plan::controller) fn surge_wanted(&self) -> usize {
-        if !self.force.enabled() || self.force.spec.deleting {
+        if !self.force.enabled() || self.force.spec.deleting || self.force.wanted() == 0 {
             return 0;
         }
         let there = self.course.survey.surge;
@@ -111,6 +142,12 @@ impl<'a> Round<'_, 'a> {
             return there;
         }
         let (_, surge) = self.force.spec.budget(wanted);
+        if self.is_on_canary() {
+            // One that no host fits is no canary, and must not become one beside another.
+            let placed = there - self.course.survey.surge_unplaced;
+            let left = self.batch_end().saturating_sub(self.course.survey.exposed);
+            return surge.min(placed + left).max(placed);
+        }
         surge.min(wanted).max(there)
     }
 

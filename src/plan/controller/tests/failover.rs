@@ -158,7 +158,7 @@ fn failing_everywhere_it_stays_and_is_tried_elsewhere_after_a_while() {
     sim.service("webapp", &spec(json!({})), &json!({}));
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web3");
-    assert_condition(&sim, "webapp", &["Failed: web3: exit code 1; no other host fits", "2 where it failed lately"]);
+    assert_condition(&sim, "webapp", &["Failed: web3: exit code 1; it failed on 2 other hosts within 10m"]);
     assert_eq!(sim.status("webapp").summary.to_string(), "degraded");
     sim.sleep(599);
     sim.settle();
@@ -166,6 +166,88 @@ fn failing_everywhere_it_stays_and_is_tried_elsewhere_after_a_while() {
     sim.sleep(1);
     sim.settle();
     assert_ne!(sim.places("webapp"), "1=web3");
+}
+
+#[test]
+fn what_fails_everywhere_is_moved_a_few_times_only() {
+    let names: Vec<String> = (1..=30).map(|number| format!("web{number:02}")).collect();
+    for refused in [true, false] {
+        let mut sim = Sim::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        for name in &names {
+            let agent = sim.agent(name);
+            let set = if refused { &mut agent.refused } else { &mut agent.failing };
+            set.insert("webapp".parse().unwrap());
+        }
+        sim.service("webapp", &spec(json!({})), &json!({ "replicas": 10 }));
+        sim.settle();
+        let name = "webapp".parse().unwrap();
+        let moves = |sim: &Sim| {
+            let replicas = sim.cluster().services[&name].replicas.clone();
+            let known = replicas.values().filter_map(|replica| replica.desired.as_ref()?.good().cloned());
+            known.map(|desired| desired.failed_on.len()).sum::<usize>()
+        };
+        let first = moves(&sim);
+        assert!((1..=20).contains(&first), "{first} moves");
+        let kind = if refused { "Refused" } else { "Failed" };
+        assert_condition(&sim, "webapp", &[kind, "stays here"]);
+        sim.live(120);
+        assert_eq!(moves(&sim), first, "and no more in the next minutes");
+        sim.sleep(3600);
+        sim.settle();
+        assert!(moves(&sim) <= 20, "later it is tried elsewhere, as often");
+    }
+}
+
+#[test]
+fn one_broken_host_loses_all_its_replicas_to_others() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    sim.service("webapp", &spec(json!({})), &json!({ "replicas": 12 }));
+    sim.settle();
+    sim.agent("web1").failing.insert("webapp".parse().unwrap());
+    sim.agent("web1").crash();
+    sim.boot("web1");
+    sim.settle();
+    assert!(!sim.places("webapp").contains("web1"), "{}", sim.places("webapp"));
+}
+
+#[test]
+fn hosts_that_died_long_ago_do_not_hold_a_failover() {
+    let names: Vec<String> = (1..=10).map(|number| format!("web{number:02}")).collect();
+    let mut sim = Sim::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    sim.service("webapp", &spec(json!({})), &json!({ "replicas": 10 }));
+    sim.settle();
+    for name in &names[..5] {
+        sim.crash(name);
+        sim.live(60);
+    }
+    sim.sleep(14 * 24 * 3600);
+    sim.settle();
+    sim.crash("web06");
+    sim.live(60);
+    assert!(!sim.places("webapp").contains("web06"), "{}", sim.places("webapp"));
+    // Of those that are left, more than the fraction at once is a fault of the network.
+    for name in &names[6..9] {
+        sim.cut(name);
+    }
+    sim.live(60);
+    assert_condition(&sim, "webapp", &["FailoverHeld"]);
+}
+
+#[test]
+fn what_was_planned_before_a_cordon_does_not_land_after_it() {
+    let mut sim = Sim::new(&["web1"]);
+    sim.service("webapp", &spec(json!({})), &json!({ "replicas": 3 }));
+    while !sim.log.iter().any(|reason| reason.contains("created")) {
+        sim.round();
+    }
+    let plan = sim.plan();
+    assert!(plan.transactions.iter().any(|transaction| transaction.reason.contains("placed on web1")), "{plan:#?}");
+    sim.tree.put("/hosts/web1", r#"{"cordon":true}"#);
+    for transaction in &plan.transactions {
+        assert!(sim.tree.commit(&transaction.ops).is_err() || !transaction.reason.contains("placed on web1"));
+    }
+    sim.settle();
+    assert_condition(&sim, "webapp", &["Unplaced", "cordoned"]);
 }
 
 #[test]

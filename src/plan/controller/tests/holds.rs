@@ -1,0 +1,242 @@
+//! What bounds a rollout holds, whatever else is done to the service: canaries, pauses, and what has been shown to serve.
+
+use super::*;
+use crate::plan::controller::sim::{FAILS, UNREADY};
+
+/// How many replicas run a version, those that are on no host left out.
+fn exposed(sim: &Sim, version: &str) -> usize {
+    let cluster = sim.cluster();
+    let view = &cluster.services[&"webapp".parse().unwrap()];
+    let known = view.replicas.values().filter_map(|replica| replica.desired.as_ref()?.good());
+    known.filter(|desired| desired.node.is_some() && desired.version.as_deref() == Some(version)).count()
+}
+
+fn off_and_on(sim: &mut Sim, mode: &str) {
+    sim.patch_desired("webapp", &json!({ "mode": mode }));
+    sim.live(20);
+    sim.patch_desired("webapp", &json!({ "mode": "enabled" }));
+    sim.live(20);
+}
+
+fn ready(sim: &Sim) -> u32 {
+    sim.status("webapp").ready
+}
+
+#[test]
+fn to_switch_it_off_and_on_promotes_no_canary() {
+    for mode in ["disabled", "drain"] {
+        let mut sim = fleet(json!({ "canary": 1 }));
+        want(&mut sim, "v2");
+        sim.settle();
+        off_and_on(&mut sim, mode);
+        assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v1 v1 v1", "2 paused"), "{mode}");
+        order(&mut sim, 2, "promote");
+        sim.settle();
+        assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"), "{mode}");
+    }
+}
+
+#[test]
+fn what_is_wanted_while_it_is_off_begins_with_its_canary() {
+    let mut sim = fleet(json!({ "canary": 1 }));
+    sim.patch_desired("webapp", &json!({ "mode": "disabled", "version": "v2" }));
+    sim.settle();
+    sim.patch_desired("webapp", &json!({ "mode": "enabled" }));
+    sim.settle();
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v1 v1 v1", "2 paused"));
+}
+
+#[test]
+fn to_switch_it_off_and_on_ends_no_pause() {
+    for (policy, version, pause) in
+        [(json!({ "on_failure": "pause" }), FAILS, ""), (json!({ "batches": [1], "batch_pause": "1h" }), "v2", "pause")]
+    {
+        let mut sim = fleet(policy);
+        want(&mut sim, version);
+        sim.settle();
+        if !pause.is_empty() {
+            order(&mut sim, 2, pause);
+            sim.settle();
+        }
+        let before = versions(&sim);
+        assert_eq!(state(&sim), "2 paused");
+        off_and_on(&mut sim, "disabled");
+        assert_eq!((versions(&sim), state(&sim)), (before, "2 paused".to_owned()));
+        assert!(ready(&sim) >= 3, "what served before serves again");
+    }
+}
+
+#[test]
+fn what_is_on_no_host_is_no_canary() {
+    let mut sim = webapp_with(
+        4,
+        json!({ "placement": { "max_per_host": 1 }, "max_unavailable": 2, "rollout": {
+            "min_healthy_time": "0s", "canary": 1, "auto_promote": true, "batch_pause": "1h"
+        } }),
+    );
+    assert_eq!(sim.places("webapp").matches("=-").count(), 1);
+    want(&mut sim, "v2");
+    for _ in 0..20 {
+        sim.live(1);
+        let healthy = record(&sim, 2).batch_done.is_some();
+        assert!(!healthy || exposed(&sim, "v2") == 1, "healthy, and {} run it", exposed(&sim, "v2"));
+    }
+    assert_eq!(exposed(&sim, "v2"), 1);
+}
+
+#[test]
+fn a_canary_bounds_what_is_exposed_surge_included() {
+    let mut sim = fleet(json!({ "canary": 1, "max_surge": 3 }));
+    sim.patch("/services/webapp", &json!({ "max_unavailable": 0 }));
+    sim.settle();
+    want(&mut sim, "v2");
+    for _ in 0..10 {
+        sim.live(1);
+        assert!(exposed(&sim, "v2") <= 1, "{}", versions(&sim));
+    }
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v1 v1 v1 v1 [v2]", "2 paused"));
+    order(&mut sim, 2, "promote");
+    sim.live(20);
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"));
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn one_replica_with_a_surge_replica_has_a_canary_too() {
+    let mut sim = webapp_with(
+        1,
+        json!({ "max_unavailable": 0, "rollout": {
+        "min_healthy_time": "0s", "canary": 1, "max_surge": 1
+    } }),
+    );
+    want(&mut sim, "v2");
+    sim.settle();
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v1 [v2]", "2 paused"));
+    order(&mut sim, 2, "promote");
+    sim.settle();
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2", "2 completed"));
+}
+
+#[test]
+fn a_canary_that_is_scaled_away_is_tried_again() {
+    let mut sim = fleet(json!({ "canary": 1 }));
+    want(&mut sim, "v2");
+    sim.settle();
+    let host = sim.replica("webapp.0000000001").unwrap().node.unwrap();
+    sim.tree.put(&format!("/hosts/{host}"), r#"{"drain":true}"#);
+    sim.patch_desired("webapp", &json!({ "replicas": 2 }));
+    sim.live(5);
+    assert_eq!((exposed(&sim, "v2"), state(&sim).as_str()), (1, "2 paused"), "{}", versions(&sim));
+}
+
+#[test]
+fn scaling_down_takes_what_does_not_serve_first() {
+    let mut sim = fleet(json!({}));
+    want(&mut sim, UNREADY);
+    sim.settle();
+    assert_eq!((versions(&sim).as_str(), ready(&sim)), ("unready v1 v1 v1", 3));
+    sim.patch_desired("webapp", &json!({ "replicas": 1 }));
+    sim.run_controller();
+    let cluster = sim.cluster();
+    let view = &cluster.services[&"webapp".parse().unwrap()];
+    let staying = view
+        .replicas
+        .iter()
+        .filter(|(_, replica)| !replica.desired.as_ref().and_then(|doc| doc.good()).unwrap().removing);
+    assert_eq!(staying.map(|(number, _)| number.0).collect::<Vec<_>>(), [2], "it serves");
+}
+
+#[test]
+fn what_nobody_ran_is_nothing_to_go_back_to() {
+    let mut sim = fleet(json!({}));
+    want(&mut sim, FAILS);
+    sim.round();
+    sim.patch_desired("webapp", &json!({ "replicas": 0 }));
+    sim.live(700);
+    assert_eq!((sim.places("webapp").as_str(), state(&sim).as_str()), ("", "2 paused"));
+    assert_eq!(sim.status("webapp").summary.to_string(), "healthy");
+    sim.patch_desired("webapp", &json!({ "replicas": 3 }));
+    sim.live(700);
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v1 v1 v1", "2 rolled_back"));
+}
+
+#[test]
+fn scaled_from_nothing_what_was_before_need_not_start_once_more() {
+    let mut sim = fleet(json!({}));
+    sim.patch_desired("webapp", &json!({ "replicas": 0 }));
+    sim.settle();
+    want(&mut sim, "v2");
+    sim.settle();
+    sim.patch_desired("webapp", &json!({ "replicas": 3 }));
+    sim.log.clear();
+    sim.settle();
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2", "2 completed"));
+    assert!(!sim.log.iter().any(|reason| reason.contains("v1 →")), "{:#?}", sim.log);
+}
+
+#[test]
+fn going_back_by_hand_ends_as_wanted_whatever_happens_on_the_way() {
+    let mut sim = fleet(json!({ "batches": [2], "batch_pause": "1h" }));
+    want(&mut sim, "v2");
+    sim.settle();
+    want(&mut sim, "v1");
+    sim.round();
+    sim.round();
+    let host = sim.replica("webapp.0000000001").unwrap().node.unwrap().to_string();
+    sim.agent(&host).failing.insert("webapp".parse().unwrap());
+    sim.agent(&host).crash();
+    sim.boot(&host);
+    sim.live(5);
+    sim.agent(&host).failing.clear();
+    sim.live(700);
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v1 v1 v1 v1", "3 completed"));
+    assert_eq!(sim.status("webapp").summary.to_string(), "healthy");
+}
+
+#[test]
+fn no_deadline_runs_without_a_leader() {
+    let mut sim = fleet(json!({ "healthy_deadline": "60s", "progress_deadline": "90s", "min_healthy_time": "10s" }));
+    want(&mut sim, "v2");
+    sim.live(5);
+    sim.sleep(4000);
+    sim.memory = Memory::default();
+    sim.live(200);
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"));
+}
+
+#[test]
+fn no_word_is_lost_that_was_said_before_another() {
+    for (first, second, expected) in [("abort", "pause", "2 paused"), ("pause", "abort", "2 rolled_back")] {
+        let mut sim = fleet(json!({ "batches": [1], "batch_pause": "1h" }));
+        want(&mut sim, "v2");
+        sim.settle();
+        order(&mut sim, 2, first);
+        // As the command line does while no controller has heard the first.
+        let path = "/services/webapp/rollouts";
+        let before: crate::model::RolloutOrder = decode(sim.tree.get(path).unwrap()).unwrap();
+        let version = sim.tree.version(path).unwrap();
+        let next = decode::<crate::model::RolloutOrder>(
+            json!({ "rollout": 2, "action": second, "by": "bob" }).to_string().as_bytes(),
+        )
+        .unwrap()
+        .after(&before, version, record(&sim, 2).order);
+        assert_eq!(next.earlier.len(), 1);
+        sim.tree.put(path, serde_json::to_string(&next).unwrap());
+        sim.settle();
+        assert_eq!(state(&sim), expected, "{first}, {second}");
+        assert!(record(&sim, 2).back, "{first}, {second}: it was aborted");
+        let heard = next.clone().after(&next, sim.tree.version(path).unwrap(), record(&sim, 2).order);
+        assert_eq!(heard.earlier.len(), if record(&sim, 2).order.is_some() { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn a_deadline_names_what_takes_up_the_budget() {
+    let mut sim = webapp_with(
+        4,
+        json!({ "placement": { "max_per_host": 1 }, "rollout": { "min_healthy_time": "0s", "healthy_deadline": "30s", "progress_deadline": "1m" } }),
+    );
+    want(&mut sim, "v2");
+    sim.live(100);
+    assert_condition(&sim, "webapp", &["replica 4 is on no host", "max_unavailable (1) lets no other be changed"]);
+}
