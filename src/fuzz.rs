@@ -247,7 +247,8 @@ fn settings(data: &[u8], load: impl Fn(&Path) -> Result<(), ConfigError>) {
     let file = dir.path().join("settings.toml");
     fs::write(&file, data).unwrap();
     if let Err(error @ (ConfigError::Invalid { .. } | ConfigError::Unreadable { .. })) = load(&file) {
-        assert!(error.to_string().contains("settings.toml"), "{error}");
+        let told = error.to_string();
+        assert!(told.contains("settings.toml") && !told.contains('\n'), "{told}");
     }
 }
 

@@ -32,7 +32,7 @@ use self::{
     strict::Finding,
 };
 use super::failure::Failure;
-use crate::model::{Desired, Problem, ServiceName, ServiceSpec, Span, encode};
+use crate::model::{Desired, Problem, ServiceName, ServiceSpec, Span, encode, one_line};
 
 /// The keys of a document that someone wants set.
 pub(super) type Keys = serde_json::Map<String, serde_json::Value>;
@@ -63,7 +63,9 @@ impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { place: Place { line, column }, key, message } = self;
         write!(f, "{line}:{column}: ")?;
-        if key.is_empty() { f.write_str(message) } else { write!(f, "{key}: {message}") }
+        // What the file has in it is repeated.
+        let (key, message) = (one_line(key), one_line(message));
+        if key.is_empty() { f.write_str(&message) } else { write!(f, "{key}: {message}") }
     }
 }
 

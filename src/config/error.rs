@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use crate::model::one_line;
+
 /// Why a configuration cannot be used: which file, where in it, and how to mend it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -14,7 +16,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// A file's text is wrong.
-    #[error("{}{}: {}{message}", path.display(), at(*line), key(key_path))]
+    #[error("{}{}: {}{}", path.display(), at(*line), key(key_path), one_line(message))]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -44,7 +46,7 @@ fn at(line: Option<usize>) -> String {
 }
 
 fn key(path: &str) -> String {
-    if path.is_empty() { String::new() } else { format!("{path}: ") }
+    if path.is_empty() { String::new() } else { format!("{}: ", one_line(path)) }
 }
 
 /// What `--check-config` says: the files that were read, in order, and all that is wrong with them.
