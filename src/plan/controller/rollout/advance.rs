@@ -35,7 +35,7 @@ impl<'a> Round<'_, 'a> {
             RolloutState::Paused if self.is_paused_for(PauseCause::Canary) => match self.failing(found) {
                 Some(reason) => self.fail(&reason),
                 None if !self.course.survey.in_flight.is_empty() => self.go_on("the canary is not healthy any more"),
-                None if self.course.survey.exposed < self.batch_end() => self.go_on("the canary is gone"),
+                None if !self.course.survey.has_canary(self.batch_end()) => self.go_on("the canary is gone"),
                 None => {}
             },
             // All that was wanted has come by itself after all.
@@ -131,7 +131,7 @@ impl<'a> Round<'_, 'a> {
             let on_canary = self.is_on_canary();
             let complete = if on_canary {
                 // What is not placed serves nobody: it is no canary.
-                survey.exposed >= end && survey.healthy + survey.surge_healthy >= survey.exposed
+                survey.has_canary(end) && survey.healthy + survey.surge_healthy >= survey.exposed
             } else {
                 survey.at_goal >= end && survey.healthy + survey.unplaced >= survey.at_goal
             };

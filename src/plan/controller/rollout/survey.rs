@@ -29,6 +29,8 @@ pub(in crate::plan::controller) struct Survey {
     pub(super) unplaced: usize,
     /// Those that are placed and whose documents say what the rollout brings, surge included: its exposure.
     pub(super) exposed: usize,
+    /// Those that are placed, surge included.
+    pub(super) placed: usize,
     /// Those that are there for the rollout only.
     pub(super) surge: usize,
     /// Of these, those that no host fits.
@@ -74,6 +76,7 @@ impl Survey {
         let regular = !case.desired.surge;
         self.regular += usize::from(regular);
         self.surge += usize::from(!regular);
+        self.placed += usize::from(case.host.is_some());
         self.surge_unplaced += usize::from(!regular && case.host.is_none());
         if regular && !case.ready() {
             self.idle = self.idle.take().or_else(|| Some(idle(case)));
@@ -96,6 +99,11 @@ impl Survey {
             self.lost.extend((!case.host_alive).then(|| case.number()));
             self.wake_at = self.wake_at.into_iter().chain(due).min();
         }
+    }
+
+    /// Whether so many are exposed as a canary of this size can have.
+    pub(super) fn has_canary(&self, size: usize) -> bool {
+        self.exposed > 0 && self.exposed >= size.min(self.placed)
     }
 
     /// Whether every replica there is to be runs what the rollout brings, and is healthy where it can be.

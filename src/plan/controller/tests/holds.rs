@@ -85,6 +85,20 @@ fn what_is_on_no_host_is_no_canary() {
 }
 
 #[test]
+fn a_canary_is_no_larger_than_what_is_placed() {
+    let mut sim = Sim::new(&["web1"]);
+    let keys = json!({ "placement": { "max_per_host": 1 }, "max_unavailable": 4, "rollout": {
+        "min_healthy_time": "0s", "canary": 2
+    } });
+    sim.service("webapp", &spec(keys), &json!({ "replicas": 4, "version": "v1" }));
+    sim.settle();
+    want(&mut sim, "v2");
+    sim.live(20);
+    assert_eq!((exposed(&sim, "v2"), state(&sim).as_str()), (1, "2 paused"));
+    assert_rest(&mut sim);
+}
+
+#[test]
 fn a_canary_bounds_what_is_exposed_surge_included() {
     let mut sim = fleet(json!({ "canary": 1, "max_surge": 3 }));
     sim.patch("/services/webapp", &json!({ "max_unavailable": 0 }));
