@@ -3,7 +3,7 @@
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,7 +74,7 @@ class Trouble:
             self.fleet.wait(lambda tree: ("web1" not in tree.instances("webapp")) == out, f"webapp is out: {out}", timeout=5)
 
     @contextmanager
-    def harmless(self, *listed: str) -> Iterator[None]:
+    def harmless(self, *listed: str) -> Generator[None, None, None]:
         """The agent goes on, the host stays registered; of these services no replica leaves `instances` or is restarted."""
         pids, mark = self.fleet.pids("s-*.service"), self.fleet.history().last()
         agent = web1.get_unit_property(AGENT, "MainPID")
