@@ -418,13 +418,19 @@ mod tests {
         assert_eq!(content_key(&one).len(), 32);
     }
 
-    #[test]
-    fn an_entry_that_fails_its_check_is_lost_alone() {
+    /// A ledger on disk, and what it says.
+    fn saved() -> (tempfile::TempDir, LedgerFile, serde_json::Value) {
         let dir = tempfile::tempdir().unwrap();
         let file = LedgerFile::in_dir(dir.path());
         file.save(&ledger()).unwrap();
+        let saved = serde_json::from_slice(&fs::read(dir.path().join("ledger.json")).unwrap()).unwrap();
+        (dir, file, saved)
+    }
+
+    #[test]
+    fn an_entry_that_fails_its_check_is_lost_alone() {
+        let (dir, file, mut saved) = saved();
         let path = dir.path().join("ledger.json");
-        let mut saved: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let good = saved["replicas"]["webapp.0000000001"].clone();
         let changes: [fn(&mut serde_json::Value); 5] = [
             |it| it["assignment"]["credentials"] = serde_json::json!({"x:/a\nExecStartPre=+/bin/sh": "/etc/hostname"}),
@@ -454,11 +460,8 @@ mod tests {
 
     #[test]
     fn entries_of_an_earlier_release_are_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = LedgerFile::in_dir(dir.path());
-        file.save(&ledger()).unwrap();
+        let (dir, file, mut saved) = saved();
         let path = dir.path().join("ledger.json");
-        let mut saved: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let good = saved["replicas"]["webapp.0000000001"].clone();
         let released = crate::model::released();
         for (number, keys) in (2..).zip(&released) {

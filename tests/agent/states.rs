@@ -370,14 +370,20 @@ async fn what_is_left_alone_keeps_its_release() {
     assert!(host.jobs().iter().all(|(_, unit)| unit == "db.service"));
 }
 
-#[tokio::test]
-async fn a_credential_that_is_no_file_is_rejected_and_what_runs_stays_as_it_is() {
+/// A host on which a replica runs, and what is wanted of it.
+async fn runs() -> (Host, Value) {
     let mut host = with(Behaviour::default()).await;
-    let mut wanted = assignment(PLAIN);
+    let wanted = assignment(PLAIN);
     host.assign(WEB, &wanted).await;
     host.start();
     host.wait_until_listed(WEB).await;
     host.wait_for_state(WEB, "running").await;
+    (host, wanted)
+}
+
+#[tokio::test]
+async fn a_credential_that_is_no_file_is_rejected_and_what_runs_stays_as_it_is() {
+    let (host, mut wanted) = runs().await;
     let listed = "/services/webapp/instances/web1";
     let before = host.tree.client.get(listed).await.unwrap().unwrap().mzxid;
     wanted["version"] = json!("v2");
@@ -423,12 +429,7 @@ async fn a_credential_is_looked_at_before_each_start() {
 
 #[tokio::test]
 async fn what_runs_without_its_new_files_is_not_called_new() {
-    let mut host = with(Behaviour::default()).await;
-    let mut wanted = assignment(PLAIN);
-    host.assign(WEB, &wanted).await;
-    host.start();
-    host.wait_until_listed(WEB).await;
-    host.wait_for_state(WEB, "running").await;
+    let (host, mut wanted) = runs().await;
     fs::create_dir(host.units().join(format!("{PLAIN}.d/.zkops.tmp"))).unwrap();
     wanted["version"] = json!("v2");
     host.assign(WEB, &wanted).await;

@@ -1,8 +1,14 @@
 //! Leaving a host without asking it: it is lost, or the replica fails there.
 
-use jiff::Timestamp;
-
-use super::{after, classify::Case, fleet::HostIndex, notice::clip, place::COOL_OFF, round::Round, status::Standing};
+use super::{
+    after,
+    classify::Case,
+    fleet::HostIndex,
+    notice::clip,
+    place::{COOL_OFF, late_failures},
+    round::Round,
+    status::Standing,
+};
 use crate::model::{ConditionKind, FailedOn, ReplicaState, ReplicaStatus};
 
 /// On so many hosts a replica may fail within [`COOL_OFF`]. After that it is the service that fails, not the hosts: it
@@ -11,11 +17,6 @@ const MOST_TRIED: usize = 3;
 
 /// The same of hosts that refuse it, which takes no time and harms nobody: few enough for a small document.
 const MOST_REFUSING: usize = 20;
-
-/// The hosts on which the replica failed of late.
-pub(super) fn late_failures(failed_on: &[FailedOn], now: Timestamp) -> impl Iterator<Item = &FailedOn> {
-    failed_on.iter().filter(move |failed| after(failed.at, COOL_OFF) > now)
-}
 
 impl<'a> Round<'_, 'a> {
     /// On a host without `alive`: waits for its time to run out, then places the replica elsewhere. After an orderly

@@ -210,5 +210,10 @@ fn port_taken(
 }
 
 fn recently_failed(ask: &Ask<'_>, name: &HostName) -> bool {
-    ask.failed_on.iter().any(|failed| failed.node == *name && after(failed.at, COOL_OFF) > ask.now)
+    late_failures(ask.failed_on, ask.now).any(|failed| failed.node == *name)
+}
+
+/// The hosts on which the replica failed of late.
+pub(super) fn late_failures(failed_on: &[FailedOn], now: Timestamp) -> impl Iterator<Item = &FailedOn> {
+    failed_on.iter().filter(move |failed| after(failed.at, COOL_OFF) > now)
 }

@@ -12,11 +12,10 @@ use super::{
     cluster::{ServiceView, below},
     crowd::Crowd,
     draft::{Draft, Note, Step},
-    failover::late_failures,
     fleet::{Fleet, Host, HostIndex},
     misfit::Misfit,
     notice::Notices,
-    place::{Ask, COOL_OFF, Choice, Placer},
+    place::{Ask, COOL_OFF, Choice, Placer, late_failures},
     rollout::Course,
     status::{Standing, Tally},
 };
