@@ -12,7 +12,6 @@
 //! files there are.
 
 mod agent;
-mod allowed;
 mod cli;
 mod controller;
 mod document;
@@ -28,7 +27,6 @@ mod tests;
 
 pub use self::{
     agent::AgentSettings,
-    allowed::{AllowedUnits, InvalidPattern, Pattern},
     cli::CliSettings,
     controller::ControllerSettings,
     document::parse,

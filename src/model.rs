@@ -4,7 +4,9 @@
 //! lists them. Readers tolerate unknown fields, so that mixed versions of zkops can share a tree; what a person
 //! hands to the CLI is checked more strictly there.
 
+mod accepts;
 mod address;
+mod allowed;
 mod amount;
 mod check;
 mod checked;
@@ -26,11 +28,13 @@ mod status;
 mod template;
 mod timing;
 
+pub use accepts::{Accepts, Objection};
 pub use address::{Address, InvalidAddress};
+pub use allowed::{AllowedUnits, InvalidPattern, Pattern};
 pub use amount::{Amount, InvalidAmount};
-pub use check::one_line;
 #[cfg(test)]
 pub(crate) use check::released;
+pub use check::{RunSettings, one_line};
 pub use checked::{CheckedAssignment, InvalidAssignment};
 pub use condition::{Condition, ConditionKind};
 pub use configuration::{ConfigApply, ConfigFile, ConfigPolicy, ConfigRevision};

@@ -1,8 +1,11 @@
 //! `--wait`: until the controller has answered to what was written and the goal holds, by watching, never polling.
 
+mod drained;
 mod refused;
 
 use std::{collections::BTreeSet, fmt::Write as _};
+
+pub(super) use self::drained::Drained;
 
 use tokio::time::{Instant, timeout_at};
 
@@ -19,7 +22,7 @@ use super::{
     },
 };
 use crate::{
-    model::{ConditionKind, HostName, Mode, PauseCause, ServiceName, ServiceStatus, Span, Summary},
+    model::{ConditionKind, Mode, PauseCause, ServiceName, ServiceStatus, Span, Summary},
     store::layout,
 };
 
@@ -185,23 +188,6 @@ fn progress(status: &ServiceStatus) -> String {
         let _ = write!(text, "; {}: {}", condition.kind, condition.message);
     }
     text
-}
-
-/// No replica is left on a host.
-#[derive(Clone, Debug)]
-pub(super) struct HostEmpty(pub(super) HostName);
-
-impl Goal for HostEmpty {
-    fn missing(&self, fleet: &Fleet) -> Option<String> {
-        let left: BTreeSet<String> = fleet.hosts.get(&self.0)?.assigned.keys().map(ToString::to_string).collect();
-        let names = left.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-        let more = if left.len() > 5 { ", …" } else { "" };
-        (!left.is_empty()).then(|| format!("{}: {} left: {names}{more}", self.0, left.len()))
-    }
-
-    fn roots(&self) -> Vec<String> {
-        vec![layout::host(&self.0)]
-    }
 }
 
 /// Waits for all goals when the person asked for it.

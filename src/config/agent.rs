@@ -8,15 +8,14 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    AllowedUnits, Check, ConfigError, Pattern, ZooKeeperSettings,
+    Check, ConfigError, ZooKeeperSettings,
     fragment::{self, Fragment, OwnHost, lay, own_host_or_system},
     zookeeper::ZooKeeperFragment,
 };
-use crate::model::HostName;
+use crate::model::{Accepts, AllowedUnits, HostName, Pattern};
 
 /// The agent's configuration, complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file")]
 pub struct AgentSettings {
     /// Where ZooKeeper is.
     pub zookeeper: ZooKeeperSettings,
@@ -26,18 +25,10 @@ pub struct AgentSettings {
     pub address: Option<String>,
     /// This host's labels.
     pub labels: BTreeMap<String, String>,
-    /// The units that may be driven; none by default.
-    pub allowed_units: AllowedUnits,
-    /// Whether the tree may bring a unit file's text, which is to say: run anything as root. Off by default.
-    pub accept_unit_files: bool,
-    /// Whether commands that the tree names (`exec` probes, `exec` sources, checks of a configuration) may be run,
-    /// which is to say: anything as root. Off by default.
-    pub accept_commands: bool,
-    /// Whether the tree may have packages installed (`apt` and `nix` sources). Off by default.
-    pub accept_packages: bool,
-    /// Whether the agent makes do with what its own user may ask of systemd: it drives units that are installed, writes
-    /// none of systemd's files and never has them read again. Off by default: the agent is root.
-    pub limited: bool,
+    /// What may be run here: units that may be driven; a unit file's text or commands from the tree, which is to say
+    /// anything as root; packages. Nothing by default. A limited agent makes do with what its own user may ask of systemd:
+    /// it drives units that are installed, writes none of systemd's files and never has them read again.
+    pub accepts: Accepts,
     /// Whether the last line that a unit wrote before it failed goes into its replica's status, which whoever may read
     /// the tree can read. On by default.
     pub publish_output: bool,
@@ -70,16 +61,18 @@ impl AgentSettings {
             return Err(ConfigError::Conflict { message });
         }
         Ok(Self {
-            limited,
             publish_output: fragment.publish_output.unwrap_or(true),
             zookeeper: fragment.zookeeper.settle(),
             host: own_host_or_system(fragment.host, "host")?,
             address: fragment.address.map(|address| address.0),
             labels: fragment.labels.into_iter().map(|(key, value)| (key.0, value.0)).collect(),
-            allowed_units: AllowedUnits::new(fragment.allowed_units.unwrap_or_default()),
-            accept_unit_files: fragment.accept_unit_files.unwrap_or_default(),
-            accept_commands: fragment.accept_commands.unwrap_or_default(),
-            accept_packages: fragment.accept_packages.unwrap_or_default(),
+            accepts: Accepts {
+                units: AllowedUnits::new(fragment.allowed_units.unwrap_or_default()),
+                unit_files: fragment.accept_unit_files.unwrap_or_default(),
+                commands: fragment.accept_commands.unwrap_or_default(),
+                packages: fragment.accept_packages.unwrap_or_default(),
+                limited,
+            },
             data_dir: fragment.data_dir.map_or_else(|| "/var/lib/zkops".into(), |dir| dir.0),
             state_dir: fragment.state_dir.map_or_else(|| "/var/lib/zkops/agent".into(), |dir| dir.0),
             // Still the same one when an upgrade has put another into its place.

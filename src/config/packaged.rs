@@ -15,6 +15,7 @@ use super::{
     AgentSettings, CliSettings, ControllerSettings, agent::AgentFragment, cli::CliFragment,
     controller::ControllerFragment, zookeeper::ZooKeeperFragment,
 };
+use crate::model::Accepts;
 
 /// Fails to give anything, but for the names that a type's fields have in a file.
 struct Names<'a>(&'a mut Vec<&'static str>);
@@ -94,7 +95,7 @@ fn what_a_packaged_file_shows_is_the_default() {
         zookeeper: default.zookeeper.clone(),
         address: default.address.clone(),
         labels: default.labels.clone(),
-        allowed_units: default.allowed_units.clone(),
+        accepts: Accepts { units: default.accepts.units.clone(), ..shown.accepts.clone() },
         ..shown.clone()
     };
     assert_eq!(examples, default);

@@ -27,7 +27,7 @@ fn agent(files: &[(&str, &str)]) -> Result<AgentSettings, ConfigError> {
 }
 
 fn patterns(settings: &AgentSettings) -> Vec<&str> {
-    settings.allowed_units.patterns().collect()
+    settings.accepts.units.patterns().collect()
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn every_key_of_the_agent_is_read() {
     "#;
     let settings = agent(&[("etc/zkops/agent.toml", text)]).unwrap();
     assert_eq!(patterns(&settings), ["webapp@*.service"]);
-    assert!(settings.accept_unit_files);
+    assert!(settings.accepts.unit_files);
     assert_eq!(settings.host.as_str(), "web1");
     assert_eq!(settings.address.as_deref(), Some("10.0.0.1"));
     assert_eq!(settings.state_dir, PathBuf::from("/srv/zkops"));
@@ -57,7 +57,7 @@ fn every_key_of_the_agent_is_read() {
 
 #[test]
 fn a_limited_agent_accepts_nothing_that_takes_root() {
-    assert!(agent(&[("etc/zkops/agent.toml", "host = 'web1'\nlimited = true")]).unwrap().limited);
+    assert!(agent(&[("etc/zkops/agent.toml", "host = 'web1'\nlimited = true")]).unwrap().accepts.limited);
     for key in ["accept_unit_files", "accept_commands", "accept_packages"] {
         let (package, ours) = ("limited = true".to_owned(), format!("{key} = true"));
         let files = [("usr/lib/zkops/agent.toml.d/50-limited.toml", &*package), ("etc/zkops/agent.toml", &*ours)];
@@ -65,7 +65,7 @@ fn a_limited_agent_accepts_nothing_that_takes_root() {
         assert!(error.contains(&format!("limited and {key} exclude each other")), "{error}");
         // Taken back, it is in nobody's way.
         let back = format!("{key} = false");
-        assert!(agent(&[files[0], files[1], ("etc/zkops/agent.toml.d/back.toml", &*back)]).unwrap().limited);
+        assert!(agent(&[files[0], files[1], ("etc/zkops/agent.toml.d/back.toml", &*back)]).unwrap().accepts.limited);
     }
 }
 
@@ -73,10 +73,10 @@ fn a_limited_agent_accepts_nothing_that_takes_root() {
 fn without_a_file_the_defaults_hold() {
     let settings = agent(&[("etc/zkops/agent.toml", "host = 'web1'")]).unwrap();
     assert!(
-        settings.allowed_units.is_empty()
-            && !settings.accept_unit_files
+        settings.accepts.units.is_empty()
+            && !settings.accepts.unit_files
             && settings.labels.is_empty()
-            && !settings.limited
+            && !settings.accepts.limited
     );
     assert_eq!((settings.address, settings.state_dir), (None, PathBuf::from("/var/lib/zkops/agent")));
     assert_eq!(settings.zookeeper.servers, "127.0.0.1:2181");

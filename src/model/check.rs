@@ -21,17 +21,17 @@ pub(super) const MAX_VERSION_BYTES: usize = 255;
 
 /// How a replica runs, whichever document says so; its unit aside, which an assignment names otherwise.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct RunSettings<'a> {
-    unit_file: Option<&'a str>,
+pub struct RunSettings<'a> {
+    pub(super) unit_file: Option<&'a str>,
     port: Option<u16>,
     /// A span has its own limit.
     drain_time: Span,
-    restart: &'a RestartPolicy,
-    environment: &'a BTreeMap<String, String>,
-    credentials: &'a BTreeMap<String, String>,
-    source: &'a Source,
-    config: Option<&'a ConfigPolicy>,
-    probes: &'a Probes,
+    pub(super) restart: &'a RestartPolicy,
+    pub(super) environment: &'a BTreeMap<String, String>,
+    pub(super) credentials: &'a BTreeMap<String, String>,
+    pub(super) source: &'a Source,
+    pub(super) config: Option<&'a ConfigPolicy>,
+    pub(super) probes: &'a Probes,
 }
 
 /// The same fields of each document. Names every one, so that one that is added to [`Template`] cannot be forgotten: it

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, check::label_problems};
+use super::{Accepts, Objection, Problem, RunSettings, UnitName, check::label_problems};
 
 /// `/hosts/<host>`: the operator's word on a host. An empty document means no word.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,9 @@ pub struct HostAlive {
     /// The agent's own labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// What it runs. Absent when the agent's release does not tell, or it is too much: then it is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepts: Option<Accepts>,
     /// zkops's version.
     pub version: String,
     /// systemd's version, as in `252`.
@@ -59,6 +62,13 @@ pub struct HostAlive {
     /// What the machine has.
     #[serde(default)]
     pub capacity: Capacity,
+}
+
+impl HostAlive {
+    /// What the host has against running the unit like this; `None` when nothing, or when it does not tell.
+    pub fn objection<'a>(&self, unit: &UnitName, run: impl Into<RunSettings<'a>>) -> Option<Objection> {
+        self.accepts.as_ref()?.objection(self.address.is_some(), unit, &run.into())
+    }
 }
 
 /// What a machine has.

@@ -248,6 +248,11 @@ impl Probes {
         [&self.readiness, &self.liveness].into_iter().flatten().any(|probe| probe.host() == Some(OWN_ADDRESS))
     }
 
+    /// Whether one of them is a command.
+    pub fn run_commands(&self) -> bool {
+        [&self.readiness, &self.liveness].into_iter().flatten().any(|probe| probe.exec.is_some())
+    }
+
     /// Whether there are none.
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()

@@ -108,7 +108,7 @@ pub async fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
 
 /// An agent that is neither root nor knows that it is not would fail at each replica.
 fn rights(settings: &AgentSettings) -> Result<(), ConfigError> {
-    if settings.limited || rustix::process::geteuid().is_root() {
+    if settings.accepts.limited || rustix::process::geteuid().is_root() {
         return Ok(());
     }
     let message = "the agent is not root: set `limited = true` in agent.toml, if that is meant (see installation.md)";

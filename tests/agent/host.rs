@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use zkops::{
-    config::{AgentSettings, AllowedUnits, ZooKeeperSettings},
-    model::{ReplicaId, UnitName},
+    config::{AgentSettings, ZooKeeperSettings},
+    model::{Accepts, AllowedUnits, ReplicaId, UnitName},
     plan::txn::Op,
     reconcile::agent,
     report::metrics::AgentMetrics,
@@ -111,11 +111,13 @@ impl Host {
             host: "web1".parse().unwrap(),
             address: None,
             labels: BTreeMap::new(),
-            allowed_units: AllowedUnits::new(allowed.collect()),
-            accept_unit_files: self.accepts_unit_files && !self.limited,
-            accept_commands: self.accepts.0,
-            accept_packages: self.accepts.1,
-            limited: self.limited,
+            accepts: Accepts {
+                units: AllowedUnits::new(allowed.collect()),
+                unit_files: self.accepts_unit_files && !self.limited,
+                commands: self.accepts.0,
+                packages: self.accepts.1,
+                limited: self.limited,
+            },
             publish_output: true,
             data_dir: self.data(),
             state_dir: self.state(),

@@ -6,7 +6,7 @@ use crate::{
         document::{self, Change},
         failure::Failure,
         render,
-        wait::{self, HostEmpty, WaitArgs},
+        wait::{self, Drained, WaitArgs},
     },
     model::{HostName, HostSpec},
     plan::txn::Op,
@@ -20,15 +20,31 @@ pub(super) async fn change(
     cx: &Context,
     edit: impl Fn(&mut HostSpec),
 ) -> anyhow::Result<()> {
-    let what = format!("host/{host}");
-    let change = cx.write(&what, async |client| read_and_edit(host, client, &edit).await).await?;
-    Ok(render::line(&format!("{what} {}", if change.is_needed() { done } else { "unchanged" }))?)
+    let change = cx.write(&what(host), async |client| read_and_edit(host, client, &edit).await).await?;
+    say(host, done, &change)
 }
 
-/// Marks the host for draining and, when asked, waits until no replica is left on it.
+/// Marks the host for draining and, when asked, waits until what was on it is ready elsewhere.
 pub(super) async fn drain(host: &HostName, wait: &WaitArgs, cx: &Context) -> anyhow::Result<()> {
-    change(host, "draining", cx, |word| word.drain = true).await?;
-    wait::when_asked(wait, vec![HostEmpty(host.clone())], cx).await
+    let (change, replicas) = cx
+        .write(&what(host), async |client| {
+            let (ops, change) = read_and_edit(host, client, &|word| word.drain = true).await?;
+            let assigned = client.children(&layout::assigned(host)).await?.unwrap_or_default();
+            let replicas = assigned.iter().filter_map(|name| name.parse().ok()).collect();
+            Ok((ops, (change, replicas)))
+        })
+        .await?;
+    say(host, "draining", &change)?;
+    wait::when_asked(wait, vec![Drained { host: host.clone(), replicas }], cx).await
+}
+
+fn what(host: &HostName) -> String {
+    format!("host/{host}")
+}
+
+fn say(host: &HostName, done: &str, change: &Change) -> anyhow::Result<()> {
+    let done = if change.is_needed() { done } else { "unchanged" };
+    Ok(render::line(&format!("{} {done}", what(host)))?)
 }
 
 async fn read_and_edit(

@@ -1,8 +1,8 @@
 //! When waiting is of no use: every host that could take the service refuses what is wanted now, for a reason that only
 //! a change of its `agent.toml` lifts.
 //!
-//! Only what the tree proves counts, and of that what agents say for programs ([`RefusalReason`]), not their words. On each
-//! of these hosts there is a replica of the service with what is wanted now, and the agent's refusal of just that; or the
+//! Only what the tree proves counts, and of that what agents say for programs ([`RefusalReason`]), not their words. Each of
+//! these hosts tells what it runs, and it is not that (its `accepts`); or there is a replica of the service with what is wanted now, and the agent's refusal of just that; or the
 //! controller remembers that one was there, and moved it on. A host that has not been tried, or has only just joined, may
 //! take it; so may one whose agent was started again since it refused.
 
@@ -18,8 +18,8 @@ pub(super) fn by_all(name: &ServiceName, fleet: &Fleet) -> Option<String> {
     let service = fleet.services.get(name).filter(|service| service.is_observed() && is_all_here(service, fleet))?;
     let open: Vec<_> = fleet.hosts.iter().filter(|(_, host)| is_open(host, service)).collect();
     let said = |(host, it): &(&HostName, &Host)| {
-        let now = words(name, service, host, it);
-        now.map(Some).or_else(|| was_refused(service, host, it).then_some(None))
+        let told = objection(service, it).or_else(|| words(name, service, host, it));
+        told.map(Some).or_else(|| was_refused(service, host, it).then_some(None))
     };
     let refusals: Option<Vec<Option<String>>> = open.iter().map(said).collect();
     // One is there at least, and says why.
@@ -49,6 +49,12 @@ fn is_open(host: &Host, service: &Service) -> bool {
     host.alive.is_some()
         && !(word.cordon || word.drain)
         && constraints.iter().all(|it| it.accepts(labels.get(it.key()).map(String::as_str)))
+}
+
+/// What of the service's description the host does not run, as it tells itself.
+fn objection(service: &Service, host: &Host) -> Option<String> {
+    let spec = fleet::read(service.spec.as_ref())?;
+    Some(fleet::read(host.alive.as_ref())?.objection(&spec.unit, spec)?.words("their"))
 }
 
 /// What the host's agent says of a replica that it refuses now.

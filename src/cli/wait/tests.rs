@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used)]
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cli::fixture;
+use crate::{cli::fixture, store::Node};
 
 const STATUS: &str = "/services/webapp/status";
 
@@ -101,9 +103,52 @@ fn a_document_that_was_not_accepted_is_no_success() {
     assert!(missing(Aim::Healthy, &refused).unwrap().contains("InvalidDocument: replicas: -1"));
 }
 
+/// What is still missing of a drain of `host`, on which these replicas were.
+fn left(tree: &BTreeMap<String, Node>, host: &str, replicas: &[u8]) -> Option<String> {
+    let id = |number: &u8| format!("webapp.000000000{number}").parse().unwrap();
+    let goal = Drained { host: host.parse().unwrap(), replicas: replicas.iter().map(id).collect() };
+    goal.missing(&Fleet::of(tree))
+}
+
 #[test]
-fn a_host_is_empty_when_no_work_is_left() {
-    let missing = |host: &str| HostEmpty(host.parse().unwrap()).missing(&fixture::fleet());
-    assert_eq!(missing("web1").as_deref(), Some("web1: 1 left: webapp.0000000001"));
-    assert_eq!(missing("web3"), None);
+fn a_host_is_drained_when_nothing_is_left_there() {
+    let mut tree = fixture::tree();
+    assert_eq!(left(&tree, "web1", &[1]).as_deref(), Some("web1: 1 left: webapp.0000000001"));
+    assert_eq!(left(&tree, "web3", &[]), None);
+    let mut waits = status("degraded");
+    waits["conditions"] = json!([{"type": "Waiting", "message": "web1: the host drains, but no other host fits: 1 full",
+                                  "since": "2026-11-22T18:01:00Z"}]);
+    tree.insert(STATUS.to_owned(), fixture::node(&waits, 1));
+    assert_eq!(
+        left(&tree, "web1", &[1]).as_deref(),
+        Some("web1: 1 left: webapp.0000000001; web1: the host drains, but no other host fits: 1 full")
+    );
+}
+
+/// That the processes are gone is half of it.
+#[test]
+fn a_host_is_drained_when_what_was_there_serves_elsewhere() {
+    let mut tree = fixture::tree();
+    assert_eq!(
+        left(&tree, "web3", &[1, 2]).as_deref(),
+        Some("web3: nothing is left, but webapp.0000000002 on web2 is not ready (running)")
+    );
+    assert_eq!(
+        left(&tree, "web3", &[3, 2]).as_deref(),
+        Some("web3: nothing is left, but webapp.0000000002 on web2 is not ready (running) (and 1 more)")
+    );
+    assert_eq!(
+        left(&tree, "web3", &[3]).as_deref(),
+        Some("web3: nothing is left, but webapp.0000000003 is on no host")
+    );
+    assert_eq!(left(&tree, "web3", &[4]), None, "one that is gone is not waited for");
+    assert_eq!(left(&tree, "web3", &[1]), None);
+    let refused =
+        json!({"state": "refused", "node": "web2", "message": "not on a Sunday", "updated": "2026-11-22T17:50:00Z"});
+    tree.insert("/services/webapp/0000000002/status".to_owned(), fixture::node(&refused, 1));
+    let text = left(&tree, "web3", &[2]).unwrap();
+    assert!(text.ends_with("webapp.0000000002 on web2 is not ready (refused: not on a Sunday)"), "{text}");
+    let off = json!({"mode": "disabled", "node": "web2", "version": "v2"});
+    tree.insert("/services/webapp/0000000002/desired".to_owned(), fixture::node(&off, 1));
+    assert_eq!(left(&tree, "web3", &[2]), None, "what is not to run need not be ready");
 }

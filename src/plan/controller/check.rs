@@ -215,6 +215,9 @@ fn moved(
     if let Some(why) = before.why_not_there(to, &accepted.service) {
         return Some(format!("{id} is put on {to}, which is {why}"));
     }
+    if after.services[&id.service].spec().is_some_and(|spec| before.refuses(to, &spec)) {
+        return Some(format!("{id} is put on {to}, which tells that it does not run it"));
+    }
     let fails_there = |node: &HostName| {
         let Some(Ok(desired)) = &old.desired else { return false };
         let late = |at: Timestamp| context.now.duration_since(at).unsigned_abs() < Duration::from_secs(600);

@@ -16,7 +16,7 @@ use super::{
     cluster::{Cluster, Doc, HostView, ServiceView},
     ports::Ports,
 };
-use crate::model::{HostName, ReplicaId, ReplicaNumber, Selector, ServiceName, Span, UnitName};
+use crate::model::{Accepts, HostAlive, HostName, ReplicaId, ReplicaNumber, Selector, ServiceName, Span, UnitName};
 
 /// How long the loss of a host without work is taken for a sign of a fault of the network: all that such a fault hides
 /// is missing within a session timeout, 60 s at most.
@@ -39,6 +39,8 @@ pub(super) struct Fleet<'a> {
     pub(super) strays: BTreeMap<&'a ServiceName, Vec<(ReplicaNumber, HostIndex)>>,
     claims: Claims<'a>,
     cluster: Option<&'a Cluster>,
+    /// What hosts run, found when first asked for.
+    acceptance: Option<Rc<Acceptance<'a>>>,
     /// Which ports are taken, counted when first asked for.
     ports: Option<Ports>,
     /// Hosts that are open and meet a set of constraints, found when first asked for.
@@ -52,6 +54,14 @@ pub(super) struct Domains {
     /// Each host's domain.
     pub(super) of: Vec<usize>,
     pub(super) count: usize,
+}
+
+/// What hosts tell of what they run: few answers of many hosts.
+pub(super) struct Acceptance<'a> {
+    /// The distinct answers; `None` of hosts that don't tell.
+    pub(super) answers: Vec<Option<&'a HostAlive>>,
+    /// Each host's answer.
+    pub(super) of: Vec<usize>,
 }
 
 /// One host.
@@ -209,6 +219,12 @@ impl<'a> Fleet<'a> {
         Rc::clone(open)
     }
 
+    /// What the hosts tell of what they run.
+    pub(super) fn acceptance(&mut self) -> Rc<Acceptance<'a>> {
+        let hosts = &self.hosts;
+        Rc::clone(self.acceptance.get_or_insert_with(|| Rc::new(Acceptance::new(hosts))))
+    }
+
     /// The domains of the label `key`.
     pub(super) fn domains(&mut self, key: &'a str) -> Rc<Domains> {
         let hosts = &self.hosts;
@@ -259,6 +275,23 @@ impl<'a> Fleet<'a> {
     pub(super) fn port_taken(&self, host: HostIndex, port: Option<u16>, id: &ReplicaId) -> Option<(u16, &ReplicaId)> {
         let port = port?;
         self.ports.as_ref()?.taken_by(host, port, id).map(|holder| (port, holder))
+    }
+}
+
+impl<'a> Acceptance<'a> {
+    fn new(hosts: &[Host<'a>]) -> Self {
+        let mut known: HashMap<(&Accepts, bool), usize> = HashMap::new();
+        let mut answers = vec![None];
+        let answer = |host: &Host<'a>| {
+            let alive = host.view?.alive.as_ref()?.good()?;
+            let key = (alive.accepts.as_ref()?, alive.address.is_some());
+            Some(*known.entry(key).or_insert_with(|| {
+                answers.push(Some(alive));
+                answers.len() - 1
+            }))
+        };
+        let of = hosts.iter().map(answer).map(Option::unwrap_or_default).collect();
+        Self { answers, of }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::fleet::Closed;
+use crate::model::Objection;
 
 /// Why one host is ruled out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +14,8 @@ pub(super) enum Obstacle {
     Closed(Closed),
     /// The host does not meet the selector.
     Constraint(String),
+    /// The host's agent would refuse it.
+    NotAccepted(Objection),
     /// As many of the service are there as may be.
     Full,
     /// The service named has the replica's unit there.
@@ -46,6 +49,7 @@ impl fmt::Display for Obstacle {
             Self::Closed(Closed::Unreadable) => f.write_str("with a document that can't be read"),
             Self::Closed(Closed::Unready) => f.write_str("just being set up"),
             Self::Constraint(selector) => write!(f, "not {selector}"),
+            Self::NotAccepted(objection) => write!(f, "that would refuse it ({objection})"),
             Self::Full => f.write_str("full"),
             Self::UnitTaken(service) => write!(f, "whose unit is {service}'s"),
             Self::PortTaken(port, holder) => write!(f, "whose port {port} is in use by {holder}"),
@@ -62,6 +66,7 @@ impl Obstacle {
             Self::Closed(Closed::Lost) => "lost (no agent of it is connected)".to_owned(),
             Self::Closed(Closed::Draining) => "being drained".to_owned(),
             Self::Constraint(selector) => format!("its labels don't match {selector}"),
+            Self::NotAccepted(objection) => format!("would refuse it: {}", objection.words("its")),
             Self::Full => "has as many of its replicas as are allowed on one host".to_owned(),
             Self::UnitTaken(service) => format!("its unit there is {service}'s"),
             Self::PortTaken(port, holder) => format!("port {port} is in use by {holder}"),

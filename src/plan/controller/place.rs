@@ -1,19 +1,21 @@
 //! Where a replica goes: filter → rank → select. Deterministic: same fleet, same choice.
 //!
-//! Filter: the host is alive and open, meets every constraint, has room for one more of this service, its unit is
+//! Filter: the host is alive and open, meets every constraint, accepts what it would have to run, has room for one more of this service, its unit is
 //! not taken by another service, its port by no other replica, and the replica did not just fail there. Rank: the spread label's value with the
 //! fewest of this service, then the fewest of this service on the host, then the fewest replicas in all, then the name.
+
+use std::rc::Rc;
 
 use jiff::Timestamp;
 
 use super::{
     after,
     claims::Described,
-    fleet::{Fleet, HostIndex},
+    fleet::{Acceptance, Fleet, HostIndex},
     misfit::{Misfit, Obstacle},
     seats::{Seats, View},
 };
-use crate::model::{FailedOn, HostName, ReplicaId, ServiceSpec, Span};
+use crate::model::{FailedOn, HostName, Objection, ReplicaId, RunSettings, ServiceSpec, Span, Template};
 
 /// How long a host on which a replica failed is passed over for it.
 pub(super) const COOL_OFF: Span = Span::from_secs(600);
@@ -38,11 +40,36 @@ pub(super) struct Choice {
 /// Places one service's replicas.
 pub(super) struct Placer<'a> {
     spec: &'a ServiceSpec,
-    /// What they run as.
+    /// What they run as; see [`run_as`](Self::run_as).
     pub(super) unit: Described<'a>,
+    /// And how.
+    run: RunSettings<'a>,
+    /// What hosts have against that, once it was asked.
+    objections: Option<Rc<Objections<'a>>>,
     pub(super) seats: Seats<'a>,
     /// Why a replica with no past fits nowhere, whatever its number; holds until a seat is given back.
     full: Option<Misfit>,
+}
+
+/// What hosts have against running a service's replicas.
+struct Objections<'a> {
+    acceptance: Rc<Acceptance<'a>>,
+    /// By the hosts' answers.
+    to: Vec<Option<Objection>>,
+}
+
+impl Objections<'_> {
+    fn of(&self, host: HostIndex) -> Option<&Objection> {
+        self.to[*self.acceptance.of.get(host)?].as_ref()
+    }
+}
+
+/// What is to be placed.
+struct Asked<'p, 'a> {
+    spec: &'a ServiceSpec,
+    unit: Described<'a>,
+    objections: Rc<Objections<'a>>,
+    seats: View<'p>,
 }
 
 /// Fewest first; see the module.
@@ -50,7 +77,28 @@ type Rank = (u32, u32, u32, HostIndex);
 
 impl<'a> Placer<'a> {
     pub(super) fn new(spec: &'a ServiceSpec) -> Self {
-        Self { spec, unit: spec.into(), seats: Seats::new(spec.placement.spread.as_deref()), full: None }
+        let seats = Seats::new(spec.placement.spread.as_deref());
+        Self { spec, unit: spec.into(), run: spec.into(), objections: None, seats, full: None }
+    }
+
+    /// From now on they run like this.
+    pub(super) fn run_as(&mut self, template: &'a Template) {
+        (self.unit, self.run, self.objections) = (template.into(), template.into(), None);
+    }
+
+    fn asked(&mut self, fleet: &mut Fleet<'a>) -> Asked<'_, 'a> {
+        if self.unit.port.is_some() {
+            fleet.count_ports();
+        }
+        let (spec, unit, run) = (self.spec, self.unit, self.run);
+        let objections = self.objections.get_or_insert_with(|| {
+            let acceptance = fleet.acceptance();
+            let to = acceptance.answers.iter().map(|alive| alive.and_then(|alive| alive.objection(unit.unit, run)));
+            let to = to.collect();
+            Rc::new(Objections { acceptance, to })
+        });
+        let objections = Rc::clone(objections);
+        Asked { spec, unit, objections, seats: self.seats.view(fleet) }
     }
 
     /// Chooses a host, and takes the seat on it; the one at [`Ask::from`] is given back.
@@ -114,16 +162,15 @@ impl<'a> Placer<'a> {
     }
 
     fn best(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Option<Choice> {
-        if self.unit.port.is_some() {
-            fleet.count_ports();
-        }
         let open = fleet.open_to(&self.spec.placement.constraints);
-        let seats = self.seats.view(fleet);
+        let asked = self.asked(fleet);
         let mut fits = 0;
         let mut best: Option<Rank> = None;
-        for &host in open.iter().filter(|&&host| obstacle((self.spec, self.unit), &seats, fleet, ask, host).is_none()) {
+        let fits_there =
+            |&&host: &&HostIndex| asked.objections.of(host).is_none() && obstacle(&asked, fleet, ask, host).is_none();
+        for &host in open.iter().filter(fits_there) {
             fits += 1;
-            let (domain, here) = seats.crowd(host);
+            let (domain, here) = asked.seats.crowd(host);
             let rank = (domain, here, fleet.hosts[host].load, host);
             if best.is_none_or(|best| rank < best) {
                 best = Some(rank);
@@ -143,12 +190,8 @@ impl<'a> Placer<'a> {
 
     /// What rules out each host, in the order of [`Fleet::hosts`]; `None` for one that fits.
     pub(super) fn obstacles(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Vec<Option<Obstacle>> {
-        if self.unit.port.is_some() {
-            fleet.count_ports();
-        }
-        let seats = self.seats.view(fleet);
-        let asked = (self.spec, self.unit);
-        (0..fleet.hosts.len()).map(|index| why_not(asked, &seats, fleet, ask, index)).collect()
+        let asked = self.asked(fleet);
+        (0..fleet.hosts.len()).map(|index| why_not(&asked, fleet, ask, index)).collect()
     }
 
     fn misfit(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Misfit {
@@ -158,32 +201,24 @@ impl<'a> Placer<'a> {
 }
 
 /// What keeps the replica off a host.
-fn why_not(
-    asked: (&ServiceSpec, Described<'_>),
-    seats: &View<'_>,
-    fleet: &Fleet<'_>,
-    ask: &Ask<'_>,
-    index: HostIndex,
-) -> Option<Obstacle> {
+fn why_not(asked: &Asked<'_, '_>, fleet: &Fleet<'_>, ask: &Ask<'_>, index: HostIndex) -> Option<Obstacle> {
     let host = &fleet.hosts[index];
     if ask.from == Some(index) {
         return Some(Obstacle::Here);
     }
     let closed = host.closed.map(Obstacle::Closed);
-    let constraint = || host.fails(&asked.0.placement.constraints).map(|it| Obstacle::Constraint(it.to_string()));
-    closed.or_else(constraint).or_else(|| obstacle(asked, seats, fleet, ask, index))
+    let constraint = || host.fails(&asked.spec.placement.constraints).map(|it| Obstacle::Constraint(it.to_string()));
+    closed.or_else(constraint).or_else(|| obstacle(asked, fleet, ask, index))
 }
 
 /// What keeps the replica off a host that is open and meets the constraints.
-fn obstacle(
-    (spec, unit): (&ServiceSpec, Described<'_>),
-    seats: &View<'_>,
-    fleet: &Fleet<'_>,
-    ask: &Ask<'_>,
-    host: HostIndex,
-) -> Option<Obstacle> {
+fn obstacle(asked: &Asked<'_, '_>, fleet: &Fleet<'_>, ask: &Ask<'_>, host: HostIndex) -> Option<Obstacle> {
+    let Asked { spec, unit, objections, seats } = asked;
     if ask.from == Some(host) {
         return Some(Obstacle::Here);
+    }
+    if let Some(objection) = objections.of(host) {
+        return Some(Obstacle::NotAccepted(objection.clone()));
     }
     if unit.max_per_host(spec).is_some_and(|max| seats.taken_on(host) >= max) {
         return Some(Obstacle::Full);
@@ -191,8 +226,8 @@ fn obstacle(
     if recently_failed(ask, fleet.hosts[host].name) {
         return Some(Obstacle::FailedThere);
     }
-    let taken = fleet.unit_taken(host, unit, ask.id).map(|service| Obstacle::UnitTaken(service.to_string()));
-    taken.or_else(|| port_taken(unit, seats, fleet, ask, host))
+    let taken = fleet.unit_taken(host, *unit, ask.id).map(|service| Obstacle::UnitTaken(service.to_string()));
+    taken.or_else(|| port_taken(*unit, seats, fleet, ask, host))
 }
 
 /// Two replicas of the service that share a port never fit on one host, whatever each has at present.

@@ -18,7 +18,7 @@ use super::{
     sim::{Sim, Tree, merge},
 };
 use crate::{
-    model::{Mode, PauseCause, ReplicaId, Rollout, RolloutState},
+    model::{Accepts, AllowedUnits, Mode, PauseCause, ReplicaId, Rollout, RolloutState},
     store::layout,
 };
 
@@ -80,6 +80,7 @@ impl World {
             Step::ShutDown(host) => self.sim.shut_down(host),
             Step::Boot(host) => self.sim.boot(host),
             Step::Fail(host, service, fails) => self.fail(host, service, *fails),
+            Step::Allow(host, units) => self.allow(host, units.as_deref()),
             Step::Desired(service, keys) => {
                 merge(self.desireds.get_mut(service).unwrap(), keys);
                 self.write(service);
@@ -119,6 +120,13 @@ impl World {
         } else {
             failing.remove(&service)
         };
+    }
+
+    fn allow(&mut self, host: &str, units: Option<&[&str]>) {
+        let units = units.map(|units| units.iter().map(|unit| unit.parse().unwrap()).collect());
+        self.sim.agent(host).accepts =
+            units.map(|units| Accepts { units: AllowedUnits::new(units), ..Accepts::default() });
+        self.sim.tree.delete_all(&format!("/hosts/{host}/alive"));
     }
 
     fn agent(&mut self, host: &str) {
@@ -235,6 +243,7 @@ impl World {
             self.sim.tree.delete_all(&format!("/hosts/{host}/alive")); // It may be garbage.
             self.sim.boot(host);
             self.sim.agent(host).failing.clear();
+            self.sim.agent(host).accepts = None;
             let words = self.hosts[host].to_string();
             self.sim.tree.put(&format!("/hosts/{host}"), words);
         }

@@ -144,7 +144,7 @@ impl<'p, 'a> Round<'p, 'a> {
         self.seat_all(found);
         self.steer(found);
         if let Some(goal) = self.course.goal() {
-            self.placer.unit = (&goal.revision.template).into();
+            self.placer.run_as(&goal.revision.template);
         }
     }
 

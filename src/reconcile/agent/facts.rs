@@ -36,6 +36,7 @@ pub(super) fn alive(settings: &AgentSettings, systemd: Option<u32>) -> anyhow::R
     Ok(HostAlive {
         address: settings.address.clone(),
         labels: settings.labels.clone(),
+        accepts: Some(settings.accepts.clone()).filter(|accepts| !accepts.units.are_too_many_to_tell()),
         version: crate::VERSION.to_owned(),
         systemd,
         machine_id: machine_id()?,

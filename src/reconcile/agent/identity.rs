@@ -85,7 +85,7 @@ fn count_units(files: &UnitFiles) -> usize {
 
 /// The unit files of an agent of this kind.
 pub(super) fn unit_files(settings: &AgentSettings) -> UnitFiles {
-    if settings.limited {
+    if settings.accepts.limited {
         UnitFiles::variables_only(Path::new(UnitFiles::LIMITED))
     } else {
         UnitFiles::new(Path::new(UnitFiles::SYSTEM))

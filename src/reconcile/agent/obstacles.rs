@@ -2,7 +2,7 @@
 
 use super::Agent;
 use crate::{
-    model::{Assignment, CheckedAssignment, Mode, Probe, RefusalReason, ReplicaId, RestartPolicy, UnitName},
+    model::{CheckedAssignment, Mode, Objection, RefusalReason, ReplicaId, UnitName},
     plan::agent::{Files, Overruled, Part, Placed, overruled},
     systemd::{ActiveState, UnitManager},
 };
@@ -55,15 +55,15 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// Why this host touches the unit by no means, if so.
     pub(super) fn untouchable(&self, unit: &UnitName) -> Option<Obstacle> {
         let host = &self.settings.host;
-        (!self.settings.allowed_units.allows(unit))
-            .then(|| Obstacle::not_allowed(format!("{unit} is not among the allowed_units of {host}'s agent.toml")))
+        let objection = (!self.settings.accepts.units.allows(unit)).then(|| Objection::Unit(unit.clone()));
+        objection.map(|objection| Obstacle::not_allowed(objection.words(&format!("{host}'s"))))
     }
 
     /// Why the unit that an alias leads to is not started, if so. What runs of it by this agent can be stopped.
     fn alias_of_forbidden(&self, unit: &UnitName) -> Option<String> {
         let host = &self.settings.host;
         let primary = self.units.get(unit).map(|unit| &unit.id).filter(|id| !id.is_empty() && *id != unit.as_str())?;
-        let is_allowed = primary.parse().is_ok_and(|primary| self.settings.allowed_units.allows(&primary));
+        let is_allowed = primary.parse().is_ok_and(|primary| self.settings.accepts.units.allows(&primary));
         (!is_allowed).then(|| {
             format!(
                 "{unit} is another name of {primary}, which is not among the allowed_units of {host}'s agent.toml: \
@@ -101,40 +101,9 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// Which part of the work this host's configuration does not allow, if any.
     fn not_accepted(&self, assignment: &CheckedAssignment) -> Option<String> {
-        let Assignment { probes, source, config, unit_file, .. } = &**assignment;
-        let exec = |probe: &Option<Probe>| probe.as_ref().is_some_and(|probe| probe.exec.is_some());
-        let settings = &self.settings;
-        let what = [
-            (unit_file.is_some(), "a unit_file", "accept_unit_files", settings.accept_unit_files),
-            (
-                exec(&probes.readiness) || exec(&probes.liveness),
-                "an exec probe",
-                "accept_commands",
-                settings.accept_commands,
-            ),
-            (source.exec.is_some(), "an exec source", "accept_commands", settings.accept_commands),
-            (
-                config.as_ref().is_some_and(|config| !config.check.is_empty()),
-                "a config check",
-                "accept_commands",
-                settings.accept_commands,
-            ),
-            (source.apt.is_some(), "an apt source", "accept_packages", settings.accept_packages),
-            (source.nix.is_some(), "a nix source", "accept_packages", settings.accept_packages),
-        ];
-        let host = &settings.host;
-        if let Some((_, what, setting, _)) = what.into_iter().find(|(there, .., accepted)| *there && !accepted) {
-            return Some(format!("the service has {what}, and {setting} is not set in {host}'s agent.toml"));
-        }
-        if probes.ask_own_address() && self.settings.address.is_none() {
-            return Some(format!(
-                "the service's probes ask {{address}}, and address is not set in {host}'s agent.toml"
-            ));
-        }
-        let what = takes_root(assignment).filter(|_| settings.limited)?;
-        Some(format!(
-            "the service has {what}, which {host}'s agent, being limited, can't give its unit: write it there"
-        ))
+        let has_address = self.settings.address.is_some();
+        let objection = self.settings.accepts.objection(has_address, &assignment.unit, &(&**assignment).into());
+        objection.map(|objection| objection.words(&format!("{}'s", self.settings.host)))
     }
 
     /// Whose files are in force in place of those that the work asks for, if any.
@@ -146,7 +115,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             unit_file: &unit_file,
             drop_in: &drop_in,
             variables: &variables,
-            has_drop_in: !self.settings.limited,
+            has_drop_in: !self.settings.accepts.limited,
             loaded: true,
             doubted: self.doubts.raised,
         };
@@ -176,14 +145,4 @@ impl<M: UnitManager + 'static> Agent<M> {
         let down = |active| matches!(active, ActiveState::Inactive | ActiveState::Failed);
         self.units.get(unit).is_none_or(|unit| !down(unit.active))
     }
-}
-
-/// Which part of the work takes a drop-in, or files that belong to others, if any.
-fn takes_root(assignment: &CheckedAssignment) -> Option<&'static str> {
-    let what = [
-        (!assignment.environment.is_empty(), "an environment"),
-        (!assignment.credentials.is_empty(), "credentials"),
-        (assignment.restart != RestartPolicy::default(), "a restart policy"),
-    ];
-    what.into_iter().find(|(there, _)| *there).map(|(_, what)| what)
 }

@@ -210,7 +210,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// Whether the replica runs on with probes whose commands this host does not run any more.
     fn is_unasked(&self, target: &Target) -> bool {
         let Target::Kept { assignment, .. } = target else { return false };
-        !self.settings.accept_commands && runs_commands(assignment)
+        !self.settings.accepts.commands && assignment.probes.run_commands()
     }
 
     /// Whether what is not asked any more was ready when it last was, here or by a predecessor. `None` = that is not known
@@ -295,12 +295,6 @@ impl<M: UnitManager + 'static> Agent<M> {
             trial: None,
         }
     }
-}
-
-/// Whether its probes are commands: where this host does not accept them any more, what was ready stays so.
-fn runs_commands(assignment: &CheckedAssignment) -> bool {
-    let probes = [&assignment.probes.readiness, &assignment.probes.liveness];
-    probes.into_iter().flatten().any(|probe| probe.exec.is_some())
 }
 
 #[cfg(test)]

@@ -202,7 +202,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     pub(super) fn files_for(&self, id: &ReplicaId, assignment: &CheckedAssignment, folders: &Folders) -> Files {
         let variables = variables(assignment, id, &self.settings.host, folders);
-        if self.settings.limited {
+        if self.settings.accepts.limited {
             return Files { variables: Some(variables), ..Files::default() };
         }
         let path = self.unit_files.variables_path(&assignment.unit);

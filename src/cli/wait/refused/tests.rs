@@ -144,3 +144,25 @@ const STATUS: &str = "/services/webapp/0000000002/status";
 fn whatever_may_still_take_it_is_waited_for(#[case] tree: BTreeMap<String, Node>) {
     assert_eq!(said(&tree), None);
 }
+
+/// web1 and web2 tell what they run; nothing was ever placed.
+#[test]
+fn hosts_that_tell_what_they_run_need_not_be_tried() {
+    let told = |accepts: &Value| {
+        let mut tree = tree();
+        tree.retain(|path, _| !path.starts_with("/services/webapp/000"));
+        for host in ["web1", "web2"] {
+            let path = format!("/hosts/{host}/alive");
+            let mut alive: Value = serde_json::from_slice(&tree[&path].data).unwrap();
+            alive["accepts"] = accepts.clone();
+            set(&mut tree, &path, &alive);
+        }
+        said(&tree)
+    };
+    let text = told(&json!({"units": ["nginx.service"]})).unwrap();
+    let line = "webapp: 2 of 2 hosts refuse it (web1, web2): webapp@.service is not among the allowed_units of their \
+                agent.toml. Allow it there and restart zkops-agent, or take it out of the service";
+    assert_eq!(text, line);
+    assert_eq!(told(&json!({"units": ["webapp@*.service"]})), None);
+    assert_eq!(told(&Value::Null), None, "of a release that does not tell");
+}

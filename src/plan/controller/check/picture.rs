@@ -184,6 +184,15 @@ impl Picture {
         failing.map(|constraint| format!("not {constraint}")).or(closed.then(|| "closed".to_owned()))
     }
 
+    /// Whether the host tells that it does not run what replicas run by this description.
+    pub(super) fn refuses(&self, name: &HostName, spec: &ServiceSpec) -> bool {
+        let alive = self.hosts.get(name).and_then(|host| host.alive.as_ref()?.as_ref().ok());
+        alive.and_then(|alive| alive.accepts.as_ref()).is_some_and(|accepts| {
+            let told: Vec<&str> = accepts.units.patterns().collect();
+            !told.contains(&spec.unit.as_str()) || spec.unit_file.is_some() && !accepts.unit_files
+        })
+    }
+
     /// Whether a rule says that the replica may not stay on its host.
     pub(super) fn must_leave(
         &self,

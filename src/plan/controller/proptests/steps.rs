@@ -25,6 +25,8 @@ pub(super) enum Step {
     ShutDown(&'static str),
     Boot(&'static str),
     Fail(&'static str, &'static str, bool),
+    /// An agent's `allowed_units` change, and it is started again; none: it tells nothing.
+    Allow(&'static str, Option<Vec<&'static str>>),
     Desired(&'static str, Value),
     Describe(&'static str, Value),
     /// An operator's word on the newest rollout.
@@ -85,6 +87,11 @@ fn rollout() -> impl Strategy<Value = Value> {
     )
 }
 
+fn allowed() -> impl Strategy<Value = Option<Vec<&'static str>>> {
+    let units = vec!["alpha@.service", "beta.service", "beta@.service", "gamma@.service", "gamma.service"];
+    prop::option::of(prop::sample::subsequence(units, 0..5))
+}
+
 fn host_words() -> impl Strategy<Value = Value> {
     prop_oneof![
         3 => Just(json!({})),
@@ -107,6 +114,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => host().prop_map(Step::ShutDown),
         4 => host().prop_map(Step::Boot),
         2 => (host(), service(), any::<bool>()).prop_map(|(host, service, fails)| Step::Fail(host, service, fails)),
+        1 => (host(), allowed()).prop_map(|(host, units)| Step::Allow(host, units)),
         6 => (service(), desired()).prop_map(|(service, keys)| Step::Desired(service, keys)),
         3 => (service(), description()).prop_map(|(service, keys)| Step::Describe(service, keys)),
         3 => (service(), select(vec!["pause", "resume", "promote", "abort"]))

@@ -11,8 +11,8 @@ use serde_json::json;
 use super::{Tree, probes::Probed};
 use crate::{
     model::{
-        Assignment, HostName, Instance, Mode, RefusalReason, ReplicaDesired, ReplicaId, ReplicaState, ReplicaStatus,
-        ServiceName, UnitName, decode, encode,
+        Accepts, Assignment, HostName, Instance, Mode, RefusalReason, ReplicaDesired, ReplicaId, ReplicaState,
+        ReplicaStatus, ServiceName, UnitName, decode, encode,
     },
     store::layout,
 };
@@ -30,6 +30,8 @@ pub(crate) struct Agent {
     pub(crate) failing: BTreeSet<ServiceName>,
     /// Services that its configuration does not allow.
     pub(crate) refused: BTreeSet<ServiceName>,
+    /// What its configuration allows, which it tells; `None`: anything, and nothing is told.
+    pub(crate) accepts: Option<Accepts>,
     /// Whether it says which version of an assignment it answers to.
     pub(crate) answers: bool,
     /// Whether its units read another configuration without a restart.
@@ -69,6 +71,7 @@ impl Agent {
             said: BTreeMap::new(),
             failing: BTreeSet::new(),
             refused: BTreeSet::new(),
+            accepts: None,
             answers: true,
             reloads: false,
             broken: BTreeSet::new(),
@@ -170,7 +173,7 @@ impl Agent {
         let labels = self.zone.as_ref().map_or(json!({}), |zone| json!({ "zone": zone }));
         let document = json!({
             "version": "1", "machine_id": "m", "boot_id": "b", "pid": 1, "started": "2026-01-01T00:00:00Z",
-            "labels": labels,
+            "labels": labels, "accepts": self.accepts,
         });
         tree.put(&alive, document.to_string());
         true
@@ -263,7 +266,8 @@ impl Agent {
     }
 
     fn start(&mut self, id: &ReplicaId, wanted: &Assignment, now: Timestamp) -> ReplicaState {
-        if self.refused.contains(&id.service) {
+        let objects = |accepts: &Accepts| accepts.objection(false, &wanted.unit, &wanted.into()).is_some();
+        if self.refused.contains(&id.service) || self.accepts.as_ref().is_some_and(objects) {
             return ReplicaState::Refused;
         }
         if is(wanted, REJECTED) {

@@ -252,3 +252,50 @@ fn why_not_on_this_host_is_asked_of_the_planner() {
     let against = why_not(&mut sim, "same.0000000002");
     assert!(against.contains("its unit there is taken's"), "{}: {against}", sim.places("same"));
 }
+
+/// Its `allowed_units` and other keys, which the host's agent tells when it is started again.
+fn allow(sim: &mut Sim, host: &str, accepts: Value) {
+    sim.agent(host).accepts = Some(serde_json::from_value(accepts).unwrap());
+    sim.tree.delete_all(&format!("/hosts/{host}/alive"));
+    sim.run_agents();
+}
+
+#[test]
+fn no_replica_is_tried_where_it_would_be_refused() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    allow(&mut sim, "web1", json!({ "units": ["nginx.service"] }));
+    allow(&mut sim, "web2", json!({ "units": ["webapp@*.service"] }));
+    let file = json!({ "unit_file": "[Service]\nExecStart=/bin/true\n" });
+    sim.service("webapp", &spec(file), &json!({ "replicas": 2 }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web3 2=web3", "web3's agent does not tell: it is tried");
+
+    allow(&mut sim, "web3", json!({ "units": ["webapp@*.service"] }));
+    sim.patch_desired("webapp", &json!({ "replicas": 3 }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web3 2=web3 6=-", "what runs stays");
+    let why = "3 hosts: 1 that would refuse it (webapp@.service is not among allowed_units), 2 that would refuse it \
+               (accept_unit_files is off, the service has a unit_file)";
+    assert_condition(&sim, "webapp", &["Unplaced", why]);
+    assert_rest(&mut sim);
+
+    allow(&mut sim, "web2", json!({ "units": ["webapp@*.service"], "unit_files": true }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web3 2=web3 6=web2", "mended by the agent's next start");
+}
+
+/// A planned move goes where it is taken, or not at all.
+#[test]
+fn a_drain_passes_over_hosts_that_would_refuse() {
+    let mut sim = webapp(1);
+    for host in ["web2", "web3"] {
+        allow(&mut sim, host, json!({ "units": ["nginx.service"] }));
+    }
+    sim.tree.put("/hosts/web1", r#"{"drain":true}"#);
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1");
+    assert_condition(&sim, "webapp", &["Waiting", "no other host fits", "not among allowed_units"]);
+    allow(&mut sim, "web3", json!({ "units": ["web*"] }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web3");
+}

@@ -2,18 +2,35 @@
 
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::model::UnitName;
+use super::UnitName;
 
 /// zkops's own units: an agent that a service's description could have stop itself would be nobody's.
 const OWN_PREFIX: &str = "zkops-";
 
 /// The units that an agent may drive: those that match a pattern, and never zkops's own. Without a pattern, none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Pattern>")]
 pub struct AllowedUnits(Vec<Pattern>);
 
+/// A host tells of more patterns than it may: those who place look at each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("has more than {} patterns", AllowedUnits::MOST_TOLD)]
+pub struct TooManyPatterns;
+
+impl TryFrom<Vec<Pattern>> for AllowedUnits {
+    type Error = TooManyPatterns;
+
+    fn try_from(patterns: Vec<Pattern>) -> Result<Self, TooManyPatterns> {
+        if patterns.len() > Self::MOST_TOLD { Err(TooManyPatterns) } else { Ok(Self(patterns)) }
+    }
+}
+
 impl AllowedUnits {
+    /// The most patterns that a host tells of.
+    pub const MOST_TOLD: usize = 1000;
+
     /// The units that match any of these.
     pub fn new(patterns: Vec<Pattern>) -> Self {
         Self(patterns)
@@ -26,9 +43,24 @@ impl AllowedUnits {
         !unit.as_str().starts_with(OWN_PREFIX) && self.0.iter().any(matches)
     }
 
+    /// Whether the agent may drive instances of this template, as far as that can be told without their names.
+    pub fn may_allow_instances_of(&self, template: &UnitName) -> bool {
+        let (prefix, _) = template.as_str().split_at(template.as_str().find('@').map_or(0, |at| at + 1));
+        let may = |pattern: &Pattern| {
+            let literal = pattern.literal_prefix();
+            literal.starts_with(prefix) || literal.len() < pattern.0.as_str().len() && prefix.starts_with(literal)
+        };
+        self.allows(template) || !template.as_str().starts_with(OWN_PREFIX) && self.0.iter().any(may)
+    }
+
     /// Whether the agent may drive nothing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether there are too many patterns to tell others.
+    pub fn are_too_many_to_tell(&self) -> bool {
+        self.0.len() > Self::MOST_TOLD
     }
 
     /// The patterns, as they were written.
@@ -38,8 +70,8 @@ impl AllowedUnits {
 }
 
 /// A shell pattern of unit names: `*`, `?`, `[abc]`, `[!abc]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Pattern(glob::Pattern);
 
 /// Why a text is not a [`Pattern`].
@@ -76,6 +108,20 @@ impl FromStr for Pattern {
             return Ok(Self(pattern));
         }
         Err(InvalidPattern::NoService { text: text.to_owned() })
+    }
+}
+
+impl Pattern {
+    /// What every name begins with that it matches.
+    fn literal_prefix(&self) -> &str {
+        let text = self.0.as_str();
+        &text[..text.find(['*', '?', '[']).unwrap_or(text.len())]
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> Self {
+        pattern.0.as_str().to_owned()
     }
 }
 
@@ -116,6 +162,34 @@ mod tests {
             assert_eq!(allows(&[pattern], unit), expected, "{pattern} {unit}");
         }
         assert!(allows(&["a.service", "b.service"], "b.service"));
+    }
+
+    #[test]
+    fn instances_may_be_allowed_whose_names_are_not_known_yet() {
+        for (pattern, expected) in [
+            ("webapp@*.service", true),
+            ("webapp@?*.service", true),
+            ("webapp@0000000001.service", true),
+            ("webapp@.service", true),
+            ("web*", true),
+            ("[vw]*.service", true),
+            ("webapp.service", false),
+            ("webapp2@*.service", false),
+            ("webbapp@*.service", false),
+        ] {
+            let units = AllowedUnits::new(vec![pattern.parse().unwrap()]);
+            assert_eq!(units.may_allow_instances_of(&"webapp@.service".parse().unwrap()), expected, "{pattern}");
+        }
+        let all = AllowedUnits::new(vec!["*".parse().unwrap()]);
+        assert!(!all.may_allow_instances_of(&"zkops-agent@.service".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_host_tells_of_no_more_patterns_than_others_look_at() {
+        let read = |count: usize| serde_json::from_value::<AllowedUnits>(vec!["*"; count].into());
+        assert!(read(AllowedUnits::MOST_TOLD).is_ok_and(|units| !units.are_too_many_to_tell()));
+        let text = read(AllowedUnits::MOST_TOLD + 1).unwrap_err().to_string();
+        assert_eq!(text, "has more than 1000 patterns");
     }
 
     #[test]
