@@ -69,6 +69,8 @@ pub(crate) static GENERATED: Lane = Lane::new(4);
 pub(crate) static PACKAGES: Lane = Lane::new(4);
 /// What credentials lead to: any file system of the host.
 pub(crate) static CREDENTIALS: Lane = Lane::new(16);
+/// What the controller thinks, one thing after the other.
+pub(crate) static PLANS: Lane = Lane::new(1);
 /// Processes that are started: their programs may be anywhere.
 pub(crate) static STARTS: Lane = Lane::new(32);
 

@@ -51,7 +51,7 @@ pub use rollout::{
     OnFailure, PauseCause, Revision, Rollout, RolloutAction, RolloutOrder, RolloutPolicy, RolloutState, RolloutSummary,
 };
 pub use selector::{InvalidSelector, Selector};
-pub use service::{Desired, Mode, Placement, RestartMode, RestartPolicy, ServiceSpec};
+pub use service::{Desired, Mode, MoveOrder, Placement, RestartMode, RestartPolicy, ServiceSpec};
 pub use source::{AptSource, ArchiveSource, ExecSource, NixSource, Source};
 pub use span::Span;
 pub use status::{Accepted, Event, ServiceStatus, Summary};

@@ -160,7 +160,10 @@ fn of_update(replica: &Replica, service: &Service) -> Vec<String> {
     let mut why = Vec::new();
     let Some(desired) = fleet::read(replica.desired.as_ref()) else { return why };
     if desired.surge {
-        why.push("surge: it is there for the rollout only, beyond the replicas wanted".to_owned());
+        why.push(
+            "surge: beyond the replicas wanted, for a rollout or to serve in place of one that leaves its host"
+                .to_owned(),
+        );
     }
     if let (Some(own), Some((newest, rollout))) = (desired.rollout, service.newest_rollout())
         && own != newest
@@ -272,7 +275,8 @@ fn of_replica(replica: &Replica, state: State, service: &Service, fleet: &Fleet)
 /// What the operator said of the host that a replica is on.
 fn of_host(name: &HostName, host: &Host) -> Option<String> {
     let word = host.word();
-    word.drain.then(|| format!("{name} is being drained: it has to leave, within the service's max_unavailable"))
+    let until = word.drain_deadline.map(|until| format!(" until {}", render::moment(until))).unwrap_or_default();
+    word.drain.then(|| format!("{name} is being drained: it has to leave, within the service's max_unavailable{until}"))
 }
 
 /// What speaks against each host for a replica that needs one: the planner's own answer.

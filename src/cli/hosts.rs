@@ -9,7 +9,7 @@ use super::{
     get::{self, Format},
     wait::WaitArgs,
 };
-use crate::model::HostName;
+use crate::model::{HostName, Span};
 
 use self::label::LabelChange;
 
@@ -21,6 +21,7 @@ STATUS is ready, cordoned, draining, drained, or lost (no agent of the host is c
 Examples:
   zkops hosts
   zkops hosts drain web1 --wait
+  zkops hosts drain web1 --deadline 10m --wait --timeout 15m
   zkops hosts label web1 zone=a disk=ssd gpu-")]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -47,6 +48,9 @@ enum Command {
     Drain {
         #[command(flatten)]
         host: Host,
+        /// After this time, move what is left whatever `max_unavailable` says
+        #[arg(long, value_name = "TIME")]
+        deadline: Option<Span>,
         #[command(flatten)]
         wait: WaitArgs,
     },
@@ -83,8 +87,10 @@ pub(super) async fn run(args: Args, cx: &Context) -> anyhow::Result<()> {
         Some(Command::List { host, output }) => list(host.as_ref(), output, cx).await,
         Some(Command::Cordon(it)) => word::change(&it.host, "cordoned", cx, |word| word.cordon = true).await,
         Some(Command::Uncordon(it)) => word::change(&it.host, "uncordoned", cx, |word| word.cordon = false).await,
-        Some(Command::Drain { host, wait }) => word::drain(&host.host, &wait, cx).await,
-        Some(Command::Undrain(it)) => word::change(&it.host, "undrained", cx, |word| word.drain = false).await,
+        Some(Command::Drain { host, deadline, wait }) => word::drain(&host.host, deadline, &wait, cx).await,
+        Some(Command::Undrain(it)) => {
+            word::change(&it.host, "undrained", cx, |word| (word.drain, word.drain_deadline) = (false, None)).await
+        }
         Some(Command::Label { host, changes }) => label::run(&host.host, &changes, cx).await,
         Some(Command::Delete { host, force }) => remove::run(&host.host, force, cx).await,
     }

@@ -20,6 +20,9 @@ pub struct HostSpec {
     /// Replicas are moved away, within each service's `max_unavailable`; implies `cordon`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub drain: bool,
+    /// Until when a drain keeps within each service's `max_unavailable`; after that what is left is moved all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_deadline: Option<Timestamp>,
 }
 
 impl HostSpec {

@@ -32,7 +32,11 @@ pub struct RolloutPolicy {
     pub healthy_deadline: Span,
     /// How long a rollout may go without one more replica becoming healthy.
     pub progress_deadline: Span,
-    /// What is done when a deadline passes or a replica fails.
+    /// How many replicas may fail after the canary before the rollout has failed: they are left as they are, and do not
+    /// count in `max_unavailable`. A share counts down.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub max_failures: Amount,
+    /// What is done when a deadline passes or more replicas fail.
     pub on_failure: OnFailure,
     /// How many rollouts are kept as history beside those still needed.
     pub history_limit: u32,
@@ -49,6 +53,7 @@ impl Default for RolloutPolicy {
             min_healthy_time: Self::usual_trial(),
             healthy_deadline: Span::from_secs(300),
             progress_deadline: Span::from_secs(600),
+            max_failures: Amount::ZERO,
             on_failure: OnFailure::Rollback,
             history_limit: 10,
         }

@@ -215,6 +215,21 @@ pub struct Placement {
     /// How many replicas one host may run; no limit when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_per_host: Option<u32>,
+    /// In which order replicas leave a host: one that drains, or whose labels no longer match.
+    #[serde(rename = "move", skip_serializing_if = "is_default")]
+    pub move_order: MoveOrder,
+}
+
+/// What comes first when a replica has to leave a host that works. With `max_unavailable` 0 it is always the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MoveOrder {
+    /// It is stopped, within `max_unavailable`, then started elsewhere under the same number.
+    #[default]
+    StopFirst,
+    /// Another replica, with a number of its own, is started elsewhere; once that is ready, this one is stopped and
+    /// removed.
+    StartFirst,
 }
 
 /// How systemd restarts a replica that fails: systemd.service(5) and systemd.unit(5) have the meanings.

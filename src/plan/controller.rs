@@ -16,7 +16,7 @@
 //! 3. [`remove`]: which are too many. [`repair`]: what was damaged by hand.
 //! 4. [`rollout`]: what the replicas are brought to, how far that is, and who is next.
 //! 5. [`round`]: replica by replica, the first that applies: leave a host where it fails or that is lost
-//!    ([`failover`]), leave a host that it may not stay on ([`vacate`]), else carry out what changed ([`change`]); planned
+//!    ([`failover`]), leave a host that it may not stay on ([`vacate`], [`start_first`]), else carry out what changed ([`change`]); planned
 //!    changes share one budget. [`place`] chooses hosts.
 //! 6. [`status`]: counts, conditions, events; written only when they say something new.
 
@@ -41,10 +41,11 @@ mod rollout;
 mod round;
 mod seat;
 mod seats;
+mod start_first;
 mod status;
 mod vacate;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use jiff::Timestamp;
 
@@ -55,7 +56,7 @@ pub use self::{
 };
 use self::{fleet::Fleet, round::Planned};
 use crate::{
-    model::{HostName, ReplicaId, Span},
+    model::{HostName, ReplicaId, ServiceName, Span},
     plan::txn::Transaction,
 };
 
@@ -75,7 +76,15 @@ pub struct Context {
     pub ready_since: BTreeMap<ReplicaId, Timestamp>,
     /// Nothing is failed over while more than this part of the known hosts is lost (0.0 to 1.0).
     pub failover_max_fraction: f64,
+    /// The service to begin with: the plan before this one came as far as that.
+    pub begin_at: Option<ServiceName>,
+    /// How much work one plan may be, in hosts that are looked at; see [`WORK`]. The service under which it is spent is
+    /// planned to its end.
+    pub work: usize,
 }
+
+/// How many hosts one plan looks at for a place: about 100 ms of work.
+pub const WORK: usize = 4_000_000;
 
 /// What to do next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,10 +95,12 @@ pub struct Plan {
     pub wake_at: Option<Timestamp>,
     /// What can't be said in any service's status, for the log.
     pub notes: Vec<String>,
+    /// The service to go on with in the next plan, because this one has done enough work; `None` when all were planned.
+    pub rest: Option<ServiceName>,
 }
 
-/// Plans the next round. An empty plan means that all is as wanted, or waits for someone else or for
-/// [`Plan::wake_at`].
+/// Plans the next round. An empty plan without a [rest](Plan::rest) means that all is as wanted, or waits for someone else or
+/// for [`Plan::wake_at`].
 ///
 /// The snapshot has to be complete: what is missing in it counts as deleted.
 pub fn plan(cluster: &Cluster, context: &Context) -> Plan {
@@ -98,7 +109,13 @@ pub fn plan(cluster: &Cluster, context: &Context) -> Plan {
     plan.notes.extend(cluster.problems.iter().map(|(path, problem)| format!("{path}: {problem}; it is left alone")));
     let mut urgent = Vec::new();
     let mut rest = Vec::new();
-    for (name, view) in cluster.services.iter().filter(|(_, view)| view.spec.is_some()) {
+    let from = context.begin_at.as_ref().map_or(Bound::Unbounded, Bound::Included);
+    let services = cluster.services.range((from, Bound::Unbounded)).filter(|(_, view)| view.spec.is_some());
+    for (name, view) in services {
+        if fleet.work > context.work {
+            plan.rest = Some(name.clone());
+            break;
+        }
         let Planned { transaction, is_urgent, wake_at, note } = round::plan_service(name, view, &mut fleet, context);
         plan.wake_at = plan.wake_at.into_iter().chain(wake_at).min();
         plan.notes.extend(note);

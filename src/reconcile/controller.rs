@@ -9,9 +9,13 @@
 //! Standbys keep the same mirror warm and do nothing else. Each transaction checks the leader's election node, so
 //! that nothing lands once another may lead, and the version of each document it rests on, so that nothing lands
 //! that was planned from an old view. After each round the mirror is waited for before the next plan.
+//!
+//! The tree is taken in, and plans are made, on a thread of their own: neither keeps the loop from its watchdog, nor the
+//! connection from its pings. A plan is some 100 ms of work at most; what it leaves, the next one goes on with.
 
 use std::{
     collections::BTreeSet,
+    mem,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -23,9 +27,10 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::{
+    blocking::PLANS,
     config::ControllerSettings,
     plan::{
-        controller::{Cluster, Memory, plan},
+        controller::{Cluster, Memory, Plan, plan},
         txn::Transaction,
     },
     reconcile::{Woken, sleep_until},
@@ -70,12 +75,21 @@ struct Controller {
     leadership: watch::Receiver<Leadership>,
     /// The session and connection that the mirror's content belongs to.
     synced: Option<u64>,
-    cluster: Cluster,
-    memory: Memory,
+    /// `None` while a thread has it.
+    knowledge: Option<Knowledge>,
+    /// What the mirror has told and is not in there yet.
+    news: Vec<Batch>,
+    /// Services, hosts, and lost ones of these, as far as they are known.
+    counts: (usize, usize, usize),
     failover_max_fraction: f64,
+    thought: Option<BoxFuture<'static, Thought>>,
     round: Option<BoxFuture<'static, Round>>,
-    /// Nothing has changed since the last plan.
+    /// Nothing has changed since all was planned.
     settled: bool,
+    /// The plans made since then have left something to the next one.
+    has_rest: bool,
+    /// Something has changed since the first of these.
+    changed: bool,
     wake_at: Option<Instant>,
     /// What ZooKeeper last refused, so that it is said once.
     refused: Option<String>,
@@ -83,6 +97,38 @@ struct Controller {
     noted: BTreeSet<String>,
     metrics: ControllerMetrics,
     _election: Election,
+}
+
+/// The tree as it was last seen, and what is remembered beside it.
+#[derive(Debug, Default)]
+struct Knowledge {
+    cluster: Cluster,
+    memory: Memory,
+}
+
+/// What came of looking at the tree.
+struct Thought {
+    knowledge: Knowledge,
+    /// What is to be done, when that was asked, and how long it took to find.
+    plan: Option<(Plan, Duration)>,
+}
+
+impl Knowledge {
+    /// Takes the news in, and plans when asked to, by the fraction of hosts that may be lost.
+    fn think(mut self, news: &[Batch], failover_max_fraction: Option<f64>) -> Thought {
+        for change in news.iter().flat_map(|batch| &batch.changes) {
+            self.cluster.apply(&change.path, change.node.as_ref().map(|node| (node.data.as_slice(), node.version)));
+        }
+        let now = Timestamp::now();
+        self.memory.observe(&self.cluster, now);
+        let plan = failover_max_fraction.map(|max_fraction| {
+            let started = Instant::now();
+            let plan = plan(&self.cluster, &self.memory.context(now, max_fraction));
+            self.memory.go_on_after(&plan);
+            (plan, started.elapsed())
+        });
+        Thought { knowledge: self, plan }
+    }
 }
 
 /// What a round of transactions came to.
@@ -104,11 +150,15 @@ impl Controller {
             link: session.link(),
             leadership: election.leadership(),
             synced: None,
-            cluster: Cluster::default(),
-            memory: Memory::default(),
+            knowledge: Some(Knowledge::default()),
+            news: Vec::new(),
+            counts: (0, 0, 0),
             failover_max_fraction: settings.failover_max_fraction,
+            thought: None,
             round: None,
             settled: false,
+            has_rest: false,
+            changed: false,
             wake_at: None,
             refused: None,
             noted: BTreeSet::new(),
@@ -135,31 +185,36 @@ impl Controller {
     async fn wait(&mut self, service_manager: &mut ServiceManager) -> anyhow::Result<Woken> {
         let deadline = self.wake_at;
         let round = OptionFuture::from(self.round.as_mut());
+        let is_idle = self.thought.is_none();
+        let thought = OptionFuture::from(self.thought.as_mut());
         tokio::select! {
             call = service_manager.call() => match call {
                 Call::Stop => return Ok(Woken::Stop),
                 Call::Fed => return Ok(Woken::Fed),
             },
-            batch = self.mirror.next() => self.absorb(&batch.context("the mirror of the tree ended")?),
+            batch = self.mirror.next(), if is_idle => self.absorb(batch.context("the mirror of the tree ended")?),
+            Some(thought) = thought => self.conclude(thought),
             Some(round) = round => self.finish(&round),
             changed = self.leadership.changed() => { changed.context("the election ended")?; self.settled = false; }
             changed = self.link.changed() => { changed.context("the session's supervisor ended")?; self.relinked(); }
             () = sleep_until(deadline) => { self.settled = false; self.wake_at = None; }
         }
-        while let Some(batch) = self.mirror.try_next() {
-            self.absorb(&batch);
+        if self.thought.is_none() {
+            while let Some(batch) = self.mirror.try_next() {
+                self.absorb(batch);
+            }
         }
         Ok(Woken::Changed)
     }
 
-    fn absorb(&mut self, batch: &Batch) {
-        for change in &batch.changes {
-            self.cluster.apply(&change.path, change.node.as_ref().map(|node| (node.data.as_slice(), node.version)));
-        }
+    fn absorb(&mut self, batch: Batch) {
         if let Some(synced) = &batch.synced {
             self.synced = Some(synced.epoch);
         }
-        self.settled &= batch.changes.is_empty() && batch.synced.is_none();
+        let changes = !batch.changes.is_empty() || batch.synced.is_some();
+        self.settled &= !changes;
+        self.changed |= changes;
+        self.news.push(batch);
     }
 
     fn relinked(&mut self) {
@@ -170,31 +225,48 @@ impl Controller {
 
     /// One round: snapshot → plan → execute. Status is part of the plan.
     fn reconcile(&mut self) {
-        let now = Timestamp::now();
-        self.memory.observe(&self.cluster, now);
-        let Some((lock, client)) = self.lead() else { return };
-        if self.settled || self.round.is_some() {
+        let plans = self.lead().is_some() && !self.settled && self.round.is_none();
+        if self.news.is_empty() && !plans {
             return;
         }
-        let started = Instant::now();
-        let context = self.memory.context(now, self.failover_max_fraction);
-        let plan = plan(&self.cluster, &context);
-        self.metrics.plan(started.elapsed());
-        self.wake_at = plan.wake_at.map(|at| started + until(now, at));
-        self.settled = true;
+        let Some(knowledge) = self.knowledge.take() else { return };
+        let news = mem::take(&mut self.news);
+        if plans && !self.has_rest {
+            (self.changed, self.wake_at) = (false, None);
+        }
+        let max_fraction = plans.then_some(self.failover_max_fraction);
+        self.thought = Some(Box::pin(PLANS.run(move || knowledge.think(&news, max_fraction))));
+    }
+
+    /// Does what was thought.
+    fn conclude(&mut self, thought: Thought) {
+        self.thought = None;
+        self.counts = thought.knowledge.cluster.counts();
+        self.knowledge = Some(thought.knowledge);
+        let Some((plan, took)) = thought.plan else { return };
+        self.metrics.plan(took);
+        let wake_at = plan.wake_at.map(|wake_at| Instant::now() + until(Timestamp::now(), wake_at));
+        self.wake_at = self.wake_at.into_iter().chain(wake_at).min();
+        self.has_rest = plan.rest.is_some();
+        self.settled = !self.has_rest && !self.changed;
         self.tell_notes(plan.notes);
-        if !plan.transactions.is_empty() {
-            self.round = Some(Box::pin(execute(client, lock, plan.transactions, self.mirror.barrier_handle())));
+        match self.lead() {
+            Some((lock, client)) if !plan.transactions.is_empty() => {
+                self.round = Some(Box::pin(execute(client, lock, plan.transactions, self.mirror.barrier_handle())));
+            }
+            Some(_) => {}
+            // It was made for nothing.
+            None => self.settled = false,
         }
     }
 
-    /// Logs what no service's status can say, once for as long as it holds.
+    /// Logs what no service's status can say, once for as long as it holds. Part of a plan has part of it.
     fn tell_notes(&mut self, notes: Vec<String>) {
         let notes: BTreeSet<String> = notes.into_iter().collect();
         for note in notes.difference(&self.noted) {
             tracing::warn!("{note}");
         }
-        self.noted = notes;
+        if self.has_rest { self.noted.extend(notes) } else { self.noted = notes }
     }
 
     /// The lock and the connection to act with: only while this controller leads and sees the tree as it is.
@@ -223,7 +295,7 @@ impl Controller {
 
     fn tell(&self, service_manager: &mut ServiceManager) {
         let leads = matches!(&*self.leadership.borrow(), Leadership::Leading(_));
-        let (services, hosts, lost) = self.cluster.counts();
+        let (services, hosts, lost) = self.counts;
         self.metrics.leader(leads);
         self.metrics.fleet(services, hosts, lost);
         let text = match (&*self.link.borrow(), &*self.leadership.borrow()) {

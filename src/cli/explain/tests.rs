@@ -74,7 +74,7 @@ fn a_rollout_explains_what_runs() {
       agent: as it says
 
     webapp.0000000002 is on web1: running, not ready
-      surge: it is there for the rollout only, beyond the replicas wanted
+      surge: beyond the replicas wanted, for a rollout or to serve in place of one that leaves its host
       it runs, but its readiness probe does not succeed
       agent: as it says
     "#);

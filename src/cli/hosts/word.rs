@@ -1,5 +1,7 @@
 //! Changing the operator's word on a host: one document, read, changed and written under its version.
 
+use jiff::Timestamp;
+
 use crate::{
     cli::{
         context::Context,
@@ -8,7 +10,7 @@ use crate::{
         render,
         wait::{self, Drained, WaitArgs},
     },
-    model::{HostName, HostSpec},
+    model::{HostName, HostSpec, Span},
     plan::txn::Op,
     store::{Client, layout},
 };
@@ -24,11 +26,19 @@ pub(super) async fn change(
     say(host, done, &change)
 }
 
-/// Marks the host for draining and, when asked, waits until what was on it is ready elsewhere.
-pub(super) async fn drain(host: &HostName, wait: &WaitArgs, cx: &Context) -> anyhow::Result<()> {
+/// Marks the host for draining, within the services' budgets for so long at most, and, when asked, waits until what was on
+/// it is ready elsewhere.
+pub(super) async fn drain(
+    host: &HostName,
+    deadline: Option<Span>,
+    wait: &WaitArgs,
+    cx: &Context,
+) -> anyhow::Result<()> {
+    let until = deadline.map(|deadline| Timestamp::now().checked_add(deadline.get()).unwrap_or(Timestamp::MAX));
     let (change, replicas) = cx
         .write(&what(host), async |client| {
-            let (ops, change) = read_and_edit(host, client, &|word| word.drain = true).await?;
+            let (ops, change) =
+                read_and_edit(host, client, &|word| (word.drain, word.drain_deadline) = (true, until)).await?;
             let assigned = client.children(&layout::assigned(host)).await?.unwrap_or_default();
             let replicas = assigned.iter().filter_map(|name| name.parse().ok()).collect();
             Ok((ops, (change, replicas)))

@@ -49,7 +49,11 @@ pub(super) fn lines(name: &ServiceName, rollout: &Forecast) -> Vec<String> {
         _ => "it pauses".to_owned(),
     };
     let (time, deadline) = (policy.min_healthy_time, policy.healthy_deadline);
-    line("healthy:", format!("each must be ready for {time}, within {deadline}, or {else_what}"));
+    let who = match policy.max_failures.floor(*wanted) {
+        0 => "each".to_owned(),
+        failures => format!("all but {failures}"),
+    };
+    line("healthy:", format!("{who} must be ready for {time}, within {deadline}, or {else_what}"));
     lines
 }
 

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use self::picture::{Picture, Replica, Service};
 use super::{Context, Plan, sim::Tree};
 use crate::{
-    model::{HostName, Mode, ReplicaId, ServiceName},
+    model::{HostName, Mode, ReplicaId, RolloutState, ServiceName},
     plan::txn::{Op, Transaction},
 };
 
@@ -103,7 +103,7 @@ pub(crate) fn structure(before: &Tree, after: &Tree) -> Vec<String> {
     let mut found = Vec::new();
     for (name, service) in &after.services {
         let was = before.services.get(name);
-        found.extend(too_many(name, was, service));
+        found.extend(too_many(name, was, service, before.successors(name) + after.successors(name)));
         found.extend(too_many_on_a_host(name, &before, &after, service));
     }
     for (id, hosts) in &after.indexed {
@@ -127,9 +127,11 @@ pub(crate) fn structure(before: &Tree, after: &Tree) -> Vec<String> {
     found
 }
 
-fn too_many(name: &ServiceName, was: Option<&Service>, service: &Service) -> Option<String> {
+fn too_many(name: &ServiceName, was: Option<&Service>, service: &Service, successors: usize) -> Option<String> {
     let before = was.map_or(0, Service::staying);
-    let (staying, wanted) = (service.staying(), service.wanted() + service.surge());
+    // Those that are there stay, also when the policy has none any more.
+    let surge = service.surge().max(was.map_or(0, |was| was.replicas.values().filter(|it| it.is_surge()).count()));
+    let (staying, wanted) = (service.staying(), service.wanted() + surge + successors);
     (staying > before && staying > wanted).then(|| format!("{name} has {staying} replicas, {wanted} are wanted"))
 }
 
@@ -157,18 +159,33 @@ fn reasons(before: &Tree, after: &Tree, context: &Context) -> Vec<String> {
                 Some(new) => found.extend(moved(&before, &after, service, id, (replica, new), context)),
             }
         }
-        found.extend(now.and_then(|now| disturbed(&before, &after, name, service, now)));
+        found.extend(now.and_then(|now| disturbed((&before, &after), name, service, now, context)));
         found.extend(now.into_iter().flat_map(|now| removed(&before, name, service, now)));
         found.extend(now.into_iter().flat_map(|now| rollouts::wrong(&before, name, service, now)));
     }
     found
 }
 
-/// What does not serve goes before what does.
+/// What does not serve goes before what does, unless it takes the place of one that has to leave its host. By removal there
+/// are never fewer than wanted.
 fn removed(before: &Picture, name: &ServiceName, service: &Service, now: &Service) -> Vec<String> {
     let stays = |id: &ReplicaId| now.replicas.get(id).is_some_and(|replica| !replica.is_removing());
     let there = || service.replicas.iter().filter(|(_, replica)| replica.mode().is_some() && !replica.is_removing());
+    let regular = |service: &Service| {
+        service.replicas.values().filter(|replica| !replica.is_removing() && !replica.is_surge()).count()
+    };
+    let (was, is, wanted) = (regular(service), regular(now), now.wanted());
+    let few = (is < was && is < wanted).then(|| format!("{name}: {is} of {was} replicas stay, {wanted} are wanted"));
+    let promoted = |(id, replica): &(&ReplicaId, &Replica)| {
+        replica.is_surge() && before.is_ready(id, replica) && stays(id) && !now.replicas[*id].is_surge()
+    };
+    let mut successors = there().filter(promoted).count();
     let goes = there().filter(|(id, replica)| !stays(id) && before.is_ready(id, replica));
+    let goes = goes.filter(|(id, replica)| {
+        let replaced = successors > 0 && before.leaves(id, replica, now);
+        successors -= usize::from(replaced);
+        !replaced
+    });
     let wrong = goes.filter_map(|(id, gone)| {
         let idle = |(other, replica): &(&ReplicaId, &Replica)| {
             stays(other) && replica.is_surge() == gone.is_surge() && !before.is_ready(other, replica)
@@ -176,7 +193,7 @@ fn removed(before: &Picture, name: &ServiceName, service: &Service, now: &Servic
         let (other, _) = there().find(idle)?;
         Some(format!("{name}: {id} serves and goes, {other} does not and stays"))
     });
-    wrong.collect()
+    wrong.chain(few).collect()
 }
 
 fn ended(picture: &Picture, service: &Service, id: &ReplicaId, replica: &Replica, context: &Context) -> Option<String> {
@@ -247,11 +264,11 @@ fn moved(
 
 /// The availability budget: a planned change makes no more than `max_unavailable` replicas unready.
 fn disturbed(
-    before: &Picture,
-    after: &Picture,
+    (before, after): (&Picture, &Picture),
     name: &ServiceName,
     service: &Service,
     now: &Service,
+    context: &Context,
 ) -> Option<String> {
     let accepted = now.accepted.as_ref().filter(|accepted| accepted.desired.mode == Mode::Enabled)?;
     let staying: BTreeMap<_, _> = service
@@ -265,11 +282,17 @@ fn disturbed(
         let (was, is) = (content(before, id), content(after, id));
         // What an index that can't be read was, its replica's desired state says.
         let same = was == is || was.is_none() && replica.revision() == new.revision();
-        before.is_ready(id, replica) && (new.mode() != Some(Mode::Enabled) || !same)
+        let overdue = replica.node().is_some_and(|node| before.is_overdue(node, context));
+        before.is_ready(id, replica) && !overdue && (new.mode() != Some(Mode::Enabled) || !same)
     });
     let hit = hit.count();
     let wanted = now.wanted();
     let (max, _) = accepted.service.budget(wanted);
+    // Those that failed in a rollout that goes on without them.
+    let idle = staying.len() - ready;
+    let runs = now.rollouts.values().next_back().is_some_and(|record| record.state == RolloutState::Running);
+    let forgiven = if runs { accepted.service.rollout.max_failures.floor(wanted).min(idle) } else { 0 };
+    let max = max + forgiven;
     (hit > 0 && ready + max < hit + wanted).then(|| {
         format!("{name}: {hit} of {ready} ready replicas are disturbed, {wanted} are wanted, {max} may be unready")
     })

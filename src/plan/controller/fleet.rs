@@ -37,6 +37,8 @@ pub(super) struct Fleet<'a> {
     pub(super) held_until: Option<Timestamp>,
     /// Index nodes that don't agree with their replica, by service.
     pub(super) strays: BTreeMap<&'a ServiceName, Vec<(ReplicaNumber, HostIndex)>>,
+    /// How many hosts were looked at for a place.
+    pub(super) work: usize,
     claims: Claims<'a>,
     cluster: Option<&'a Cluster>,
     /// What hosts run, found when first asked for.

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    Context,
+    Context, Plan, WORK,
     cluster::{Cluster, Doc, HostView, ReplicaView, ServiceView},
     rollout::is_under_way,
 };
-use crate::model::{HostName, Mode, ReplicaDesired, ReplicaId, ReplicaState, Span};
+use crate::model::{HostName, Mode, ReplicaDesired, ReplicaId, ReplicaState, ServiceName, Span};
 
 /// How long a replica may say `running` without being in `instances` before its agent is nudged.
 const UNLISTED: Span = Span::from_secs(2);
@@ -26,6 +26,7 @@ pub struct Memory {
     lost_since: BTreeMap<HostName, Timestamp>,
     quiet: BTreeMap<ReplicaId, Quiet>,
     ready: BTreeMap<ReplicaId, Ready>,
+    begin_at: Option<ServiceName>,
 }
 
 /// A replica of a service with a rollout under way that is ready.
@@ -84,6 +85,11 @@ impl Memory {
         }
     }
 
+    /// The next plan begins where this one ended.
+    pub fn go_on_after(&mut self, plan: &Plan) {
+        self.begin_at.clone_from(&plan.rest);
+    }
+
     /// What a plan made at `now` has to know.
     pub fn context(&self, now: Timestamp, failover_max_fraction: f64) -> Context {
         let nudge_at = self.quiet.iter().map(|(id, quiet)| (id.clone(), quiet.due())).collect();
@@ -96,6 +102,8 @@ impl Memory {
             nudge_at,
             ready_since,
             failover_max_fraction,
+            begin_at: self.begin_at.clone(),
+            work: WORK,
         }
     }
 }

@@ -163,6 +163,7 @@ impl<'a> Placer<'a> {
 
     fn best(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Option<Choice> {
         let open = fleet.open_to(&self.spec.placement.constraints);
+        fleet.work += open.len();
         let asked = self.asked(fleet);
         let mut fits = 0;
         let mut best: Option<Rank> = None;
@@ -190,11 +191,13 @@ impl<'a> Placer<'a> {
 
     /// What rules out each host, in the order of [`Fleet::hosts`]; `None` for one that fits.
     pub(super) fn obstacles(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Vec<Option<Obstacle>> {
+        fleet.work += fleet.hosts.len();
         let asked = self.asked(fleet);
         (0..fleet.hosts.len()).map(|index| why_not(&asked, fleet, ask, index)).collect()
     }
 
-    fn misfit(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Misfit {
+    /// Why no host fits.
+    pub(super) fn misfit(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Misfit {
         let obstacles = self.obstacles(fleet, ask);
         Misfit::new(obstacles.into_iter().map(|obstacle| obstacle.unwrap_or(Obstacle::Full)))
     }

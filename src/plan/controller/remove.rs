@@ -166,7 +166,7 @@ impl<'a> Round<'_, 'a> {
         self.placer.seats.retire(self.fleet, host);
         let mode = self.mode_of_removal();
         let reason = if case.desired.surge {
-            "removed: the rollout it was there for is over".to_owned()
+            "removed: what it was there for is over".to_owned()
         } else {
             format!("removed: {} replicas are wanted", self.force.wanted())
         };

@@ -60,6 +60,8 @@ pub(super) struct Course<'a> {
     turn: BTreeSet<ReplicaNumber>,
     /// How many new replicas may be brought to the goal at once: nobody runs what was before.
     fresh_left: usize,
+    /// Replicas that failed on the only host on which what is new was seen to fail: another host is tried first.
+    spared: BTreeSet<ReplicaNumber>,
     /// How far the replicas are.
     pub(super) survey: Survey,
     /// A person has just resumed it after a failure: what was rejected is asked for once more.
@@ -146,11 +148,11 @@ impl<'a> Course<'a> {
     }
 
     /// Whether a failure of the replica is put down to what it runs rather than to its host: something else was
-    /// healthy before.
+    /// healthy before, and it failed on another host, too, or there is none.
     pub(super) fn suspects(&self, case: &Case<'a>) -> bool {
         let trial = self.is_active() && self.stable.is_some();
         let newest = self.newest().filter(|_| trial && !self.record().is_some_and(|record| record.back));
-        newest.is_some_and(|newest| newest.is_of(case))
+        newest.is_some_and(|newest| newest.is_of(case)) && !self.spared.contains(&case.number())
     }
 
     /// The replica begins anew elsewhere: so does its time to become healthy.

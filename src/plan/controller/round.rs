@@ -56,6 +56,8 @@ pub(super) struct Round<'p, 'a> {
     pub(super) course: Course<'a>,
     /// Nodes that were created for surge replicas and have no document yet.
     pub(super) fresh_surge: BTreeSet<ReplicaNumber>,
+    /// How many replicas there are to be so that others can leave their host.
+    pub(super) successors: usize,
     /// Seats of replicas that are draining on the host they leave.
     pub(super) reserved: BTreeMap<ReplicaNumber, Choice>,
     pub(super) wake_at: Option<Timestamp>,
@@ -110,6 +112,7 @@ impl<'p, 'a> Round<'p, 'a> {
             crowd: Crowd::default(),
             course: Course::of(view),
             fresh_surge: BTreeSet::new(),
+            successors: 0,
             reserved: BTreeMap::new(),
             wake_at: None,
         }
@@ -122,7 +125,9 @@ impl<'p, 'a> Round<'p, 'a> {
         let mut found = classify(self.name, self.view, self.fleet);
         self.survey(&found);
         self.note_unreadable_hosts(&found);
+        self.count_successors(&found);
         self.change_count(&mut found);
+        self.replace(&mut found);
         self.crowd = Crowd::find(self.force.spec, self.placer.unit, &found, self.fleet);
         self.grant_budget(&found);
         self.count_failures(&found);
@@ -170,12 +175,14 @@ impl<'p, 'a> Round<'p, 'a> {
         }
     }
 
-    /// How many ready replicas may become unready: those beyond the number wanted, and `max_unavailable`.
+    /// How many ready replicas may become unready: those beyond the number wanted, and `max_unavailable`. Of those that
+    /// `max_failures` forgives, nobody hopes that they serve.
     fn grant_budget(&mut self, found: &[Found<'a>]) {
         let ready = found.iter().filter_map(known).filter(|case| !case.desired.removing && case.ready()).count();
         let wanted = self.force.wanted();
         let (max_unavailable, _) = self.force.spec.budget(wanted);
-        self.budget = (ready + max_unavailable).saturating_sub(wanted);
+        let forgiven = self.course.survey.forgiven;
+        self.budget = (ready + max_unavailable + forgiven).saturating_sub(wanted);
     }
 
     fn count_failures(&mut self, found: &[Found<'a>]) {
@@ -221,6 +228,12 @@ impl<'p, 'a> Round<'p, 'a> {
         self.placer.pick(self.fleet, &self.ask(case, failed_on, false))
     }
 
+    /// Whether another host would take the replica, as far as can be told before anything is decided.
+    pub(super) fn fits_elsewhere(&mut self, case: &Case<'a>) -> bool {
+        let ask = self.ask(case, &case.desired.failed_on, false);
+        self.placer.obstacles(self.fleet, &ask).iter().any(Option::is_none)
+    }
+
     /// Reserves a seat elsewhere for a replica that is still where it is.
     pub(super) fn reserve(&mut self, case: &Case<'a>) -> Result<(), Misfit> {
         let ask = self.ask(case, &case.desired.failed_on, true);
@@ -237,7 +250,7 @@ impl<'p, 'a> Round<'p, 'a> {
         }
     }
 
-    fn ask<'q>(&self, case: &'q Case<'a>, failed_on: &'q [FailedOn], ahead: bool) -> Ask<'q> {
+    pub(super) fn ask<'q>(&self, case: &'q Case<'a>, failed_on: &'q [FailedOn], ahead: bool) -> Ask<'q> {
         Ask { id: &case.id, from: case.host, ahead, failed_on, now: self.context.now }
     }
 

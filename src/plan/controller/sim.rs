@@ -17,7 +17,7 @@ pub(crate) use self::{
     agent::{Agent, FAILS, REJECTED, UNREADY},
     tree::Tree,
 };
-use super::{Cluster, Context, Memory, Plan, plan};
+use super::{Cluster, Context, Memory, Plan, WORK, plan};
 use crate::{
     model::{HostName, ReplicaDesired, ReplicaId, ServiceName, ServiceStatus, decode},
     plan::txn::Transaction,
@@ -32,6 +32,8 @@ pub(crate) struct Sim {
     pub(crate) memory: Memory,
     pub(crate) agents: BTreeMap<HostName, Agent>,
     pub(crate) max_fraction: f64,
+    /// How much work one plan may be.
+    pub(crate) work: usize,
     /// The reason of every transaction that landed.
     pub(crate) log: Vec<String>,
 }
@@ -54,7 +56,7 @@ impl Sim {
         let agents = hosts.iter().map(|name| (name.parse().unwrap(), Agent::new(name))).collect();
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let memory = Memory::default();
-        let mut sim = Self { tree: Tree::new(), now, memory, agents, max_fraction: 0.55, log: Vec::new() };
+        let mut sim = Self { tree: Tree::new(), now, memory, agents, max_fraction: 0.55, work: WORK, log: Vec::new() };
         sim.run_agents();
         sim
     }
@@ -87,7 +89,7 @@ impl Sim {
 
     pub(crate) fn context(&mut self) -> Context {
         self.memory.observe(&self.tree.cluster(), self.now);
-        self.memory.context(self.now, self.max_fraction)
+        Context { work: self.work, ..self.memory.context(self.now, self.max_fraction) }
     }
 
     /// What the leader would do now.
@@ -98,11 +100,13 @@ impl Sim {
 
     /// Plans once and commits all of it; true when there was something.
     pub(crate) fn round(&mut self) -> bool {
-        let plan = self.plan();
+        let context = self.context();
+        let plan = plan(&self.cluster(), &context);
         for transaction in &plan.transactions {
             self.commit(transaction);
         }
-        !plan.transactions.is_empty()
+        self.memory.go_on_after(&plan);
+        !plan.transactions.is_empty() || plan.rest.is_some() || context.begin_at.is_some()
     }
 
     fn commit(&mut self, transaction: &Transaction) {

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+
 use super::{
     change::Content,
     classify::{Case, Found},
@@ -80,8 +82,15 @@ impl<'a> Round<'_, 'a> {
             // Under way; its seat was reserved before.
             return self.align(case, Mode::Drain, Content::Keep, "");
         }
+        if let Some(deadline) = self.deadline_of(host) {
+            self.wake(deadline);
+        }
+        if self.waits_for_successor(case) {
+            return self.wait_for_successor(case, host, why);
+        }
+        let overdue = self.is_overdue(host);
         match self.reserve(case) {
-            Ok(()) if !case.ready() || self.spend(case, &format!("leaving ({why})")) => {
+            Ok(()) if !case.ready() || overdue || self.spend(case, &format!("leaving ({why})")) => {
                 self.align(case, Mode::Drain, Content::Keep, &why.to_string());
                 Standing::Busy
             }
@@ -94,6 +103,35 @@ impl<'a> Round<'_, 'a> {
                 self.keep(case)
             }
         }
+    }
+
+    /// Whether the time has passed that the operator gave the host to be drained within the services' budgets.
+    pub(super) fn is_overdue(&self, host: HostIndex) -> bool {
+        self.deadline_of(host).is_some_and(|deadline| deadline <= self.context.now)
+    }
+
+    fn deadline_of(&self, host: HostIndex) -> Option<Timestamp> {
+        let spec = self.fleet.hosts[host].view?.spec.as_ref()?.good()?;
+        spec.drain_deadline.filter(|_| spec.drain)
+    }
+
+    /// Another replica is started elsewhere first.
+    fn wait_for_successor(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit) -> Standing {
+        let number = self.course.number().filter(|_| self.course.is_active());
+        if let Some(number) = number {
+            let text = format!(
+                "{why}: another replica is started before it leaves, once rollout {number} has ended \
+                 (`zkops rollout status {}`)",
+                self.name
+            );
+            self.notice(ConditionKind::Waiting, self.fleet.hosts[host].name.as_str(), case.number(), &text);
+        } else if self.successors == 0 {
+            let ask = self.ask(case, &case.desired.failed_on, false);
+            let misfit = self.placer.misfit(self.fleet, &ask).to_string();
+            self.note_no_other_host(case, host, why, &misfit);
+        }
+        let standing = self.keep(case);
+        if number.is_some() || self.successors == 0 { standing } else { Standing::Busy }
     }
 
     /// Nothing of it runs: one transaction moves it. When no other host fits any more, it comes back where it was.

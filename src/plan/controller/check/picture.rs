@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     model::{
-        Accepted, Assignment, HostAlive, HostName, HostSpec, Instance, Mode, ReplicaDesired, ReplicaId, ReplicaStatus,
-        Rollout, ServiceName, ServiceSpec, ServiceStatus, decode,
+        Accepted, Assignment, HostAlive, HostName, HostSpec, Instance, Mode, MoveOrder, ReplicaDesired, ReplicaId,
+        ReplicaStatus, Rollout, ServiceName, ServiceSpec, ServiceStatus, decode,
     },
     plan::controller::{Context, sim::Tree},
 };
@@ -191,6 +191,32 @@ impl Picture {
             let told: Vec<&str> = accepts.units.patterns().collect();
             !told.contains(&spec.unit.as_str()) || spec.unit_file.is_some() && !accepts.unit_files
         })
+    }
+
+    /// How many replicas of the service there may be so that others can leave their hosts, which they are started before.
+    pub(super) fn successors(&self, name: &ServiceName) -> usize {
+        let Some(service) = self.services.get(name) else { return 0 };
+        service.replicas.iter().filter(|(id, replica)| !replica.is_surge() && self.leaves(id, replica, service)).count()
+    }
+
+    /// Whether another may be started before the replica leaves its host, which it has to: it drains, or the host's labels
+    /// do not match.
+    pub(super) fn leaves(&self, id: &ReplicaId, replica: &Replica, service: &Service) -> bool {
+        let Some(accepted) = &service.accepted else { return false };
+        let first = accepted.service.placement.move_order == MoveOrder::StartFirst
+            || accepted.service.budget(service.wanted()).0 == 0;
+        let Some(node) = replica.node().filter(|_| first && !replica.is_removing()) else { return false };
+        let host = self.hosts.get(node);
+        let drains = host.is_some_and(|host| matches!(&host.spec, Some(Ok(spec)) if spec.drain));
+        let misfit = self.why_not_there(node, &accepted.service).is_some_and(|why| why.starts_with("not "));
+        self.replica(id).is_some() && (drains || misfit)
+    }
+
+    /// Whether the host drains, and the time given to that has passed.
+    pub(super) fn is_overdue(&self, name: &HostName, context: &Context) -> bool {
+        let host = self.hosts.get(name);
+        let spec = host.and_then(|host| host.spec.as_ref()?.as_ref().ok()).filter(|spec| spec.drain);
+        spec.and_then(|spec| spec.drain_deadline).is_some_and(|deadline| deadline <= context.now)
     }
 
     /// Whether a rule says that the replica may not stay on its host.

@@ -76,7 +76,7 @@ fn completed(
     if old.ended.is_some() || new.state != RolloutState::Completed {
         return None;
     }
-    let mut there = service
+    let there = service
         .replicas
         .iter()
         .filter(|(_, replica)| replica.node().is_some() && !replica.is_removing() && !replica.is_surge());
@@ -92,6 +92,7 @@ fn completed(
     if service.wanted() == 0 && old.from.is_some() {
         return Some(format!("{name}: a rollout is completed that nobody runs"));
     }
-    let bad = there.find(|replica| !good(replica)).map(|(id, _)| id)?;
+    let forgiven = service.accepted.as_ref().map_or(0, |it| it.service.rollout.max_failures.floor(service.wanted()));
+    let bad = there.filter(|replica| !good(replica)).map(|(id, _)| id).nth(forgiven)?;
     (service.wanted() > 0).then(|| format!("{name}: a rollout is completed, and {bad} does not serve with it"))
 }

@@ -63,6 +63,8 @@ fn description() -> impl Strategy<Value = Value> {
         1 => Just(json!({ "placement": { "spread": "zone" } })),
         1 => Just(json!({ "unit": "alpha@.service", "placement": { "max_per_host": 1 } })),
         1 => Just(json!({ "placement": null })),
+        2 => Just(json!({ "placement": { "move": "start-first" } })),
+        1 => Just(json!({ "unit": "alpha@.service", "placement": { "max_per_host": 1, "move": "start-first" } })),
         1 => (1..3).prop_map(|max| json!({ "max_unavailable": max })),
         1 => select(vec!["a", "b"]).prop_map(|value| json!({ "environment": { "A": value } })),
         4 => rollout().prop_map(|policy| json!({ "rollout": policy })),
@@ -76,12 +78,14 @@ fn rollout() -> impl Strategy<Value = Value> {
     let batches = vec![json!([]), json!([1]), json!([1, "50%"])];
     let times = (select(vec!["0s", "5s"]), select(vec!["0s", "20s"]), select(vec!["60s", "5m"]));
     let sizes = (select(vec![json!(0), json!(1), json!("50%")]), select(vec![0, 1]), select(batches));
-    (sizes, times, any::<bool>(), select(vec!["rollback", "rollback", "pause"])).prop_map(
-        |((surge, canary, batches), (healthy, pause, deadline), promote, failure)| {
+    let failures =
+        (select(vec![json!(0), json!(0), json!(1), json!("50%")]), select(vec!["rollback", "rollback", "pause"]));
+    (sizes, times, any::<bool>(), failures).prop_map(
+        |((surge, canary, batches), (healthy, pause, deadline), promote, (failures, failure))| {
             json!({
                 "max_surge": surge, "canary": canary, "auto_promote": promote, "batches": batches,
                 "min_healthy_time": healthy, "batch_pause": pause, "healthy_deadline": deadline,
-                "on_failure": failure, "history_limit": 2,
+                "max_failures": failures, "on_failure": failure, "history_limit": 2,
             })
         },
     )
@@ -97,6 +101,7 @@ fn host_words() -> impl Strategy<Value = Value> {
         3 => Just(json!({})),
         1 => Just(json!({ "cordon": true })),
         2 => Just(json!({ "drain": true })),
+        1 => Just(json!({ "drain": true, "drain_deadline": "2026-01-01T00:15:00Z" })),
         1 => Just(json!({ "labels": { "zone": "a" } })),
         1 => Just(json!({ "labels": { "zone": "b" } })),
     ]

@@ -1,14 +1,17 @@
 //! How a rollout that runs goes on: who is healthy, what has failed, which batch is next, and when its time is up.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::{record::describe, survey::LONGEST_MESSAGE};
 use crate::{
-    model::{Mode, PauseCause, ReplicaNumber, RolloutState, Span},
+    model::{HostName, Mode, PauseCause, ReplicaNumber, RolloutState, Span},
     plan::controller::{
         after,
         classify::{Case, Found},
         notice::clip,
+        place::late_failures,
         round::{Round, known},
     },
 };
@@ -41,7 +44,11 @@ impl<'a> Round<'_, 'a> {
             // All that was wanted has come by itself after all.
             RolloutState::Paused if done && self.is_paused_for(PauseCause::Failure) => {
                 let back = self.course.record().is_some_and(|record| record.back);
-                self.end(if back { RolloutState::RolledBack } else { RolloutState::Completed });
+                if back {
+                    self.end(RolloutState::RolledBack);
+                } else if self.force.wanted() > 0 {
+                    self.end(RolloutState::Completed);
+                }
             }
             _ => {}
         }
@@ -75,12 +82,39 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
-    /// Why the rollout has failed, if it has.
+    /// Why the rollout has failed, if it has: more replicas than may did with what it brings.
     fn failing(&mut self, found: &[Found<'a>]) -> Option<String> {
         let goal = self.course.goal()?;
         let on_trial = |case: &&Case<'a>| !case.desired.removing && case.host_alive && goal.is_of(case);
         let cases: Vec<&Case<'a>> = found.iter().filter_map(known).filter(on_trial).collect();
-        cases.iter().find_map(|case| self.verdict(case))
+        self.course.spared = self.failed_on_one_host(&cases);
+        let failed: Vec<(&Case<'a>, String)> =
+            cases.into_iter().filter_map(|case| Some((case, self.verdict(case)?))).collect();
+        let max = self.force.spec.rollout.max_failures;
+        let allowed = if self.is_on_canary() { 0 } else { max.floor(self.force.wanted()) };
+        if failed.len() <= allowed {
+            for (case, _) in &failed {
+                self.course.survey.forgive(case);
+            }
+            return None;
+        }
+        let count = failed.len();
+        let first = failed.into_iter().next().map(|(_, reason)| reason)?;
+        Some(if allowed > 0 { format!("{count} replicas failed, max_failures is {max}: {first}") } else { first })
+    }
+
+    /// Those that failed on the only host on which any did, where another host would take them: what follows a host is
+    /// the host's fault, and no revision is judged by one host while there are others.
+    fn failed_on_one_host(&mut self, cases: &[&Case<'a>]) -> BTreeSet<ReplicaNumber> {
+        let now = self.context.now;
+        let failed: Vec<&&Case<'a>> = cases.iter().filter(|case| case.failed()).collect();
+        let before = failed.iter().flat_map(|case| late_failures(&case.desired.failed_on, now).map(|it| &it.node));
+        let hosts: BTreeSet<&HostName> =
+            failed.iter().filter_map(|case| case.desired.node.as_ref()).chain(before).collect();
+        if hosts.len() != 1 {
+            return BTreeSet::new();
+        }
+        failed.into_iter().filter(|case| self.fits_elsewhere(case)).map(|case| case.number()).collect()
     }
 
     fn verdict(&mut self, case: &Case<'a>) -> Option<String> {
@@ -93,7 +127,13 @@ impl<'a> Round<'_, 'a> {
         }
         // With nothing to go back to, another host is tried; after a resume, time is given.
         if case.failed() && self.course.stable.is_some() && !record.resumed {
-            return Some(format!("replica {number} on {node} is {}: {said}", status.state));
+            if self.course.spared.contains(&case.number()) {
+                return None;
+            }
+            let others = late_failures(&case.desired.failed_on, self.context.now).filter(|failed| failed.node != *node);
+            let others: Vec<&str> = others.map(|failed| failed.node.as_str()).collect();
+            let others = if others.is_empty() { String::new() } else { format!(", as on {}", others.join(", ")) };
+            return Some(format!("replica {number} on {node} is {}{others}: {said}", status.state));
         }
         let updated = *record.updating.get(&case.number()).filter(|_| case.desired.mode == Mode::Enabled)?;
         let limit = self.force.spec.rollout.healthy_deadline;
@@ -133,7 +173,7 @@ impl<'a> Round<'_, 'a> {
                 // What is not placed serves nobody: it is no canary.
                 survey.has_canary(end) && survey.healthy + survey.surge_healthy >= survey.exposed
             } else {
-                survey.at_goal >= end && survey.healthy + survey.unplaced >= survey.at_goal
+                survey.at_goal >= end && survey.healthy + survey.unplaced + survey.forgiven >= survey.at_goal
             };
             let all = survey.at_goal >= wanted;
             let is_last = end >= wanted && (all || !on_canary);

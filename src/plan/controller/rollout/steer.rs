@@ -226,7 +226,11 @@ impl<'a> Round<'_, 'a> {
         }
         if let Some(number) = self.course.number() {
             let what = if state == RolloutState::Completed { "completed" } else { "rolled back" };
-            self.course.said.push(format!("rollout {number} is {what}"));
+            let failed = match self.course.survey.forgiven {
+                0 => String::new(),
+                failed => format!(" without {failed} replicas that failed (max_failures)"),
+            };
+            self.course.said.push(format!("rollout {number} is {what}{failed}"));
         }
     }
 

@@ -27,12 +27,14 @@ pub(in crate::plan::controller) struct Survey {
     pub(in crate::plan::controller) healthy: usize,
     /// Of them all, those that no host fits: nobody waits for them.
     pub(super) unplaced: usize,
+    /// Of them all, those that failed and are not waited for: `max_failures` allows it.
+    pub(in crate::plan::controller) forgiven: usize,
     /// Those that are placed and whose documents say what the rollout brings, surge included: its exposure.
     pub(super) exposed: usize,
     /// Those that are placed, surge included.
     pub(super) placed: usize,
-    /// Those that are there for the rollout only.
-    pub(super) surge: usize,
+    /// Those that are there for the rollout only, or so that another can leave its host.
+    pub(in crate::plan::controller) surge: usize,
     /// Of these, those that no host fits.
     pub(super) surge_unplaced: usize,
     /// Surge replicas that have been ready for long enough.
@@ -101,6 +103,12 @@ impl Survey {
         }
     }
 
+    /// The replica failed, and the rollout goes on without it.
+    pub(super) fn forgive(&mut self, case: &Case<'_>) {
+        self.in_flight.retain(|number| *number != case.number());
+        self.forgiven += usize::from(!case.desired.surge);
+    }
+
     /// Whether so many are exposed as a canary of this size can have.
     pub(super) fn has_canary(&self, size: usize) -> bool {
         self.exposed > 0 && self.exposed >= size.min(self.placed)
@@ -109,7 +117,7 @@ impl Survey {
     /// Whether every replica there is to be runs what the rollout brings, and is healthy where it can be.
     pub(super) fn is_done(&self, wanted: usize) -> bool {
         let all = self.regular == wanted && self.at_goal == wanted;
-        let healthy = self.healthy + self.unplaced == wanted && (self.healthy > 0 || wanted == 0);
+        let healthy = self.healthy + self.unplaced + self.forgiven == wanted && (self.healthy > 0 || wanted == 0);
         all && healthy && self.fresh == 0
     }
 }

@@ -120,7 +120,7 @@ impl<'a> Round<'_, 'a> {
         self.surge_wanted() > self.course.survey.surge
     }
 
-    /// How many replicas there are to be beyond those wanted.
+    /// How many replicas there are to be beyond those wanted: for the rollout, or so that others can leave their host.
     pub(in crate::plan::controller) fn surge_wanted(&self) -> usize {
         if !self.force.enabled() || self.force.spec.deleting || self.force.wanted() == 0 {
             return 0;
@@ -133,7 +133,7 @@ impl<'a> Round<'_, 'a> {
         // Of a record that can't be read, it is not known whether it has ended.
         let Some(record) = self.course.record() else { return there };
         if record.state.has_ended() {
-            return 0;
+            return self.successors;
         }
         let wanted = self.force.wanted();
         let begins = record.state == RolloutState::Running && !record.back && self.course.stable.is_some();

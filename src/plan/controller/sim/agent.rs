@@ -197,7 +197,10 @@ impl Agent {
                 process.probed.iter_mut().for_each(|probed| probed.change(&wanted, now));
                 ReplicaState::Running
             }
-            (Mode::Enabled, Some(process)) if !same_content(&process.content, &wanted) && is(&wanted, FAILS) => {
+            (Mode::Enabled, Some(process))
+                if !same_content(&process.content, &wanted)
+                    && (is(&wanted, FAILS) || self.failing.contains(&id.service)) =>
+            {
                 self.processes.remove(id);
                 tree.delete_all(&self.instance_path(id));
                 ReplicaState::Failed

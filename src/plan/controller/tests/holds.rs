@@ -197,11 +197,11 @@ fn going_back_by_hand_ends_as_wanted_whatever_happens_on_the_way() {
     sim.round();
     sim.round();
     let host = sim.replica("webapp.0000000001").unwrap().node.unwrap().to_string();
-    sim.agent(&host).failing.insert("webapp".parse().unwrap());
+    sim.agents.values_mut().for_each(|agent| _ = agent.failing.insert("webapp".parse().unwrap()));
     sim.agent(&host).crash();
     sim.boot(&host);
     sim.live(5);
-    sim.agent(&host).failing.clear();
+    sim.agents.values_mut().for_each(|agent| agent.failing.clear());
     sim.live(700);
     assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v1 v1 v1 v1", "3 completed"));
     assert_eq!(sim.status("webapp").summary.to_string(), "healthy");
@@ -253,4 +253,99 @@ fn a_deadline_names_what_takes_up_the_budget() {
     want(&mut sim, "v2");
     sim.live(100);
     assert_condition(&sim, "webapp", &["replica 4 is on no host", "max_unavailable (1) lets no other be changed"]);
+}
+
+/// One host of four is broken, and only for what is new.
+fn with_a_broken_host(policy: Value, broken: &[&str]) -> Sim {
+    let hosts = ["web1", "web2", "web3", "web4"];
+    let mut sim = Sim::new(&hosts);
+    let mut rollout = json!({ "min_healthy_time": "0s" });
+    rollout.as_object_mut().unwrap().extend(policy.as_object().unwrap().clone());
+    sim.service("webapp", &spec(json!({ "rollout": rollout })), &json!({ "replicas": 4, "version": "v1" }));
+    sim.settle();
+    for host in broken {
+        sim.agent(host).failing.insert("webapp".parse().unwrap());
+    }
+    sim
+}
+
+#[test]
+fn what_follows_a_host_is_the_hosts_fault() {
+    let mut sim = with_a_broken_host(json!({}), &["web2"]);
+    want(&mut sim, "v2");
+    sim.settle();
+    assert_eq!(state(&sim), "2 completed");
+    assert!(!sim.places("webapp").contains("web2"), "{}", sim.places("webapp"));
+}
+
+#[test]
+fn a_second_host_is_tried_before_a_revision_is_judged_by_one() {
+    let mut sim = with_a_broken_host(json!({}), &[]);
+    want(&mut sim, FAILS);
+    sim.settle();
+    assert_eq!(state(&sim), "2 rolled_back");
+    let reason = record(&sim, 2).reason;
+    assert!(reason.starts_with("replica 1 on web2 is failed, as on web1: exit code 1"), "{reason}");
+    // Where there is no other host, one is enough.
+    let placement = json!({ "placement": { "max_per_host": 1 }, "rollout": { "min_healthy_time": "0s" } });
+    let mut sim = webapp_with(3, placement);
+    want(&mut sim, FAILS);
+    sim.settle();
+    assert_eq!(state(&sim), "2 rolled_back");
+    assert!(record(&sim, 2).reason.starts_with("replica 1 on web1 is failed: exit code 1"), "{:?}", record(&sim, 2));
+}
+
+#[test]
+fn so_many_failures_as_max_failures_are_forgiven() {
+    for (max, broken, expected) in [
+        (json!(0), &["web2", "web3"][..], "rolled back"),
+        (json!(1), &["web2", "web3"][..], "rolled back"),
+        (json!(1), &["web3"][..], "completed"),
+        (json!("25%"), &["web3"][..], "completed"),
+        (json!("24%"), &["web3"][..], "rolled back"),
+        (json!(2), &["web2", "web3"][..], "completed"),
+    ] {
+        let mut sim = with_a_broken_host(json!({ "max_failures": max }), broken);
+        // One on each host: there is no other to try.
+        sim.patch("/services/webapp", &json!({ "placement": { "max_per_host": 1 } }));
+        want(&mut sim, "v2");
+        sim.settle();
+        assert_eq!(record(&sim, 2).back, expected == "rolled back", "{max} {broken:?}: {:?}", record(&sim, 2));
+        if expected == "completed" {
+            assert_eq!(state(&sim), "2 completed", "{max} {broken:?}: {:?}", record(&sim, 2));
+            let healthy = u32::try_from(4 - broken.len()).unwrap();
+            assert_eq!(
+                (record(&sim, 2).healthy, versions(&sim).as_str()),
+                (healthy, "v2 v2 v2 v2"),
+                "{max} {broken:?}"
+            );
+            assert_condition(&sim, "webapp", &["Failed", "web3"]);
+            assert!(sim.log.iter().any(|it| it.contains("replicas that failed (max_failures)")), "{:?}", sim.log);
+        }
+    }
+}
+
+#[test]
+fn no_failure_of_a_canary_is_forgiven() {
+    let mut sim = with_a_broken_host(json!({ "canary": 1, "max_failures": "50%" }), &["web1"]);
+    sim.patch("/services/webapp", &json!({ "placement": { "max_per_host": 1 } }));
+    want(&mut sim, "v2");
+    sim.settle();
+    assert!(record(&sim, 2).back, "{:?}", record(&sim, 2));
+}
+
+#[test]
+fn what_failed_is_not_completed_by_wanting_none() {
+    let mut sim = fleet(json!({ "on_failure": "pause" }));
+    want(&mut sim, FAILS);
+    sim.settle();
+    assert_eq!(state(&sim), "2 paused");
+    sim.patch_desired("webapp", &json!({ "replicas": 0 }));
+    sim.settle();
+    assert_eq!(state(&sim), "2 paused");
+    order(&mut sim, 2, "abort");
+    sim.settle();
+    sim.patch_desired("webapp", &json!({ "replicas": 2 }));
+    sim.settle();
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v1 v1", "2 rolled_back"));
 }

@@ -144,3 +144,124 @@ fn replicas_that_leave_do_not_take_each_others_places_before_these_are_free() {
     assert_eq!(sim.places("beta"), "1=web2 2=web1");
     assert_condition(&sim, "beta", &["Waiting: web1: the host does not meet !old", "1 full"]);
 }
+
+/// Three hosts, and so many replicas of which none may ever be missing.
+fn never_missing(replicas: u32, placement: Value) -> Sim {
+    let keys = json!({ "max_unavailable": 0, "placement": placement,
+                       "rollout": { "max_surge": 1, "min_healthy_time": "0s" } });
+    webapp_with(replicas, keys)
+}
+
+fn drain(sim: &mut Sim, host: &str) {
+    sim.tree.put(&format!("/hosts/{host}"), r#"{"drain":true}"#);
+}
+
+/// Lets everyone act in turn until nothing happens, and returns the fewest that were ready meanwhile.
+fn fewest_ready(sim: &mut Sim) -> usize {
+    let ready = |sim: &Sim| sim.cluster().services[&"webapp".parse().unwrap()].instances.len();
+    let mut fewest = ready(sim);
+    for _ in 0..50 {
+        let planned = sim.round();
+        fewest = fewest.min(ready(sim));
+        for host in ["web1", "web2", "web3"] {
+            sim.step_agent(host);
+            fewest = fewest.min(ready(sim));
+        }
+        sim.sleep(u64::from(!planned));
+    }
+    fewest
+}
+
+#[test]
+fn where_none_may_be_missing_another_is_started_before_one_leaves() {
+    for keys in [json!({ "max_per_host": 1 }), json!({})] {
+        let mut sim = never_missing(2, keys);
+        assert_eq!(sim.places("webapp"), "1=web1 2=web2");
+        drain(&mut sim, "web1");
+        assert_eq!(fewest_ready(&mut sim), 2);
+        let places = sim.places("webapp");
+        assert!(places.starts_with("2=web2 ") && places.ends_with("=web3"), "{places}");
+        assert_eq!((sim.status("webapp").replicas, versions(&sim).as_str()), (2, "v1 v1"), "none is for the time only");
+        assert_rest(&mut sim);
+    }
+}
+
+#[test]
+fn a_service_may_ask_that_its_replicas_start_first() {
+    let placement = json!({ "move": "start-first" });
+    let mut sim = webapp_with(1, json!({ "placement": placement, "rollout": { "min_healthy_time": "0s" } }));
+    drain(&mut sim, "web1");
+    assert_eq!(fewest_ready(&mut sim), 1);
+    assert!(sim.places("webapp").ends_with("=web2"), "{}", sim.places("webapp"));
+    // The same when it is its labels that the host has no more.
+    let labelled = |zone: &str| json!({ "labels": { "zone": zone } }).to_string();
+    sim.tree.put("/hosts/web2", labelled("a"));
+    sim.tree.put("/hosts/web3", labelled("a"));
+    sim.patch("/services/webapp", &json!({ "placement": { "move": "start-first", "constraints": ["zone=a"] } }));
+    sim.settle();
+    sim.tree.put("/hosts/web2", labelled("b"));
+    assert_eq!(fewest_ready(&mut sim), 1);
+    assert!(sim.places("webapp").ends_with("=web3"), "{}", sim.places("webapp"));
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn one_that_starts_first_and_fails_takes_nobodys_place() {
+    let mut sim = never_missing(2, json!({ "max_per_host": 1 }));
+    sim.agent("web3").failing.insert("webapp".parse().unwrap());
+    drain(&mut sim, "web1");
+    sim.live(120);
+    assert!(sim.places("webapp").starts_with("1=web1 2=web2 "), "{}", sim.places("webapp"));
+    assert_eq!(sim.status("webapp").ready, 2);
+    assert_condition(&sim, "webapp", &["Failed", "web3"]);
+    // Told to stay, the host keeps what it has, and the other goes.
+    sim.tree.put("/hosts/web1", "{}");
+    sim.live(60);
+    assert_eq!((sim.places("webapp").as_str(), sim.status("webapp").replicas), ("1=web1 2=web2", 2));
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn without_a_place_for_another_a_host_is_not_left_and_it_is_said() {
+    let mut sim = never_missing(3, json!({ "max_per_host": 1 }));
+    drain(&mut sim, "web1");
+    sim.settle();
+    assert_eq!((sim.places("webapp").as_str(), sim.status("webapp").replicas), ("1=web1 2=web2 3=web3", 3));
+    assert_condition(&sim, "webapp", &["Waiting", "web1: the host drains, but no other host fits", "2 full"]);
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn a_drain_waits_for_the_rollout_under_way_and_says_so() {
+    let keys = json!({ "max_unavailable": 0, "rollout": { "max_surge": 1, "canary": 1, "min_healthy_time": "0s" } });
+    let mut sim = webapp_with(2, keys);
+    want(&mut sim, "v2");
+    sim.settle();
+    drain(&mut sim, "web1");
+    sim.settle();
+    assert_condition(&sim, "webapp", &["Waiting", "web1", "once rollout 2 has ended", "zkops rollout status webapp"]);
+    order(&mut sim, 2, "promote");
+    assert!(fewest_ready(&mut sim) >= 2);
+    assert!(!sim.places("webapp").contains("web1"), "{}", sim.places("webapp"));
+    assert_eq!((sim.status("webapp").replicas, state(&sim).as_str()), (2, "2 completed"));
+}
+
+#[test]
+fn after_its_deadline_a_drain_keeps_to_no_budget() {
+    for placement in [json!({}), json!({ "move": "start-first" })] {
+        let keys = json!({ "max_unavailable": 1, "placement": placement, "rollout": { "min_healthy_time": "0s" } });
+        let mut sim = webapp_with(3, keys);
+        // What is not ready elsewhere uses the budget up.
+        sim.agent("web2").failing.insert("webapp".parse().unwrap());
+        sim.agent("web3").failing.insert("webapp".parse().unwrap());
+        sim.agent("web2").crash();
+        sim.boot("web2");
+        sim.settle();
+        let deadline = sim.now.checked_add(std::time::Duration::from_secs(600)).unwrap();
+        sim.tree.put("/hosts/web1", json!({ "drain": true, "drain_deadline": deadline }).to_string());
+        sim.live(590);
+        assert!(sim.places("webapp").contains("=web1"), "{placement}: {}", sim.places("webapp"));
+        sim.live(30);
+        assert!(!sim.places("webapp").contains("=web1"), "{placement}: {}", sim.places("webapp"));
+    }
+}

@@ -222,3 +222,38 @@ fn many_replicas_come_in_several_transactions() {
     sim.settle();
     assert_eq!(sim.status("webapp").ready, 60);
 }
+
+/// A plan has a budget of work: what it leaves, the next ones do, each service in its turn.
+#[test]
+fn what_one_plan_leaves_the_next_one_does() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    for name in ["alpha", "beta", "gamma"] {
+        sim.service(name, &json!({ "unit": format!("{name}@.service") }), &json!({ "replicas": 2 }));
+    }
+    // Their numbers, which take no work.
+    sim.round();
+    sim.work = 3;
+    for expected in ["alpha", "beta", "gamma"] {
+        let before = sim.log.len();
+        assert!(sim.round(), "{expected}");
+        let planned: Vec<&str> = sim.log[before..].iter().filter_map(|it| it.split(':').next()).collect();
+        assert_eq!(planned, [expected]);
+    }
+    sim.settle();
+    assert_eq!(["alpha", "beta", "gamma"].map(|name| sim.status(name).ready), [2, 2, 2]);
+    assert_rest(&mut sim);
+}
+
+/// One for which there is no place anywhere is looked at in each plan, and keeps nobody else from theirs.
+#[test]
+fn what_fits_nowhere_does_not_use_the_budget_of_others_up() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    sim.work = 3;
+    for name in ["alpha", "beta", "gamma"] {
+        let placement = if name == "beta" { json!({}) } else { json!({ "constraints": ["gpu"] }) };
+        let spec = json!({ "unit": format!("{name}@.service"), "placement": placement });
+        sim.service(name, &spec, &json!({ "replicas": 20 }));
+    }
+    sim.settle();
+    assert_eq!(["alpha", "beta", "gamma"].map(|name| sim.status(name).ready), [0, 20, 0]);
+}

@@ -9,9 +9,10 @@ use crate::{
 };
 
 /// The first replica's host restarts, and from then on nothing of the service starts there.
+/// The first replica's host crashes, and nothing of the service starts any more, wherever it is tried.
 fn fail_the_first(sim: &mut Sim) {
     let host = sim.replica("webapp.0000000001").unwrap().node.unwrap().to_string();
-    sim.agent(&host).failing.insert("webapp".parse().unwrap());
+    sim.agents.values_mut().for_each(|agent| _ = agent.failing.insert("webapp".parse().unwrap()));
     sim.agent(&host).crash();
     sim.boot(&host);
     sim.settle();
@@ -89,7 +90,9 @@ fn a_surge_replica_that_fails_leaves_the_others_untouched() {
 
 #[test]
 fn what_fails_is_rolled_back_and_says_why() {
-    for (version, why) in [(FAILS, "replica 1 on web1 is failed: exit code 1"), (REJECTED, "was left as it was")] {
+    for (version, why) in
+        [(FAILS, "replica 1 on web2 is failed, as on web1: exit code 1"), (REJECTED, "was left as it was")]
+    {
         let mut sim = fleet(json!({}));
         want(&mut sim, version);
         assert_eq!(course(&mut sim), [&format!("{version} v1 v1 v1"), "v1 v1 v1 v1"]);

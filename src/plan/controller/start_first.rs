@@ -1,0 +1,94 @@
+//! Leaving a host without being missed, in order `start-first`: another replica is started elsewhere, and only once it
+//! is ready, this one goes, and the other takes its place in the number wanted.
+//!
+//! A replica's number is on one host at a time, so the other has a number of its own. While it is on trial it is a surge
+//! replica: should the reason to leave pass, it goes again, and nothing has happened to what serves.
+
+use super::{
+    change::Change,
+    classify::{Case, Found},
+    cluster::Doc,
+    draft::{Note, Step},
+    round::{Round, known},
+    status::Standing,
+    vacate::Unfit,
+};
+use crate::model::{Assignment, Mode, MoveOrder, ReplicaDesired};
+
+impl<'a> Round<'_, 'a> {
+    /// Whether replicas of the service leave a host in this order: it says so, or no ready one may ever be missing.
+    pub(super) fn starts_first(&self) -> bool {
+        let (max_unavailable, _) = self.force.spec.budget(self.force.wanted());
+        self.force.spec.placement.move_order == MoveOrder::StartFirst || max_unavailable == 0
+    }
+
+    /// Whether the replica waits for its successor before it leaves its host.
+    pub(super) fn waits_for_successor(&self, case: &Case<'a>) -> bool {
+        let leaves = |host| {
+            let why = self.unfit(case, host);
+            matches!(why, Some(Unfit::Drains | Unfit::Constraint(_))) && !self.is_overdue(host)
+        };
+        self.starts_first() && !case.desired.surge && case.ready() && case.host.is_some_and(leaves)
+    }
+
+    /// How many replicas are to be started first. While a rollout is under way, none is begun: it has its own.
+    pub(super) fn count_successors(&mut self, found: &[Found<'a>]) {
+        if !self.force.enabled() || self.force.spec.deleting || self.course.begins() || !self.starts_first() {
+            return;
+        }
+        let leaving: Vec<&Case<'a>> = found
+            .iter()
+            .filter_map(known)
+            .filter(|case| !case.desired.removing && self.waits_for_successor(case))
+            .collect();
+        let Some(first) = leaving.first() else { return };
+        let at_once = self.force.spec.rollout.max_surge.ceil(self.force.wanted()).max(1);
+        let there = self.course.survey.surge;
+        // Without a place for it, another replica would serve nobody.
+        let more = if there == 0 && !self.fits_elsewhere(first) { 0 } else { at_once };
+        self.successors = leaving.len().min(more);
+    }
+
+    /// Puts successors that are ready in the place of those that wait for them.
+    pub(super) fn replace(&mut self, found: &mut Vec<Found<'a>>) {
+        if self.course.is_active() || self.course.begins() {
+            return;
+        }
+        while self.draft.has_room() {
+            let is_successor = |case: &Case<'a>| {
+                let stays = case.host.is_some_and(|host| self.unfit(case, host).is_none());
+                case.desired.surge && !case.desired.removing && case.ready() && stays
+            };
+            let position =
+                |wanted: &dyn Fn(&Case<'a>) -> bool| found.iter().position(|it| known(it).is_some_and(wanted));
+            let leaves = |case: &Case<'a>| !case.desired.removing && self.waits_for_successor(case);
+            let (Some(successor), Some(leaving)) = (position(&is_successor), position(&leaves)) else { return };
+            let (first, second) = (successor.max(leaving), successor.min(leaving));
+            let (one, other) = (found.remove(first), found.remove(second));
+            let (successor, leaving) = if first == successor { (one, other) } else { (other, one) };
+            let (Found::Known(new), Found::Known(old)) = (&successor, &leaving) else { return };
+            self.replace_by(old, new);
+            self.tally.retired();
+            self.tally.count(Standing::Busy, &successor, &self.course);
+        }
+    }
+
+    /// Both in one step: between the two there would be one too many, or one too few.
+    fn replace_by(&mut self, old: &Case<'a>, new: &Case<'a>) {
+        let Some(host) = old.host else { return };
+        let name = self.fleet.hosts[host].name;
+        let why = self.unfit(old, host).map(|why| why.to_string()).unwrap_or_default();
+        self.placer.seats.retire(self.fleet, host);
+        let reason = format!("removed: {why}, and replica {} serves in its place", new.number().0);
+        let gone = ReplicaDesired { mode: Mode::Drain, removing: true, reason: reason.clone(), ..old.desired.clone() };
+        let told = old.assignment.and_then(Doc::good).cloned();
+        let told = told.map(|current| Assignment { mode: Mode::Drain, ..current });
+        let home = Some(host);
+        let (id, view) = (&old.id, old.view);
+        let mut ops = self.ops(Change { id, view, from: home, home, desired: &gone, assignment: told });
+        let stays = ReplicaDesired { surge: false, ..new.desired.clone() };
+        let (id, view, home) = (&new.id, new.view, new.host);
+        ops.extend(self.ops(Change { id, view, from: home, home, desired: &stays, assignment: None }));
+        self.draft.push(Step { ops, event: Note::new(Some(old.number()), Some(name), reason), urgent: false });
+    }
+}
