@@ -27,6 +27,9 @@ pub struct ConfigPolicy {
     pub check_timeout: Option<Span>,
     /// What makes a running process read the new files.
     pub apply: ConfigApply,
+    /// How many revisions are kept in the tree beside those in use; [`ConfigPolicy::KEEP`] by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<u32>,
     /// The signal of `apply = "signal"`, as signal(7) names it; `SIGHUP` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
@@ -147,6 +150,9 @@ fn is_account(name: &str) -> bool {
 }
 
 impl ConfigPolicy {
+    /// How many revisions are kept beside those in use, unless it says otherwise.
+    pub const KEEP: u32 = 20;
+
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if !self.check.is_empty() {

@@ -95,3 +95,61 @@ impl Template {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// **A rule of the tree: no default of what replicas run by ever changes.** A record, an assignment and a ledger leave out
+    /// what is default, and name what is not. Were it read as something else after an upgrade, each service would begin a
+    /// rollout when its controller is upgraded, and agents of both releases would disagree. What is to be otherwise is a
+    /// new key, whose absence means what was so far. So nothing here is ever edited; lines are added.
+    #[test]
+    fn no_default_ever_changes() {
+        let read = |keys: Value| {
+            let mut template = json!({ "unit": "webapp@.service" });
+            template.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+            serde_json::from_value::<Template>(template).unwrap()
+        };
+        let check = json!({ "host": null, "period": "10s", "timeout": "1s", "initial_delay": "0s",
+                            "success_threshold": 1, "failure_threshold": 3 });
+        let probe = |kind: Value| {
+            let mut probe = check.clone();
+            probe.as_object_mut().unwrap().extend(kind.as_object().unwrap().clone());
+            probe.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            probe
+        };
+        for (short, long) in [
+            (
+                json!({}),
+                json!({ "drain_time": "0s", "restart": {}, "environment": {}, "credentials": {}, "source": {}, "probes": {} }),
+            ),
+            (
+                json!({ "restart": {} }),
+                json!({ "restart": { "policy": "on-failure", "delay": "1s", "limit_burst": 5, "limit_interval": "1m" } }),
+            ),
+            (json!({ "config": {} }), json!({ "config": { "check": [], "apply": "reload" } })),
+            (
+                json!({ "probes": { "readiness": { "tcp": { "port": 80 } } } }),
+                json!({ "probes": { "readiness": probe(json!({ "tcp": { "port": 80 } })) } }),
+            ),
+            (
+                json!({ "probes": { "readiness": { "http": { "port": 80 } } } }),
+                json!({ "probes": { "readiness": probe(json!({ "http": { "port": 80, "headers": {}, "tls": false } })) } }),
+            ),
+            (
+                json!({ "source": { "archive": { "url": "http://a/{version}" } } }),
+                json!({ "source": { "archive": { "url": "http://a/{version}", "strip_components": 0 } } }),
+            ),
+        ] {
+            assert_eq!(read(short.clone()), read(long), "{short}");
+        }
+        let written = serde_json::to_value(read(json!({}))).unwrap();
+        let restart = json!({ "policy": "on-failure", "delay": "1s", "limit_burst": 5, "limit_interval": "1m" });
+        assert_eq!(written, json!({ "unit": "webapp@.service", "drain_time": "0s", "restart": restart }));
+    }
+}

@@ -18,7 +18,8 @@
 //! 5. [`round`]: replica by replica, the first that applies: leave a host where it fails or that is lost
 //!    ([`failover`]), leave a host that it may not stay on ([`vacate`], [`start_first`]), else carry out what changed ([`change`]); planned
 //!    changes share one budget. [`place`] chooses hosts.
-//! 6. [`status`]: counts, conditions, events; written only when they say something new.
+//! 6. [`forget`]: configuration revisions that nothing uses.
+//! 7. [`status`]: counts, conditions, events; written only when they say something new.
 
 mod accept;
 mod change;
@@ -30,6 +31,7 @@ mod draft;
 mod explain;
 mod failover;
 mod fleet;
+mod forget;
 mod memory;
 mod misfit;
 mod notice;

@@ -14,6 +14,17 @@ def refused(tree, service: str, reason: str) -> bool:
     return any(reason in message for message in messages) and bool(tree.condition(service, "Refused"))
 
 
+def unplaced(tree, service: str, reason: str) -> bool:
+    """Is it placed nowhere, for this reason?"""
+    return reason in (tree.condition(service, "Unplaced") or "")
+
+
+def put_on(fleet: Fleet, service: str, host: str) -> None:
+    """Has the controller give the host a replica that it would not give it by itself."""
+    for number, replica in fleet.tree().replicas(service).items():
+        fleet.put(f"/services/{service}/{number:010}/desired", replica.desired | {"node": host})
+
+
 def test() -> None:
     fleet = Fleet(driver)
     for each in fleet.agents:
@@ -23,6 +34,9 @@ def test() -> None:
 
     with subtest("a unit outside allowed_units is never started, and the replica says why"):
         fleet.apply(webapp(1, name="forbidden", unit="forbidden.service", port=8081, placement={}))
+        fleet.wait(lambda tree: unplaced(tree, "forbidden", "2 that would refuse it (forbidden.service is not among"), "it is placed nowhere")
+        assert "allowed_units of its agent.toml" in fleet.zkops("explain forbidden")
+        put_on(fleet, "forbidden", fleet.agents[0].name)
         fleet.wait(lambda tree: refused(tree, "forbidden", "allowed_units"), "the refusal is reported")
         assert "allowed_units" in fleet.zkops("explain forbidden")
         for each in fleet.agents:
@@ -51,11 +65,13 @@ def test() -> None:
         code, said = fleet.zkops_status("apply -f /root/brought.toml --wait")
         assert code == 7 and "brought: 2 of 2 hosts refuse it (" in said, (code, said)
         assert said.splitlines()[-1].count("accept_unit_files") == 1, said
+        fleet.wait(lambda tree: unplaced(tree, "brought", "accept_unit_files is off"), "it is placed nowhere")
+        put_on(fleet, "brought", fleet.agents[0].name)
         fleet.wait(lambda tree: refused(tree, "brought", "accept_unit_files"), "the refusal is reported")
         for each in fleet.agents:
             each.fail("ls /run/systemd/system/brought*.service")
 
-    with subtest("fewer replicas than hosts: the one is tried on each, and nobody waits until the timeout"):
+    with subtest("fewer replicas than hosts: nobody waits until the timeout"):
         fleet.write(fleet.zk, "/root/alone.toml", webapp(1, name="alone", unit="alone@.service", port=8083))
         code, said = fleet.zkops_status("apply -f /root/alone.toml --wait")
         assert code == 7 and "alone: 2 of 2 hosts refuse it (" in said, (code, said)

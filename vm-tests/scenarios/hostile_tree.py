@@ -513,7 +513,7 @@ def test() -> None:
             zk1.succeed("systemctl start zkops-controller")
             wait_none(fleet, lambda tree: [
                 *untold(tree, "told", SETTINGS, "InvalidDocument"), *untold(tree, "past", SETTINGS, "InvalidDocument", "/services/past"),
-                *untold(tree, "roll", SETTINGS, "InvalidDocument"), *untold(tree, "host", FORBIDDEN, "Refused"),
+                *untold(tree, "roll", SETTINGS, "InvalidDocument"), *untold(tree, "host", FORBIDDEN, "Unplaced"),
             ], "a condition says what is wrong with each")
             fleet.wait(lambda tree: tree.doc(INDEX).get("version") == "v1.2.3", "the index is right again")
             placed = fleet.tree().children("/hosts/web1/assigned") | fleet.tree().children("/hosts/web2/assigned")

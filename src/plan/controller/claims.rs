@@ -114,12 +114,16 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// What a replica runs whose index does not say it: as its service was last described.
+    /// What a replica runs whose index does not say it: as its service was last described, or what its rollout brought.
     fn add_described(&mut self, cluster: &'a Cluster, host: HostIndex, id: &ReplicaId) {
-        let service = cluster.services.get(&id.service);
-        let spec = service.and_then(|service| accepted(service).or_else(|| service.spec.as_ref().and_then(Doc::good)));
-        if let Some(spec) = spec {
+        let Some(service) = cluster.services.get(&id.service) else { return };
+        if let Some(spec) = accepted(service).or_else(|| service.spec.as_ref().and_then(Doc::good)) {
             self.add_unit(host, id, spec.into(), Strength::Held);
+        }
+        let desired = service.replicas.get(&id.number).and_then(|replica| replica.desired.as_ref()?.good());
+        let record = desired.and_then(|desired| service.rollouts.get(&desired.rollout?)?.good());
+        if let Some(record) = record {
+            self.add_unit(host, id, (&record.revision.template).into(), Strength::Held);
         }
     }
 
@@ -185,7 +189,9 @@ fn shared_files(cluster: &Cluster) -> BTreeSet<String> {
     let mut shared = BTreeSet::new();
     let described = cluster.services.iter().flat_map(|(name, service)| {
         let now = service.spec.as_ref().and_then(Doc::good).map(|spec| &spec.unit);
-        now.into_iter().chain(accepted(service).map(|spec| &spec.unit)).map(move |unit| (unit, name))
+        let accepted = accepted(service).map(|spec| &spec.unit);
+        let rolled_out = service.rollouts.values().filter_map(Doc::good).map(|record| &record.revision.template.unit);
+        now.into_iter().chain(accepted).chain(rolled_out).map(move |unit| (unit, name))
     });
     let assigned = cluster.hosts.values().flat_map(|host| &host.assigned);
     let running = assigned.filter_map(|(id, doc)| Some((&doc.good()?.unit, &id.service)));

@@ -251,6 +251,11 @@ impl<'a> Fleet<'a> {
         held.map(|(rival, _)| rival).find(|rival| **rival < id.service || !established())
     }
 
+    /// Whether an index that no service vouches for names the unit on the host: something may run there as that.
+    pub(super) fn unit_alleged(&self, host: HostIndex, unit: Described<'_>, id: &ReplicaId) -> bool {
+        self.claims.rivals(host, unit, id).any(|(_, strength)| strength == Strength::Alleged)
+    }
+
     /// Notes that the replica's unit and port are in use on the host from now on.
     pub(super) fn claim(&mut self, host: HostIndex, unit: Described<'a>, id: &ReplicaId) {
         self.claims.add_unit(host, id, unit, Strength::Held);

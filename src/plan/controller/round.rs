@@ -141,6 +141,9 @@ impl<'p, 'a> Round<'p, 'a> {
         }
         self.drop_strays(&found);
         self.write_rollout(&found);
+        if !begins {
+            self.forget_configs(&found);
+        }
         self.finish()
     }
 

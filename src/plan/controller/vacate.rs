@@ -67,7 +67,10 @@ impl<'a> Round<'_, 'a> {
         let plain = !self.placer.unit.unit.is_template();
         let leaves_another = plain && case.desired.removing && self.placer.seats.taken_on(host) > 1;
         let own = leaves_another || self.crowd.is_too_many(case) || self.crowd.held_by_another(host, case);
+        let now = case.assignment.and_then(Doc::good).map(|assignment| &assignment.unit);
+        let comes_anew = now != Some(&self.placer.unit.unit.for_replica(case.number()));
         own || self.rival(case, host).is_some()
+            || comes_anew && self.fleet.unit_alleged(host, self.placer.unit, &case.id)
     }
 
     /// One step of leaving the host.

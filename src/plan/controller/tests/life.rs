@@ -257,3 +257,49 @@ fn what_fits_nowhere_does_not_use_the_budget_of_others_up() {
     sim.settle();
     assert_eq!(["alpha", "beta", "gamma"].map(|name| sim.status(name).ready), [0, 20, 0]);
 }
+
+/// So many revisions in the tree, of which the service wants one.
+fn with_configs(revisions: std::ops::RangeInclusive<u64>, wanted: u64, keep: Option<u32>) -> Sim {
+    let mut sim = Sim::new(&["web1", "web2"]);
+    sim.tree.put("/services/webapp", "{}");
+    sim.tree.put("/services/webapp/config", "{}");
+    for revision in revisions {
+        sim.tree.put(&format!("/services/webapp/config/{revision}"), "{\"files\":{}}");
+    }
+    let config = keep.map_or(json!({}), |keep| json!({ "keep": keep }));
+    sim.service("webapp", &spec(json!({ "config": config })), &json!({ "config_version": wanted }));
+    sim.settle();
+    sim
+}
+
+fn configs(sim: &Sim) -> Vec<u64> {
+    sim.cluster().services[&"webapp".parse().unwrap()].configs.iter().copied().collect()
+}
+
+#[test]
+fn configuration_revisions_that_nothing_uses_are_forgotten() {
+    let mut sim = with_configs(1..=100, 3, None);
+    let newest: Vec<u64> = std::iter::once(3).chain(81..=100).collect();
+    assert_eq!(configs(&sim), newest, "the one in use, and the newest");
+    assert_rest(&mut sim);
+    sim.patch_desired("webapp", &json!({ "config_version": 90 }));
+    sim.settle();
+    assert!(configs(&sim).contains(&3), "a rollout's record names it");
+
+    let mut sim = with_configs(1..=5, 5, Some(1));
+    assert_eq!(configs(&sim), [4, 5]);
+    // What can't be read may name any of them.
+    sim.patch("/services/webapp", &json!({ "config": { "keep": 0 } }));
+    sim.tree.put("/services/webapp/desired", "{");
+    sim.settle();
+    assert_eq!(configs(&sim), [4, 5]);
+    // Nobody's node is deleted with what somebody put below it.
+    sim.tree.put("/services/webapp/desired", "{\"config_version\":5}");
+    sim.tree.put("/services/webapp/config/4/note", "mine");
+    sim.settle();
+    assert_eq!(configs(&sim), [4, 5]);
+    sim.tree.delete_all("/services/webapp/config/4/note");
+    sim.settle();
+    assert_eq!(configs(&sim), [5]);
+    assert_rest(&mut sim);
+}

@@ -372,3 +372,39 @@ fn an_entry_with_another_services_unit_displaces_nobody() {
     assert_eq!((sim.places("webapp"), sim.processes()), (places, processes));
     assert_rest(&mut sim);
 }
+
+/// While its index is gone, nobody gets the unit that it will be written anew with.
+#[test]
+fn what_a_deleted_index_named_stays_taken() {
+    let mut sim = Sim::new(&["web1"]);
+    sim.service("alpha", &json!({ "unit": "alpha.service" }), &json!({ "version": "v1" }));
+    sim.service("beta", &json!({ "unit": "beta.service" }), &json!({ "version": "v1" }));
+    sim.settle();
+    // Described anew, taken up, and nobody told yet.
+    sim.patch("/services/alpha", &json!({ "unit": "gamma.service" }));
+    sim.patch("/services/beta", &json!({ "unit": "alpha.service" }));
+    sim.round();
+    sim.tree.delete_all("/hosts/web1/assigned/alpha.0000000001");
+    for _ in 0..5 {
+        let (plan, context) = (sim.plan(), sim.context());
+        let wrong = crate::plan::controller::check::plan(&sim.tree, &plan, &context);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        sim.round();
+    }
+}
+
+/// An index that no service vouches for displaces nobody, and nobody takes its unit on while it is there.
+#[test]
+fn what_an_alleged_index_names_is_taken_on_by_nobody() {
+    let mut sim = Sim::new(&["web1"]);
+    sim.service("beta", &json!({ "unit": "beta.service" }), &json!({ "version": "v1" }));
+    sim.settle();
+    sim.patch("/services/beta", &json!({ "unit": "alpha.service" }));
+    sim.round();
+    sim.tree.put("/hosts/web1/assigned/alpha.0000000001", json!({ "mode": "enabled", "unit": "alpha.service" }).to_string());
+    let (plan, context) = (sim.plan(), sim.context());
+    let wrong = crate::plan::controller::check::plan(&sim.tree, &plan, &context);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    sim.settle();
+    assert_eq!(sim.processes(), "web1:alpha.service", "it is nobody's, and was deleted");
+}

@@ -1,0 +1,60 @@
+//! Forgetting configuration revisions that nothing uses: each push makes one, and the tree is in ZooKeeper's memory.
+
+use std::collections::BTreeSet;
+
+use super::{
+    classify::Found,
+    cluster::{Doc, below},
+    draft::Note,
+    round::{Round, known},
+};
+use crate::{model::ConfigPolicy, plan::txn::Op, store::layout};
+
+/// The most revisions that are deleted at once; the others go with the next plans.
+const MOST: usize = 20;
+
+impl<'a> Round<'_, 'a> {
+    /// Deletes the oldest revisions that nothing uses and no record names, but for the newest of them.
+    pub(super) fn forget_configs(&mut self, found: &[Found<'a>]) {
+        let keep = self.force.spec.config.as_ref().and_then(|policy| policy.keep).unwrap_or(ConfigPolicy::KEEP);
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        if self.view.configs.len() <= keep || self.force.spec.deleting || !self.draft.has_room() {
+            return;
+        }
+        let Some(used) = self.used_configs(found) else { return };
+        let old = self.view.configs.iter().rev().filter(|revision| !used.contains(revision)).skip(keep);
+        let path = |revision: &u64| layout::config(self.name, *revision);
+        let alone = |path: &String| below(&self.view.others, path).next().is_none();
+        let delete = |path: String| Some(Op::Delete { version: Some(*self.view.others.get(&path)?), path });
+        let mut oldest: Vec<&u64> = old.collect();
+        oldest.reverse();
+        let mut ops: Vec<Op> = oldest.into_iter().map(path).filter(alone).filter_map(delete).take(MOST).collect();
+        if ops.is_empty() {
+            return;
+        }
+        let count = ops.len();
+        // Somebody may want one of them in this moment.
+        let desired = self.view.desired.as_ref().map(|doc| doc.version);
+        ops.extend(desired.map(|version| Op::Check { path: layout::desired(self.name), version }));
+        let message = format!("{count} configuration revisions are forgotten that nothing uses (config.keep: {keep})");
+        self.push(ops, Note::new(None, None, message), false);
+    }
+
+    /// The revisions that somebody wants, runs, or may go back to. `None` when a document that may name one can't be read.
+    fn used_configs(&self, found: &[Found<'a>]) -> Option<BTreeSet<u64>> {
+        let view = self.view;
+        let mut used: BTreeSet<u64> = self.force.desired.config_version.into_iter().collect();
+        used.extend(view.desired.as_ref()?.good()?.config_version);
+        for record in view.rollouts.values() {
+            used.extend(record.good()?.revision.config_version);
+        }
+        for replica in found {
+            let case = known(replica)?;
+            used.extend(case.desired.config_version);
+            used.extend(case.status.and_then(|status| status.config_version));
+            used.extend(case.assignment.and_then(Doc::good).and_then(|assignment| assignment.config_version));
+        }
+        // What an index has of a replica that is placed elsewhere may run there still.
+        self.fleet.strays.get(self.name).is_none_or(Vec::is_empty).then_some(used)
+    }
+}
