@@ -34,6 +34,7 @@ mod man;
 mod manifest;
 mod mode;
 mod plan;
+mod rebalance;
 mod render;
 mod rollout;
 mod scale;
@@ -129,6 +130,8 @@ enum Verb {
     Config(config::Args),
     /// Change how many replicas a service has
     Scale(scale::Args),
+    /// Spread replicas again, by moves that are listed with their reasons
+    Rebalance(rebalance::Args),
     /// Run a service's replicas
     #[command(after_help = mode::ENABLE_HELP)]
     Enable(mode::Args),
@@ -283,6 +286,7 @@ impl Verb {
             Self::Events(args) => events::run(&args, cx).await,
             Self::Rollout(args) => rollout::run(&args, cx).await,
             Self::Scale(args) => scale::run(&args, cx).await,
+            Self::Rebalance(args) => rebalance::run(&args, cx).await,
             Self::Enable(args) => mode::run(&args, Mode::Enabled, cx).await,
             Self::Disable(args) => mode::run(&args, Mode::Disabled, cx).await,
             Self::Drain(args) => mode::run(&args, Mode::Drain, cx).await,

@@ -163,6 +163,14 @@ pub(super) async fn read_service(name: &ServiceName, client: &Client) -> anyhow:
     Ok(Fleet::of(&nodes).services.remove(name))
 }
 
+/// Who is at the keyboard: the user, behind sudo if need be, and the machine.
+pub(super) fn operator() -> String {
+    let named = |name: &&str| std::env::var(name).ok().filter(|user| !user.is_empty());
+    let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(named);
+    let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+    format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
+}
+
 /// What `cli.toml` below `root` says.
 fn configured(root: &Path) -> anyhow::Result<SessionConfig> {
     let settings = CliSettings::load(root, None).map_err(|error| {

@@ -21,7 +21,7 @@ Exit codes:
   3  not found
   4  conflict: changed by someone else meanwhile, or not possible as things are
   5  --wait timed out; ensemble rolling-restart: a member did not come back in time
-  6  ZooKeeper unreachable; ensemble status: no quorum
+  6  ZooKeeper unreachable, or its answer was lost; ensemble status: no quorum
   7  --wait: the rollout was rolled back, paused by a failure, or superseded; every host
      refuses the service
   8  --wait: the rollout waits for `zkops rollout promote`
@@ -78,7 +78,7 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
     if cause.is::<ConfigError>() {
         return Some(2);
     }
-    if let Some(CommitError::Disconnected) = cause.downcast_ref() {
+    if let Some(CommitError::Disconnected | CommitError::Unknown { .. }) = cause.downcast_ref() {
         return Some(6);
     }
     match cause.downcast_ref::<StoreError>()? {
@@ -126,6 +126,9 @@ mod tests {
         let failure = anyhow::Error::from(Failure::Conflict("changed".into())).context("can't scale webapp");
         let lost = anyhow::Error::from(StoreError::Disconnected).context("can't read");
         assert_eq!((code(&plain), code(&failure), code(&lost)), (1, 4, 6));
+        let source = zookeeper_client::Error::ConnectionLoss;
+        let unknown = anyhow::Error::from(CommitError::Unknown { source }).context("can't write");
+        assert_eq!(code(&unknown), 6, "nobody knows whether it was written");
     }
 
     #[test]

@@ -138,7 +138,12 @@ impl Fleet {
                 self.service(service).rollouts.insert(number, Document::of(node));
             }
             Place::Rollouts(service) => self.service(service).order = Some(Document::of(node)),
-            Place::Instances(_) | Place::Configs(_) | Place::Config(..) | Place::Assigned(_) | Place::Other => {}
+            Place::Instances(_)
+            | Place::Configs(_)
+            | Place::Config(..)
+            | Place::Moves(_)
+            | Place::Assigned(_)
+            | Place::Other => {}
         }
     }
 

@@ -3,7 +3,7 @@
 mod drained;
 mod refused;
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 pub(super) use self::drained::Drained;
 
@@ -201,8 +201,15 @@ pub(super) async fn when_asked<G: Goal>(args: &WaitArgs, goals: Vec<G>, cx: &Con
     until(&goals, args.timeout, cx).await
 }
 
+/// The moment in which a patience that begins now is over; one that is beyond all clocks lasts for a lifetime.
+pub(super) fn after(patience: Duration) -> Instant {
+    const LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
+    let now = Instant::now();
+    now.checked_add(patience.min(LIFETIME)).unwrap_or(now)
+}
+
 async fn until<G: Goal>(goals: &[G], patience: Span, cx: &Context) -> anyhow::Result<()> {
-    let deadline = Instant::now() + patience.get();
+    let deadline = after(patience.get());
     let roots: BTreeSet<String> = goals.iter().flat_map(Goal::roots).collect();
     let mut live = Live::start(cx, roots.into_iter().collect());
     let mut progress = Progress::default();

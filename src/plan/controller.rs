@@ -18,7 +18,7 @@
 //! 5. [`round`]: replica by replica, the first that applies: leave a host where it fails or that is lost
 //!    ([`failover`]), leave a host that it may not stay on ([`vacate`], [`start_first`]), else carry out what changed ([`change`]); planned
 //!    changes share one budget. [`place`] chooses hosts.
-//! 6. [`forget`]: configuration revisions that nothing uses.
+//! 6. [`forget`]: configuration revisions that nothing uses, and moves that are done.
 //! 7. [`status`]: counts, conditions, events; written only when they say something new.
 
 mod accept;
@@ -43,6 +43,7 @@ mod rollout;
 mod round;
 mod seat;
 mod seats;
+mod spread;
 mod start_first;
 mod status;
 mod vacate;
@@ -55,6 +56,7 @@ pub use self::{
     cluster::{Cluster, Doc, HostView, ReplicaView, ServiceView},
     explain::{obstacles, port_neighbours},
     memory::Memory,
+    spread::{Move, spread},
 };
 use self::{fleet::Fleet, round::Planned};
 use crate::{

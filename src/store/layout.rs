@@ -55,6 +55,11 @@ pub fn config(service: &ServiceName, revision: u64) -> String {
     format!("{SERVICES}/{service}/config/{revision}")
 }
 
+/// Replicas that an operator wants to leave their hosts.
+pub fn moves(service: &ServiceName) -> String {
+    format!("{SERVICES}/{service}/moves")
+}
+
 /// Parent of a service's rollouts; its data is the operator's last word on one.
 pub fn rollouts(service: &ServiceName) -> String {
     format!("{SERVICES}/{service}/rollouts")
@@ -117,6 +122,8 @@ pub enum Place {
     Configs(ServiceName),
     /// `/services/<svc>/config/<n>`
     Config(ServiceName, u64),
+    /// `/services/<svc>/moves`
+    Moves(ServiceName),
     /// `/services/<svc>/rollouts`
     Rollouts(ServiceName),
     /// `/services/<svc>/rollouts/<seq>`
@@ -169,6 +176,7 @@ impl Place {
                 let number = revision.parse().ok().filter(|number: &u64| number.to_string() == *revision)?;
                 Self::Config(service, number)
             }
+            ["moves"] => Self::Moves(service),
             ["rollouts"] => Self::Rollouts(service),
             ["rollouts", number] => {
                 let parsed = number.parse().ok().filter(|parsed: &u64| format!("{parsed:010}") == *number)?;

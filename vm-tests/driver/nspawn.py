@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import cgroups, host, images, payload, shell
@@ -227,6 +227,18 @@ class NspawnHost(Host):
         return subprocess.run(self._container.entry("bash", "-c", command or "cd; exec bash --login")).returncode
 
 
+#: Of inotify(7), instances that the machine's root may have: all hosts share them, and a host's systemd, journal and bus
+#: take some 7 (the kernel's own limit is 128).
+_INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+
+
+def _allow_inotify(hosts: int) -> None:
+    """Raises the machine's limit for many hosts, until its next boot; where that may not be done, they may not boot."""
+    if hosts > 15 and int(_INOTIFY.read_text()) < 1024:
+        with suppress(OSError):
+            _INOTIFY.write_text("1024\n")
+
+
 class Nspawn(Backend):
     """Containers: as fast as the machine, and with its kernel, page cache and clocks."""
 
@@ -239,6 +251,7 @@ class Nspawn(Backend):
         return 1.0
 
     def prepare(self, cluster: Cluster) -> tuple[Path, ...]:
+        _allow_inotify(len(cluster.hosts()))
         return payload.payload(cluster.zkops), images.image(cluster.release, cluster.debian)
 
     def tidy(self) -> None:

@@ -5,7 +5,7 @@ from lib.load import Load
 from lib.rollouts import Rollouts
 from lib.service import READY, webapp
 
-CLUSTER = cluster(agents=25, session_timeout="10s", deadline=300, allowed_units=("web*@*.service",))
+CLUSTER = cluster(agents=25, session_timeout="10s", deadline=300, alone=True, allowed_units=("web*@*.service",))
 
 POLICY = {"min_healthy_time": "300ms", "healthy_deadline": "1m", "progress_deadline": "2m"}
 RESTART = {"delay": "100ms", "limit_burst": 2, "limit_interval": "30s"}

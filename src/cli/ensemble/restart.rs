@@ -23,6 +23,7 @@ use crate::{
         context::Context,
         failure::{self, Failure},
         render::{self, Progress},
+        wait,
     },
     ensemble::{self, Member},
     model::{
@@ -176,7 +177,7 @@ async fn carry_out(
     limit: Duration,
     meanwhile: impl Future<Output = Infallible>,
 ) -> io::Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + limit;
+    let deadline = wait::after(limit);
     let mut child = Command::new(&words[0])
         .args(&words[1..])
         .stdin(Stdio::null())

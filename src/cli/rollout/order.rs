@@ -74,7 +74,7 @@ async fn give(args: &Args, action: RolloutAction, client: &Client) -> anyhow::Re
     match answer {
         Answer::Already(said) => Ok((Vec::new(), given(said))),
         Answer::Order => {
-            let order = RolloutOrder { rollout: number, action, by: Some(by()), earlier: Vec::new() };
+            let order = RolloutOrder { rollout: number, action, by: Some(context::operator()), earlier: Vec::new() };
             let before = node.as_ref().and_then(|node| Some((decode::<RolloutOrder>(&node.data).ok()?, node.version)));
             let order = match before {
                 Some((before, version)) => order.after(&before, version, rollout.order),
@@ -229,14 +229,6 @@ fn abort(name: &ServiceName, rollout: &Rollout) -> Result<Answer, String> {
         ),
         RolloutState::Running | RolloutState::Paused => Ok(Answer::Order),
     }
-}
-
-/// Who gives the order: the user, behind sudo if need be, and the machine.
-fn by() -> String {
-    let named = |name: &&str| std::env::var(name).ok().filter(|user| !user.is_empty());
-    let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(named);
-    let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
-    format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
 }
 
 #[cfg(test)]

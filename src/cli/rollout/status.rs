@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::{
     follow::{End, Follow, Stand},
@@ -19,7 +19,7 @@ use crate::{
         get::{self, Format},
         live::Live,
         render::{self, Bars, Cell, Table, Tone, or_dash},
-        wait::WaitArgs,
+        wait::{self, WaitArgs},
     },
     model::{ReplicaNumber, Rollout, RolloutSummary, ServiceName, read_sequence},
     store::layout,
@@ -79,7 +79,7 @@ pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<()> {
 async fn follow(args: &Args, cx: &Context) -> anyhow::Result<()> {
     let name = &args.service;
     let goal = Follow { service: name.clone(), number: args.rollout, beyond: None, end: End::Completed };
-    let deadline = args.wait.patience().map(|patience| (patience, Instant::now() + patience.get()));
+    let deadline = args.wait.patience().map(|patience| (patience, wait::after(patience.get())));
     let mut live = Live::start(cx, vec![layout::service(name), layout::HOSTS.to_owned()]);
     let mut board = Board::new(args.output);
     let mut missing = "ZooKeeper does not answer".to_owned();

@@ -152,3 +152,13 @@ fn a_host_is_drained_when_what_was_there_serves_elsewhere() {
     tree.insert("/services/webapp/0000000002/desired".to_owned(), fixture::node(&off, 1));
     assert_eq!(left(&tree, "web3", &[2]), None, "what is not to run need not be ready");
 }
+
+#[test]
+fn a_patience_beyond_all_clocks_is_a_long_one() {
+    let year = std::time::Duration::from_secs(365 * 86_400);
+    for text in ["1s", "9223372036854775807s"] {
+        let patience: Span = text.parse().unwrap();
+        let left = after(patience.get()).duration_since(tokio::time::Instant::now());
+        assert_eq!(left > year, text != "1s", "{text}: {left:?}");
+    }
+}

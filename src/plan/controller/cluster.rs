@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     model::{
-        Assignment, Desired, DocumentError, HostAlive, HostName, HostSpec, Instance, Problem, ReplicaDesired,
+        Assignment, Desired, DocumentError, HostAlive, HostName, HostSpec, Instance, Moves, Problem, ReplicaDesired,
         ReplicaId, ReplicaNumber, ReplicaStatus, Rollout, RolloutOrder, ServiceName, ServiceSpec, ServiceStatus,
         decode,
     },
@@ -65,9 +65,11 @@ pub struct ServiceView {
     pub rollouts_node: Option<Doc<Option<RolloutOrder>>>,
     /// `/services/<svc>/rollouts/*`; what [`Rollout::problems`] finds counts as unreadable.
     pub rollouts: BTreeMap<u64, Doc<Rollout>>,
+    /// `/services/<svc>/moves`
+    pub moves: Option<Doc<Moves>>,
     /// `/services/<svc>/config/*`: which revisions there are.
     pub configs: BTreeSet<u64>,
-    /// Every other node below the service, and those of its configuration and its rollouts once more: path → version.
+    /// Every other node below the service, and those of its configuration, its rollouts and its moves once more: path → version.
     pub others: BTreeMap<String, i32>,
 }
 
@@ -127,6 +129,10 @@ impl Cluster {
                         view.configs.remove(&revision)
                     };
                 });
+                self.other(path, version);
+            }
+            Place::Moves(name) => {
+                self.service(name, |view| view.moves = node.map(read));
                 self.other(path, version);
             }
             Place::Rollouts(name) => {

@@ -1,14 +1,19 @@
-//! Forgetting configuration revisions that nothing uses: each push makes one, and the tree is in ZooKeeper's memory.
+//! Forgetting what is done with: configuration revisions that nothing uses, since each push makes one and the tree is in
+//! ZooKeeper's memory; and moves that were carried out.
 
 use std::collections::BTreeSet;
 
 use super::{
-    classify::Found,
+    classify::{Case, Found},
     cluster::{Doc, below},
     draft::Note,
     round::{Round, known},
 };
-use crate::{model::ConfigPolicy, plan::txn::Op, store::layout};
+use crate::{
+    model::{ConditionKind, ConfigPolicy},
+    plan::txn::Op,
+    store::layout,
+};
 
 /// The most revisions that are deleted at once; the others go with the next plans.
 const MOST: usize = 20;
@@ -38,6 +43,25 @@ impl<'a> Round<'_, 'a> {
         ops.extend(desired.map(|version| Op::Check { path: layout::desired(self.name), version }));
         let message = format!("{count} configuration revisions are forgotten that nothing uses (config.keep: {keep})");
         self.push(ops, Note::new(None, None, message), false);
+    }
+
+    /// Deletes what an operator asked of single replicas once none is where it was to leave.
+    pub(super) fn forget_moves(&mut self, found: &[Found<'a>]) {
+        let Some(doc) = &self.view.moves else { return };
+        let path = layout::moves(self.name);
+        if let Err(error) = &doc.value {
+            self.notices.add(ConditionKind::InvalidDocument, &path, None, &format!("{error}; nothing is moved for it"));
+            return;
+        }
+        let waits = |case: &Case<'a>| {
+            !case.desired.removing && case.host.is_some_and(|host| self.is_asked_to_leave(case.number(), host))
+        };
+        let is_free = below(&self.view.others, &path).next().is_none();
+        if !is_free || found.iter().filter_map(known).any(waits) || !self.draft.has_room() {
+            return;
+        }
+        let ops = vec![Op::Delete { path, version: Some(doc.version) }];
+        self.push(ops, Note::new(None, None, "the moves that were asked for are done".to_owned()), false);
     }
 
     /// The revisions that somebody wants, runs, or may go back to. `None` when a document that may name one can't be read.

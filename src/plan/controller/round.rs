@@ -143,6 +143,7 @@ impl<'p, 'a> Round<'p, 'a> {
         self.write_rollout(&found);
         if !begins {
             self.forget_configs(&found);
+            self.forget_moves(&found);
         }
         self.finish()
     }

@@ -26,7 +26,7 @@ impl<'a> Round<'_, 'a> {
     pub(super) fn waits_for_successor(&self, case: &Case<'a>) -> bool {
         let leaves = |host| {
             let why = self.unfit(case, host);
-            matches!(why, Some(Unfit::Drains | Unfit::Constraint(_))) && !self.is_overdue(host)
+            matches!(why, Some(Unfit::Drains | Unfit::Constraint(_) | Unfit::Asked)) && !self.is_overdue(host)
         };
         self.starts_first() && !case.desired.surge && case.ready() && case.host.is_some_and(leaves)
     }

@@ -213,7 +213,7 @@ impl Round<'_, '_> {
 
     /// The service is to be deleted and has no replicas left: its nodes go too, deepest first.
     pub(super) fn delete_service(mut self) -> Planned {
-        let ours = ["config", "rollouts"].map(|child| format!("{}/{child}", layout::service(self.name)));
+        let ours = ["config", "moves", "rollouts"].map(|child| format!("{}/{child}", layout::service(self.name)));
         let is_ours = |path: &str| {
             ours.iter().any(|root| {
                 path.strip_prefix(root.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

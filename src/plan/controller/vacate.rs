@@ -21,6 +21,8 @@ pub(super) enum Unfit {
     Drains,
     /// A constraint, which the host no longer meets.
     Constraint(String),
+    /// An operator asked for it, so that replicas are spread again.
+    Asked,
     /// There are more on the host than `max_per_host` allows.
     Crowded,
     /// Another service's replica has its unit there.
@@ -32,6 +34,7 @@ impl fmt::Display for Unfit {
         match self {
             Self::Drains => f.write_str("the host drains"),
             Self::Constraint(selector) => write!(f, "the host does not meet {selector}"),
+            Self::Asked => f.write_str("it is to be less crowded elsewhere (zkops rebalance)"),
             Self::Crowded => f.write_str("more than max_per_host are on the host"),
             Self::UnitTaken(service) => write!(f, "its unit there is {service}'s"),
         }
@@ -50,6 +53,9 @@ impl<'a> Round<'_, 'a> {
         let constraint = labels_known.then(|| host.fails(&self.force.spec.placement.constraints)).flatten();
         if let Some(selector) = constraint {
             return Some(Unfit::Constraint(selector.to_string()));
+        }
+        if host.alive() && self.is_asked_to_leave(case.number(), index) {
+            return Some(Unfit::Asked);
         }
         if self.crowd.is_too_many(case) {
             return Some(Unfit::Crowded);

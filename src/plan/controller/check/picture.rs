@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     model::{
-        Accepted, Assignment, HostAlive, HostName, HostSpec, Instance, Mode, MoveOrder, ReplicaDesired, ReplicaId,
-        ReplicaStatus, Rollout, ServiceName, ServiceSpec, ServiceStatus, decode,
+        Accepted, Assignment, HostAlive, HostName, HostSpec, Instance, Mode, MoveOrder, Moves, ReplicaDesired,
+        ReplicaId, ReplicaStatus, Rollout, ServiceName, ServiceSpec, ServiceStatus, decode,
     },
     plan::controller::{Context, sim::Tree},
 };
@@ -39,6 +39,8 @@ pub(super) struct Service {
     pub(super) accepted: Option<Accepted>,
     pub(super) replicas: BTreeMap<ReplicaId, Replica>,
     listed: BTreeSet<(HostName, ReplicaId)>,
+    /// The replicas that are to leave their hosts.
+    moves: Option<Moves>,
     /// What operators said of its newest rollout, as it is written.
     pub(super) said: String,
     /// Its rollouts, as far as they can be read.
@@ -79,6 +81,7 @@ impl Picture {
                     service.listed.insert((host, ReplicaId { service: name, number: instance.replica }));
                 }
             }
+            ["moves"] => service.moves = decode(data).ok(),
             ["rollouts"] => service.said = String::from_utf8_lossy(data).into_owned(),
             ["rollouts", number] => {
                 service.rollouts.extend(decode(data).ok().map(|record| ((*number).to_owned(), record)));
@@ -209,7 +212,7 @@ impl Picture {
         let host = self.hosts.get(node);
         let drains = host.is_some_and(|host| matches!(&host.spec, Some(Ok(spec)) if spec.drain));
         let misfit = self.why_not_there(node, &accepted.service).is_some_and(|why| why.starts_with("not "));
-        self.replica(id).is_some() && (drains || misfit)
+        self.replica(id).is_some() && (drains || misfit || service.asks(id, node))
     }
 
     /// Whether the host drains, and the time given to that has passed.
@@ -240,7 +243,7 @@ impl Picture {
         let others = self.assignments.iter().filter(|((host, other), _)| host == name && other.service != id.service);
         // What an index that can't be read names is anyone's guess.
         let mut others = others.map(|(_, assignment)| assignment.as_ref());
-        drains || misfit || crowded || others.any(|other| other.is_none_or(shares))
+        drains || misfit || crowded || service.asks(id, name) || others.any(|other| other.is_none_or(shares))
     }
 
     /// Whether the replica serves, as its agent and `instances` say.
@@ -291,6 +294,11 @@ impl Service {
             record.revision.template.put_into(&mut spec);
         }
         Some(spec)
+    }
+
+    /// Whether an operator has asked that the replica leave the host.
+    fn asks(&self, id: &ReplicaId, host: &HostName) -> bool {
+        self.moves.as_ref().is_some_and(|moves| moves.leave.get(&id.number) == Some(host))
     }
 
     /// How many replicas are not on their way out; what can't be read counts.

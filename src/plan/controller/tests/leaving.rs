@@ -265,3 +265,73 @@ fn after_its_deadline_a_drain_keeps_to_no_budget() {
         assert!(!sim.places("webapp").contains("=web1"), "{placement}: {}", sim.places("webapp"));
     }
 }
+
+/// What `zkops rebalance` would ask for now, and asks for it.
+fn rebalance(sim: &mut Sim, most: usize) -> Vec<String> {
+    let (cluster, context) = (sim.cluster(), sim.context());
+    let moves = crate::plan::controller::spread(&cluster, &context, &std::collections::BTreeSet::new(), most);
+    let mut leave = serde_json::Map::new();
+    for it in &moves {
+        assert_eq!(it.id.service.as_str(), "webapp");
+        leave.insert(it.id.number.0.to_string(), it.from.to_string().into());
+    }
+    sim.tree.put("/services/webapp/moves", json!({ "leave": leave }).to_string());
+    moves.iter().map(|it| format!("{}: {} → {}", it.id.number.0, it.from, it.to)).collect()
+}
+
+/// Six replicas, all of them on the first two of three hosts.
+fn uneven(keys: Value) -> Sim {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    sim.tree.put("/hosts/web3", r#"{"cordon":true}"#);
+    sim.service("webapp", &spec(keys), &json!({ "replicas": 6, "version": "v1" }));
+    sim.settle();
+    sim.tree.put("/hosts/web3", "{}");
+    sim.settle();
+    assert!(!sim.places("webapp").contains("web3"));
+    sim
+}
+
+#[test]
+fn what_is_uneven_is_spread_again_when_somebody_asks() {
+    let mut sim = uneven(json!({ "rollout": { "min_healthy_time": "0s" } }));
+    assert_eq!(rebalance(&mut sim, usize::MAX), ["6: web2 → web3", "5: web1 → web3"]);
+    assert!(fewest_ready(&mut sim) >= 5, "within max_unavailable");
+    assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web1 4=web2 5=web3 6=web3");
+    assert_eq!(sim.tree.get("/services/webapp/moves"), None, "it is done");
+    assert_rest(&mut sim);
+    assert_eq!(rebalance(&mut sim, usize::MAX), Vec::<String>::new(), "there is nothing to gain");
+    sim.settle();
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn moves_are_bounded_and_start_first_where_that_is_wanted() {
+    let mut sim = uneven(json!({ "max_unavailable": 0, "rollout": { "max_surge": 1, "min_healthy_time": "0s" } }));
+    assert_eq!(rebalance(&mut sim, 1), ["6: web2 → web3"]);
+    assert_eq!(fewest_ready(&mut sim), 6);
+    assert_eq!(sim.places("webapp").matches("web3").count(), 1, "{}", sim.places("webapp"));
+    assert_eq!((sim.status("webapp").replicas, sim.tree.get("/services/webapp/moves")), (6, None));
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn a_service_with_a_rollout_under_way_is_left_alone() {
+    let mut sim = uneven(json!({ "rollout": { "min_healthy_time": "0s", "canary": 1 } }));
+    want(&mut sim, "v2");
+    sim.settle();
+    assert_eq!(rebalance(&mut sim, usize::MAX), Vec::<String>::new());
+}
+
+#[test]
+fn moves_that_are_nonsense_move_nothing_and_are_named() {
+    let mut sim = uneven(json!({}));
+    let before = sim.places("webapp");
+    sim.tree.put("/services/webapp/moves", "{");
+    sim.settle();
+    assert_condition(&sim, "webapp", &["InvalidDocument", "/services/webapp/moves", "nothing is moved for it"]);
+    // Of replicas that there are not, or that are elsewhere, nothing is asked.
+    sim.tree.put("/services/webapp/moves", r#"{"leave":{"77":"web1","1":"web3","2":"nowhere"}}"#);
+    sim.settle();
+    assert_eq!((sim.places("webapp"), sim.tree.get("/services/webapp/moves")), (before, None));
+    assert_rest(&mut sim);
+}

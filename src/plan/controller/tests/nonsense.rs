@@ -401,7 +401,10 @@ fn what_an_alleged_index_names_is_taken_on_by_nobody() {
     sim.settle();
     sim.patch("/services/beta", &json!({ "unit": "alpha.service" }));
     sim.round();
-    sim.tree.put("/hosts/web1/assigned/alpha.0000000001", json!({ "mode": "enabled", "unit": "alpha.service" }).to_string());
+    sim.tree.put(
+        "/hosts/web1/assigned/alpha.0000000001",
+        json!({ "mode": "enabled", "unit": "alpha.service" }).to_string(),
+    );
     let (plan, context) = (sim.plan(), sim.context());
     let wrong = crate::plan::controller::check::plan(&sim.tree, &plan, &context);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
