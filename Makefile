@@ -71,8 +71,9 @@ demo: build
 # What is measured is the release build; `floor` is what it is measured against.
 bench: setup
 	$(CARGO) bench --locked --bench plan
-	$(CARGO) build --locked --release --bins --example floor
-	ZKOPS_BIN=target/release/zkops $(PYTHON) vm-tests/run --scenario vm-tests/bench/bench.py vm-tests/bench/rolling.py
+	$(CARGO) build --locked --release --bins --example floor --example agents
+	ZKOPS_BIN=target/release/zkops $(PYTHON) vm-tests/run --scenario vm-tests/bench/bench.py vm-tests/bench/rolling.py \
+		vm-tests/bench/place.py
 
 qemu-setup:
 	@$(MAKE) --no-print-directory setup PACKAGES="$(PACKAGES) $(QEMU_PACKAGES)"

@@ -1,5 +1,7 @@
 //! What there is of each replica, before anything is decided.
 
+use std::cell::Cell;
+
 use super::{
     cluster::{Doc, ReplicaView, ServiceView},
     fleet::{Fleet, HostIndex},
@@ -46,6 +48,8 @@ pub(super) struct Case<'a> {
     pub(super) status: Option<&'a ReplicaStatus>,
     /// Whether `instances` has it there.
     pub(super) listed: bool,
+    /// A rollout that its documents were compared with, and whether they say what that brought: it is asked several times.
+    pub(super) compared: Cell<Option<(u64, bool)>>,
 }
 
 impl<'a> Case<'a> {
@@ -57,7 +61,8 @@ impl<'a> Case<'a> {
             view.status.as_ref().and_then(Doc::good).filter(|status| Some(&status.node) == desired.node.as_ref());
         let listed = desired.node.as_ref().is_some_and(|node| service.lists(node, id.number));
         let host_alive = host.is_some_and(|host| fleet.hosts[host].alive());
-        Some(Self { id, view, desired, host, host_alive, assignment, status, listed })
+        let compared = Cell::new(None);
+        Some(Self { id, view, desired, host, host_alive, assignment, status, listed, compared })
     }
 
     pub(super) fn number(&self) -> ReplicaNumber {
