@@ -32,7 +32,8 @@ def ready() -> int:
 
 def restarts() -> tuple[str, str]:
     """The controller's process, and how often systemd has restarted it."""
-    return tuple(zk1.get_unit_property("zkops-controller.service", key) for key in ("MainPID", "NRestarts"))
+    unit = "zkops-controller.service"
+    return zk1.get_unit_property(unit, "MainPID"), zk1.get_unit_property(unit, "NRestarts")
 
 
 def test() -> None:

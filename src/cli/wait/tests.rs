@@ -155,10 +155,9 @@ fn a_host_is_drained_when_what_was_there_serves_elsewhere() {
 
 #[test]
 fn a_patience_beyond_all_clocks_is_a_long_one() {
-    let year = std::time::Duration::from_secs(365 * 86_400);
-    for text in ["1s", "9223372036854775807s"] {
-        let patience: Span = text.parse().unwrap();
-        let left = after(patience.get()).duration_since(tokio::time::Instant::now());
-        assert_eq!(left > year, text != "1s", "{text}: {left:?}");
+    let year = Duration::from_secs(365 * 86_400);
+    for patience in [Duration::from_secs(1), Duration::MAX] {
+        let left = after(patience).duration_since(Instant::now());
+        assert_eq!(left > year, patience > year, "{patience:?}: {left:?}");
     }
 }
