@@ -89,5 +89,7 @@ async fn a_template_that_takes_all_it_can_get_is_rejected(#[case] text: &str, #[
     let before = peak();
     let error = stage(text, dir.path()).await.unwrap_err();
     assert!(error.rejected && error.message.contains(says) && error.message.len() < 2000, "{error}");
-    assert!(peak() - before < OWN_KIB, "{} KiB", peak() - before);
+    // The kernel's counters are not exact to the page: the peak may be told a little lower than before.
+    let more = peak().saturating_sub(before);
+    assert!(more < OWN_KIB, "{more} KiB");
 }

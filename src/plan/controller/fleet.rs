@@ -64,6 +64,8 @@ pub(super) struct Acceptance<'a> {
     pub(super) answers: Vec<Option<&'a HostAlive>>,
     /// Each host's answer.
     pub(super) of: Vec<usize>,
+    /// How many patterns of units all answers have.
+    pub(super) patterns: usize,
 }
 
 /// One host.
@@ -298,7 +300,9 @@ impl<'a> Acceptance<'a> {
             }))
         };
         let of = hosts.iter().map(answer).map(Option::unwrap_or_default).collect();
-        Self { answers, of }
+        let told = answers.iter().flatten().filter_map(|alive: &&HostAlive| alive.accepts.as_ref());
+        let patterns = told.map(|accepts| accepts.units.patterns().count()).sum();
+        Self { answers, of, patterns }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Where a replica goes: filter → rank → select. Deterministic: same fleet, same choice.
 //!
-//! Filter: the host is alive and open, meets every constraint, accepts what it would have to run, has room for one more of this service, its unit is
-//! not taken by another service, its port by no other replica, and the replica did not just fail there. Rank: the spread label's value with the
-//! fewest of this service, then the fewest of this service on the host, then the fewest replicas in all, then the name.
+//! Filter: the host is alive and open, meets every constraint, accepts what it would have to run, has room for one more of
+//! this service, its unit is not taken by another service, its port by no other replica, and the replica did not just fail
+//! there. Rank: the spread label's value with the fewest of this service, then the fewest of this service on the host, then
+//! the fewest replicas in all, then the name.
 
 use std::rc::Rc;
 
@@ -93,6 +94,7 @@ impl<'a> Placer<'a> {
         let (spec, unit, run) = (self.spec, self.unit, self.run);
         let objections = self.objections.get_or_insert_with(|| {
             let acceptance = fleet.acceptance();
+            fleet.work += acceptance.patterns;
             let to = acceptance.answers.iter().map(|alive| alive.and_then(|alive| alive.objection(unit.unit, run)));
             let to = to.collect();
             Rc::new(Objections { acceptance, to })
