@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::{CliSettings, ZooKeeperSettings},
     model::ServiceName,
-    plan::txn::Op,
+    plan::{controller::Cluster, txn::Op},
     store::{
         self, Client, CommitError, Node, Session, SessionConfig,
         layout::{self, Place},
@@ -161,6 +161,15 @@ pub(super) async fn read_service(name: &ServiceName, client: &Client) -> anyhow:
     let wanted = |path: &str| !matches!(Place::of(path), Place::Config(..));
     let nodes = store::tree::read_tree_of(client, &layout::service(name), wanted).await?;
     Ok(Fleet::of(&nodes).services.remove(name))
+}
+
+/// The tree as the controller sees it.
+pub(super) fn cluster(nodes: &BTreeMap<String, Node>) -> Cluster {
+    let mut cluster = Cluster::default();
+    for (path, node) in nodes {
+        cluster.apply(path, Some((&node.data, node.version)));
+    }
+    cluster
 }
 
 /// Who is at the keyboard: the user, behind sudo if need be, and the machine.

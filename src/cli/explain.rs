@@ -22,7 +22,7 @@ use crate::{
         read_sequence,
     },
     plan::controller::{Cluster, Context, obstacles, port_neighbours},
-    store::{Node, layout},
+    store::layout,
 };
 
 #[derive(Debug, clap::Args)]
@@ -58,18 +58,9 @@ impl std::str::FromStr for Subject {
 
 pub(super) async fn run(args: &Args, cx: &Cli) -> anyhow::Result<()> {
     let nodes = cx.tree().await?;
-    let explanation = Explanation::of(&args.what, &Fleet::of(&nodes), &cluster(&nodes), Timestamp::now())?;
+    let explanation = Explanation::of(&args.what, &Fleet::of(&nodes), &context::cluster(&nodes), Timestamp::now())?;
     let text = if args.output.is_json() { render::json_text(&explanation)? } else { explanation.text() };
     Ok(render::out(&text)?)
-}
-
-/// The tree as the controller sees it.
-fn cluster(nodes: &BTreeMap<String, Node>) -> Cluster {
-    let mut cluster = Cluster::default();
-    for (path, node) in nodes {
-        cluster.apply(path, Some((&node.data, node.version)));
-    }
-    cluster
 }
 
 /// Why a service's replicas are where they are.

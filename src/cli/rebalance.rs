@@ -12,9 +12,9 @@ use super::{
     render,
 };
 use crate::{
-    model::{HostName, Moves, ReplicaNumber, ServiceName, counted, encode, read_number},
+    model::{Moves, ServiceName, counted, encode, read_number},
     plan::{
-        controller::{Cluster, Context, Move, spread},
+        controller::{Context, Move, spread},
         txn::Op,
     },
     store::{Client, layout},
@@ -43,11 +43,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, cx: &Cli) -> anyhow::Result<()> {
-    let nodes = cx.tree().await?;
-    let mut cluster = Cluster::default();
-    for (path, node) in &nodes {
-        cluster.apply(path, Some((&node.data, node.version)));
-    }
+    let cluster = context::cluster(&cx.tree().await?);
     let services: BTreeSet<ServiceName> = args.services.iter().cloned().collect();
     if let Some(unknown) = services.iter().find(|name| !cluster.services.contains_key(*name)) {
         return Err(context::no_service(unknown));
@@ -88,11 +84,8 @@ fn table(moves: &[Move]) -> String {
         return "nothing to move: no replica would be better placed elsewhere\n".to_owned();
     }
     let mut text = String::new();
-    let line = |number: &ReplicaNumber, service: &ServiceName, from: &HostName, to: &HostName| {
-        format!("{service}.{number}: {from} → {to}")
-    };
     for Move { id, from, to, reason } in moves {
-        let _ = writeln!(text, "{} ({reason})", line(&id.number, &id.service, from, to));
+        let _ = writeln!(text, "{id}: {from} → {to} ({reason})");
     }
     text
 }

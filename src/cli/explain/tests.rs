@@ -2,10 +2,13 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cli::{failure, fixture};
+use crate::{
+    cli::{failure, fixture},
+    store::Node,
+};
 
 fn explained_of(what: &str, tree: &BTreeMap<String, Node>) -> anyhow::Result<Explanation> {
-    Explanation::of(&what.parse().unwrap(), &Fleet::of(tree), &cluster(tree), fixture::now())
+    Explanation::of(&what.parse().unwrap(), &Fleet::of(tree), &context::cluster(tree), fixture::now())
 }
 
 fn explained(what: &str) -> anyhow::Result<String> {

@@ -163,20 +163,24 @@ impl<'a> Round<'_, 'a> {
     }
 
     fn mark_removing(&mut self, case: &Case<'a>, host: HostIndex) {
-        self.placer.seats.retire(self.fleet, host);
-        let mode = self.mode_of_removal();
         let reason = if case.desired.surge {
             "removed: what it was there for is over".to_owned()
         } else {
             format!("removed: {} replicas are wanted", self.force.wanted())
         };
-        let desired = ReplicaDesired { mode, removing: true, reason: reason.clone(), ..case.desired.clone() };
+        let ops = self.removal(case, host, &reason);
+        self.push(ops, Note::new(Some(case.number()), case.desired.node.as_ref(), reason), false);
+    }
+
+    /// The operations with which a replica begins its way out.
+    pub(super) fn removal(&mut self, case: &Case<'a>, host: HostIndex, reason: &str) -> Vec<Op> {
+        self.placer.seats.retire(self.fleet, host);
+        let mode = self.mode_of_removal();
+        let desired = ReplicaDesired { mode, removing: true, reason: reason.to_owned(), ..case.desired.clone() };
         let assignment = case.assignment.and_then(Doc::good).cloned().map(|current| Assignment { mode, ..current });
         let home = Some(host);
         // An index that is missing or unreadable is put back in the next round.
-        let change = Change { id: &case.id, view: case.view, from: home, home, desired: &desired, assignment };
-        let ops = self.ops(change);
-        self.push(ops, Note::new(Some(case.number()), desired.node.as_ref(), reason), false);
+        self.ops(Change { id: &case.id, view: case.view, from: home, home, desired: &desired, assignment })
     }
 
     /// A disabled service stops at once, those that leave it included.

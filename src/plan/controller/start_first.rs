@@ -7,13 +7,12 @@
 use super::{
     change::Change,
     classify::{Case, Found},
-    cluster::Doc,
     draft::{Note, Step},
     round::{Round, known},
     status::Standing,
     vacate::Unfit,
 };
-use crate::model::{Assignment, Mode, MoveOrder, ReplicaDesired};
+use crate::model::{MoveOrder, ReplicaDesired};
 
 impl<'a> Round<'_, 'a> {
     /// Whether replicas of the service leave a host in this order: it says so, or no ready one may ever be missing.
@@ -78,14 +77,8 @@ impl<'a> Round<'_, 'a> {
         let Some(host) = old.host else { return };
         let name = self.fleet.hosts[host].name;
         let why = self.unfit(old, host).map(|why| why.to_string()).unwrap_or_default();
-        self.placer.seats.retire(self.fleet, host);
         let reason = format!("removed: {why}, and replica {} serves in its place", new.number().0);
-        let gone = ReplicaDesired { mode: Mode::Drain, removing: true, reason: reason.clone(), ..old.desired.clone() };
-        let told = old.assignment.and_then(Doc::good).cloned();
-        let told = told.map(|current| Assignment { mode: Mode::Drain, ..current });
-        let home = Some(host);
-        let (id, view) = (&old.id, old.view);
-        let mut ops = self.ops(Change { id, view, from: home, home, desired: &gone, assignment: told });
+        let mut ops = self.removal(old, host, &reason);
         let stays = ReplicaDesired { surge: false, ..new.desired.clone() };
         let (id, view, home) = (&new.id, new.view, new.host);
         ops.extend(self.ops(Change { id, view, from: home, home, desired: &stays, assignment: None }));
