@@ -15,13 +15,14 @@ QEMU_PACKAGES = qemu-system-x86 qemu-utils e2fsprogs
 DEB_PACKAGES = build-essential debhelper dpkg-dev apt-utils gnupg
 RELEASE_BIN = $(or $(ZKOPS_BIN),$(or $(CARGO_TARGET_DIR),target)/release/zkops)
 
-.PHONY: help setup build next-build test unit-test fuzz vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo \
+.PHONY: help setup build next-build test unit-test fuzz faults vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo \
 	test-packages nix-setup nix-check qemu-setup fresh
 
 help:
 	@echo "make demo                   boot hosts, run a service, crash a host, watch the failover (KEEP=1: leave it up)"
 	@echo "make test                   unit and integration tests, then the scenarios on real hosts"
 	@echo "make vm-test SCENARIO=NAME  one scenario (vm-tests/run --list); RELEASE=trixie on Debian 13, DRIVER=qemu in full VMs"
+	@echo "make faults                 plant old faults of the controller, and see that its tests find them"
 	@echo "make fuzz                   change documents at random and read them (FUZZ_SECONDS=600: so long for each kind)"
 	@echo "make bench                  measure, and write target/bench.json"
 	@echo "make deb                    the Debian packages, in target/deb (DEB_VERSION=… for another version; deb-lint checks)"
@@ -51,6 +52,10 @@ unit-test: setup
 FUZZ_SECONDS ?= 4
 fuzz: setup
 	ZKOPS_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --lib -- fuzz::
+
+# The faults that the controller once had, planted one at a time: the random histories find each within a minute.
+faults: setup
+	tests/faults/run
 
 vm-tests: build next-build test-packages nix-setup
 	$(PYTHON) vm-tests/run --jobs $(JOBS)

@@ -99,6 +99,8 @@ pub struct Plan {
     pub wake_at: Option<Timestamp>,
     /// What can't be said in any service's status, for the log.
     pub notes: Vec<String>,
+    /// How many replicas failed, or were refused, on so many hosts of late that they stay where they are.
+    pub held: usize,
     /// The service to go on with in the next plan, because this one has done enough work; `None` when all were planned.
     pub rest: Option<ServiceName>,
 }
@@ -120,9 +122,11 @@ pub fn plan(cluster: &Cluster, context: &Context) -> Plan {
             plan.rest = Some(name.clone());
             break;
         }
-        let Planned { transaction, is_urgent, wake_at, note } = round::plan_service(name, view, &mut fleet, context);
+        let Planned { transaction, is_urgent, wake_at, note, held } =
+            round::plan_service(name, view, &mut fleet, context);
         plan.wake_at = plan.wake_at.into_iter().chain(wake_at).min();
         plan.notes.extend(note);
+        plan.held += held;
         if is_urgent { &mut urgent } else { &mut rest }.extend(transaction);
     }
     rest.extend(repair::missing_assigned(&fleet));

@@ -56,6 +56,19 @@ pub struct Transaction {
     pub ops: Vec<Op>,
     /// Why, for the log: one line.
     pub reason: String,
+    /// The replicas that leave a host by it without being asked to.
+    pub moves: Moves,
+}
+
+/// How many replicas leave a host without being asked to, by what is wrong there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// The host is lost.
+    pub lost: u32,
+    /// They failed there, past their start limit.
+    pub failed: u32,
+    /// The agent there refused them.
+    pub refused: u32,
 }
 
 impl Op {

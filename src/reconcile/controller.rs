@@ -31,7 +31,7 @@ use crate::{
     config::ControllerSettings,
     plan::{
         controller::{Cluster, Memory, Plan, plan},
-        txn::Transaction,
+        txn::{Moves, Transaction},
     },
     reconcile::{Woken, sleep_until},
     report::{
@@ -88,6 +88,8 @@ struct Controller {
     settled: bool,
     /// The plans made since then have left something to the next one.
     has_rest: bool,
+    /// How many replicas they hold where they fail.
+    held: usize,
     /// Something has changed since the first of these.
     changed: bool,
     wake_at: Option<Instant>,
@@ -104,6 +106,18 @@ struct Controller {
 struct Knowledge {
     cluster: Cluster,
     memory: Memory,
+    /// The term for which a plan was made last.
+    term: Option<Term>,
+}
+
+/// A time in which one controller leads and sees the tree without a break: its election node, and its connection.
+type Term = (String, u64);
+
+/// For what a plan is made.
+struct Terms {
+    term: Term,
+    /// The fraction of hosts that may be lost.
+    max_fraction: f64,
 }
 
 /// What came of looking at the tree.
@@ -114,17 +128,21 @@ struct Thought {
 }
 
 impl Knowledge {
-    /// Takes the news in, and plans when asked to, by the fraction of hosts that may be lost.
-    fn think(mut self, news: &[Batch], failover_max_fraction: Option<f64>) -> Thought {
+    /// Takes the news in, and plans when asked to.
+    fn think(mut self, news: &[Batch], terms: Option<Terms>) -> Thought {
         for change in news.iter().flat_map(|batch| &batch.changes) {
             self.cluster.apply(&change.path, change.node.as_ref().map(|node| (node.data.as_slice(), node.version)));
         }
         let now = Timestamp::now();
         self.memory.observe(&self.cluster, now);
-        let plan = failover_max_fraction.map(|max_fraction| {
+        let plan = terms.map(|Terms { term, max_fraction }| {
+            if self.term.as_ref() != Some(&term) {
+                self.memory.lead_from(now);
+                self.term = Some(term);
+            }
             let started = Instant::now();
             let plan = plan(&self.cluster, &self.memory.context(now, max_fraction));
-            self.memory.go_on_after(&plan);
+            self.memory.go_on_after(&plan, now);
             (plan, started.elapsed())
         });
         Thought { knowledge: self, plan }
@@ -135,6 +153,7 @@ impl Knowledge {
 #[derive(Debug, Default)]
 struct Round {
     landed: u32,
+    moves: Vec<Moves>,
     conflicts: u32,
     refused: Option<String>,
 }
@@ -158,6 +177,7 @@ impl Controller {
             round: None,
             settled: false,
             has_rest: false,
+            held: 0,
             changed: false,
             wake_at: None,
             refused: None,
@@ -225,17 +245,16 @@ impl Controller {
 
     /// One round: snapshot → plan → execute. Status is part of the plan.
     fn reconcile(&mut self) {
-        let plans = self.lead().is_some() && !self.settled && self.round.is_none();
-        if self.news.is_empty() && !plans {
+        let terms = self.terms().filter(|_| !self.settled && self.round.is_none());
+        if self.news.is_empty() && terms.is_none() {
             return;
         }
         let Some(knowledge) = self.knowledge.take() else { return };
         let news = mem::take(&mut self.news);
-        if plans && !self.has_rest {
+        if terms.is_some() && !self.has_rest {
             (self.changed, self.wake_at) = (false, None);
         }
-        let max_fraction = plans.then_some(self.failover_max_fraction);
-        self.thought = Some(Box::pin(PLANS.run(move || knowledge.think(&news, max_fraction))));
+        self.thought = Some(Box::pin(PLANS.run(move || knowledge.think(&news, terms))));
     }
 
     /// Does what was thought.
@@ -247,6 +266,9 @@ impl Controller {
         self.metrics.plan(took);
         let wake_at = plan.wake_at.map(|wake_at| Instant::now() + until(Timestamp::now(), wake_at));
         self.wake_at = self.wake_at.into_iter().chain(wake_at).min();
+        let before = if self.has_rest { self.held } else { 0 };
+        self.held = before + plan.held;
+        self.metrics.held(self.held);
         self.has_rest = plan.rest.is_some();
         self.settled = !self.has_rest && !self.changed;
         self.tell_notes(plan.notes);
@@ -269,6 +291,12 @@ impl Controller {
         if self.has_rest { self.noted.extend(notes) } else { self.noted = notes }
     }
 
+    /// For what is planned now.
+    fn terms(&self) -> Option<Terms> {
+        let (lock, _) = self.lead()?;
+        Some(Terms { term: (lock.path().to_owned(), self.synced?), max_fraction: self.failover_max_fraction })
+    }
+
     /// The lock and the connection to act with: only while this controller leads and sees the tree as it is.
     fn lead(&self) -> Option<(Lock, Client)> {
         let Link::Up(up) = &*self.link.borrow() else { return None };
@@ -280,6 +308,7 @@ impl Controller {
         self.round = None;
         (0..round.landed).for_each(|_| self.metrics.transaction(true));
         (0..round.conflicts).for_each(|_| self.metrics.transaction(false));
+        round.moves.iter().for_each(|moves| self.metrics.moves(*moves));
         self.settled = false;
         if let Some(why) = round.refused.as_ref().filter(|why| self.refused.as_ref() != Some(why)) {
             tracing::error!("ZooKeeper refuses what was planned, it is tried again: {why}");
@@ -320,7 +349,10 @@ async fn execute(client: Client, lock: Lock, transactions: Vec<Transaction>, bar
     let commits = transactions.into_iter().map(|transaction| commit(&client, &lock, transaction));
     for result in join_all(commits).await {
         match result {
-            Ok(()) => round.landed += 1,
+            Ok(moves) => {
+                round.landed += 1;
+                round.moves.push(moves);
+            }
             Err(CommitError::Conflict { .. }) => round.conflicts += 1,
             Err(CommitError::Unknown { .. } | CommitError::Disconnected) => {}
             Err(error) => round.refused = Some(error.to_string()),
@@ -330,13 +362,13 @@ async fn execute(client: Client, lock: Lock, transactions: Vec<Transaction>, bar
     round
 }
 
-async fn commit(client: &Client, lock: &Lock, transaction: Transaction) -> Result<(), CommitError> {
-    let Transaction { ops, reason } = transaction;
+async fn commit(client: &Client, lock: &Lock, transaction: Transaction) -> Result<Moves, CommitError> {
+    let Transaction { ops, reason, moves } = transaction;
     let guarded: Vec<_> = std::iter::once(lock.check()).chain(ops).collect();
     match client.commit(&guarded).await {
         Ok(_) => {
             tracing::info!("{reason}");
-            Ok(())
+            Ok(moves)
         }
         Err(error) => {
             tracing::debug!("did not land: {reason}: {error}");

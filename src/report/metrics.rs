@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::model::ReplicaState;
+use crate::{model::ReplicaState, plan::txn::Moves};
 
 /// One replica state.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -39,6 +39,12 @@ impl ResultLabel {
     fn of(done: bool) -> Self {
         Self { result: if done { "done" } else { "failed" } }
     }
+}
+
+/// What was wrong on the host that a replica left.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CauseLabel {
+    cause: &'static str,
 }
 
 /// What an agent counts.
@@ -145,6 +151,8 @@ pub struct ControllerMetrics {
     conflicts: Counter,
     plans: Counter,
     plan_seconds: Gauge<f64, AtomicU64>,
+    moves: Family<CauseLabel, Counter>,
+    held: Gauge,
 }
 
 impl ControllerMetrics {
@@ -158,6 +166,10 @@ impl ControllerMetrics {
         registry.register("transactions", "Transactions that landed", self.transactions.clone());
         registry.register("conflicts", "Transactions refused because the tree had moved on", self.conflicts.clone());
         registry.register("plans", "Plans made", self.plans.clone());
+        let moves = self.moves.clone();
+        registry.register("moves", "Replicas that left a host without being asked to, by what was wrong there", moves);
+        let held = self.held.clone();
+        registry.register("replicas_held", "Replicas that failed on several hosts and stay where they are", held);
         registry.register("last_plan_seconds", "How long the last plan took to make", self.plan_seconds.clone());
     }
 
@@ -181,6 +193,18 @@ impl ControllerMetrics {
         } else {
             self.conflicts.inc()
         };
+    }
+
+    /// Replicas left a host without being asked to.
+    pub fn moves(&self, moves: Moves) {
+        for (cause, count) in [("lost", moves.lost), ("failed", moves.failed), ("refused", moves.refused)] {
+            self.moves.get_or_create(&CauseLabel { cause }).inc_by(u64::from(count));
+        }
+    }
+
+    /// So many replicas fail, and are left where they are.
+    pub fn held(&self, count: usize) {
+        self.held.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A plan was made.

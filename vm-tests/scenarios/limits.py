@@ -2,6 +2,7 @@
 
 from lib.fleet import Fleet
 from lib.load import Load
+from lib.metrics import metrics
 from lib.rollouts import Rollouts
 from lib.service import READY, webapp
 
@@ -27,6 +28,8 @@ def typo(fleet: Fleet, unit: str, kind: str, said: str, most: int) -> None:
     zk1.sleep(10)
     count = tries(fleet, mark)
     assert count <= most, f"{count} tries for {REPLICAS} replicas"
+    held = metrics(zk1, 9641)["zkops_controller_replicas_held"]
+    assert (held != "0") == (kind == "Failed"), f"{held} are held"
     fleet.apply(webapp(REPLICAS, restart=RESTART, rollout=POLICY), "--wait")
     fleet.wait_running("webapp", REPLICAS)
     fleet.zkops("delete webapp --yes --wait")

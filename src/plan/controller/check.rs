@@ -8,7 +8,10 @@
 mod picture;
 mod rollouts;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -22,23 +25,38 @@ use crate::{
 /// What is wrong with a plan made from `tree`. Each transaction is tried on the tree alone, because none relies on
 /// another, and after the earlier ones, because they may all land.
 pub(crate) fn plan(tree: &Tree, plan: &Plan, context: &Context) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut found = Vec::from_iter(too_much_work(plan, context));
     let mut landed = tree.clone();
+    let known = Picture::of(tree);
+    let mut before = Picture::of(tree);
     for transaction in &plan.transactions {
-        let before = landed.clone();
         let mut alone = tree.clone();
         let mut wrong = form(transaction);
         match alone.commit(&transaction.ops).and_then(|()| landed.commit(&transaction.ops)) {
             Ok(()) => {
-                wrong.extend(structure(tree, &alone));
-                wrong.extend(structure(&before, &landed));
-                wrong.extend(reasons(tree, &alone, context));
+                let (alone, after) = (Picture::of(&alone), Picture::of(&landed));
+                wrong.extend(structure_of(&known, &alone));
+                wrong.extend(structure_of(&before, &after));
+                wrong.extend(reasons(&known, &alone, context));
+                before = after;
             }
             Err(error) => wrong.push(format!("does not land on its own snapshot: {error}")),
         }
         found.extend(wrong.into_iter().map(|wrong| format!("{wrong}\n  in: {}", transaction.reason)));
     }
     found
+}
+
+/// Each replica that comes to a host was worth a look at one host at least. The service at which the work is spent is planned
+/// to its end.
+fn too_much_work(plan: &Plan, context: &Context) -> Option<String> {
+    let comes =
+        |op: &&Op| matches!(op, Op::Create { path, .. } if path.starts_with("/hosts/") && path.contains("/assigned/"));
+    let mut counts: Vec<usize> = plan.transactions.iter().map(|it| it.ops.iter().filter(comes).count()).collect();
+    counts.sort_unstable();
+    let all_but_the_largest: usize = counts.iter().rev().skip(1).sum();
+    let most = context.work;
+    (all_but_the_largest > most).then(|| format!("a plan of {most} places at most placed {counts:?} replicas"))
 }
 
 /// The shape of one transaction: small enough, guarded, and only where the controller may write.
@@ -99,12 +117,16 @@ fn permitted(op: &Op) -> bool {
 
 /// What must hold between any two trees that one transaction lies between, however old the plan was.
 pub(crate) fn structure(before: &Tree, after: &Tree) -> Vec<String> {
-    let (before, after) = (Picture::of(before), Picture::of(after));
+    structure_of(&Picture::of(before), &Picture::of(after))
+}
+
+fn structure_of(before: &Picture, after: &Picture) -> Vec<String> {
     let mut found = Vec::new();
     for (name, service) in &after.services {
         let was = before.services.get(name);
         found.extend(too_many(name, was, service, before.successors(name) + after.successors(name)));
-        found.extend(too_many_on_a_host(name, &before, &after, service));
+        found.extend(too_many_on_a_host(name, before, after, service));
+        found.extend(put_on_a_closed_host(before, service));
     }
     for (id, hosts) in &after.indexed {
         let replica = after.replica(id);
@@ -118,7 +140,7 @@ pub(crate) fn structure(before: &Tree, after: &Tree) -> Vec<String> {
             found.push(format!("{id} is given to two hosts: {hosts:?}"));
         }
     }
-    for (id, host, holder) in after.newly_shared_ports(&before) {
+    for (id, host, holder) in after.newly_shared_ports(before) {
         found.push(format!("{id} is put on {host}, where {holder} has its port: they share the port"));
     }
     for shared in after.shared_units.iter().filter(|shared| !before.shared_units.contains(shared)) {
@@ -135,6 +157,17 @@ fn too_many(name: &ServiceName, was: Option<&Service>, service: &Service, succes
     (staying > before && staying > wanted).then(|| format!("{name} has {staying} replicas, {wanted} are wanted"))
 }
 
+/// Nothing comes to a host of which a person has said that nothing is to come, however late that was said.
+fn put_on_a_closed_host(before: &Picture, service: &Service) -> Vec<String> {
+    let comes = service.replicas.iter().filter_map(|(id, replica)| {
+        let node = replica.node()?;
+        let was = before.replica(id).and_then(Replica::node) == Some(node);
+        let indexed = before.indexed.get(id).is_some_and(|hosts| hosts.contains(node));
+        (!was && !indexed && before.is_closed(node)).then_some((id, node))
+    });
+    comes.map(|(id, node)| format!("{id} comes to {node}, which is cordoned or drained")).collect()
+}
+
 fn too_many_on_a_host(name: &ServiceName, before: &Picture, after: &Picture, service: &Service) -> Vec<String> {
     let Some(max) = service.spec().and_then(|spec| spec.max_per_host()) else {
         return Vec::new();
@@ -148,20 +181,20 @@ fn too_many_on_a_host(name: &ServiceName, before: &Picture, after: &Picture, ser
 }
 
 /// What must hold of a change made knowing `before`: nothing moves, ends or is disturbed without a reason.
-fn reasons(before: &Tree, after: &Tree, context: &Context) -> Vec<String> {
-    let (before, after) = (Picture::of(before), Picture::of(after));
+fn reasons(before: &Picture, after: &Picture, context: &Context) -> Vec<String> {
     let mut found = Vec::new();
     for (name, service) in &before.services {
         let now = after.services.get(name);
         for (id, replica) in &service.replicas {
             match now.and_then(|now| now.replicas.get(id)) {
-                None => found.extend(ended(&before, service, id, replica, context)),
-                Some(new) => found.extend(moved(&before, &after, service, id, (replica, new), context)),
+                None => found.extend(ended(before, service, id, replica, context)),
+                Some(new) => found.extend(moved(before, after, service, id, (replica, new), context)),
             }
         }
-        found.extend(now.and_then(|now| disturbed((&before, &after), name, service, now, context)));
-        found.extend(now.into_iter().flat_map(|now| removed(&before, name, service, now)));
-        found.extend(now.into_iter().flat_map(|now| rollouts::wrong(&before, name, service, now)));
+        found.extend(now.and_then(|now| disturbed((before, after), name, service, now, context)));
+        found.extend(now.into_iter().flat_map(|now| removed(before, name, service, now)));
+        found.extend(now.into_iter().flat_map(|now| rollouts::wrong(before, name, service, now, context)));
+        found.extend(now.and_then(|now| forgotten(name, service, now)));
     }
     found
 }
@@ -194,6 +227,18 @@ fn removed(before: &Picture, name: &ServiceName, service: &Service, now: &Servic
         Some(format!("{name}: {id} serves and goes, {other} does not and stays"))
     });
     wrong.chain(few).collect()
+}
+
+/// A configuration that somebody wants, runs or may go back to stays.
+fn forgotten(name: &ServiceName, service: &Service, now: &Service) -> Option<String> {
+    let gone = service.configs.difference(&now.configs).copied();
+    let wanted = now.accepted.as_ref().and_then(|accepted| accepted.desired.config_version);
+    let told = service.replicas.values().filter_map(|replica| replica.revision()?.2);
+    let back = service.rollouts.values().filter_map(|record| record.revision.config_version);
+    let used: BTreeSet<u64> = wanted.into_iter().chain(told).chain(back).collect();
+    let deleting = now.accepted.as_ref().is_some_and(|accepted| accepted.service.deleting);
+    let bad = gone.filter(|_| !deleting).find(|revision| used.contains(revision))?;
+    Some(format!("{name}: configuration {bad} is deleted, and used"))
 }
 
 fn ended(picture: &Picture, service: &Service, id: &ReplicaId, replica: &Replica, context: &Context) -> Option<String> {

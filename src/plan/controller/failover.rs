@@ -43,7 +43,10 @@ impl<'a> Round<'_, 'a> {
         }
         let why = if orderly { format!("{name} was shut down") } else { format!("{name} is lost since {since:.0}") };
         Some(match self.pick(case, &case.desired.failed_on) {
-            Ok(choice) => self.move_to(case, &choice, &why, case.desired.failed_on.clone(), true),
+            Ok(choice) => {
+                self.moves.lost += 1;
+                self.move_to(case, &choice, &why, case.desired.failed_on.clone(), true)
+            }
             Err(misfit) => {
                 let text = format!("is gone since {since:.0}, and no other host fits: {misfit}");
                 self.notice(ConditionKind::HostLost, name.as_str(), case.number(), &text);
@@ -69,6 +72,7 @@ impl<'a> Round<'_, 'a> {
         let most = if status.state == ReplicaState::Refused { MOST_REFUSING } else { MOST_TRIED };
         if let Some(why) = self.stays_all_the_same(case, most) {
             self.notice(kind, name.as_str(), case.number(), &format!("{said}; {why}"));
+            self.held += 1;
             if let Some(at) = self.failures_until {
                 self.wake(at);
             }
@@ -79,6 +83,10 @@ impl<'a> Round<'_, 'a> {
                 let why = format!("{} on {name}: {said}", status.state);
                 let failed_on = self.remember(case, host);
                 self.failures = self.failures.saturating_add(1);
+                match status.state {
+                    ReplicaState::Refused => self.moves.refused += 1,
+                    _ => self.moves.failed += 1,
+                }
                 Some(self.move_to(case, &choice, &why, failed_on, true))
             }
             Err(misfit) => {

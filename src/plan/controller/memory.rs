@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    Context, Plan, WORK,
+    Context, Plan, WORK, after,
     cluster::{Cluster, Doc, HostView, ReplicaView, ServiceView},
     rollout::is_under_way,
 };
@@ -19,6 +19,10 @@ const UNREPORTED: Span = Span::from_secs(5);
 /// The longest wait between two nudges; it doubles from the first.
 const LONGEST: Span = Span::from_secs(300);
 
+/// A plan that is so late was not late for work: the process was stopped, ZooKeeper was out of reach, or the clock was set.
+/// Nobody has led meanwhile.
+const OVERSLEPT: Span = Span::from_secs(60);
+
 /// What is remembered from snapshot to snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -27,6 +31,8 @@ pub struct Memory {
     quiet: BTreeMap<ReplicaId, Quiet>,
     ready: BTreeMap<ReplicaId, Ready>,
     begin_at: Option<ServiceName>,
+    /// When the next plan is due.
+    due: Option<Timestamp>,
 }
 
 /// A replica of a service with a rollout under way that is ready.
@@ -62,6 +68,12 @@ impl Memory {
     pub fn observe(&mut self, cluster: &Cluster, now: Timestamp) {
         // A clock that is set back has everything count from now at the latest.
         self.began = Some(self.began.map_or(now, |began| now.min(began)));
+        if let Some(due) = self.due.filter(|due| *due <= now) {
+            self.due = None;
+            if after(due, OVERSLEPT) < now {
+                self.lead_from(now);
+            }
+        }
         let lost = lost_hosts(cluster);
         self.lost_since.retain(|host, _| lost.contains(host));
         for host in lost {
@@ -85,9 +97,25 @@ impl Memory {
         }
     }
 
-    /// The next plan begins where this one ended.
-    pub fn go_on_after(&mut self, plan: &Plan) {
+    /// Call it when the lead was gained, or the tree is seen again after a break: what came to pass meanwhile, nobody has
+    /// seen, and no deadline ran.
+    pub fn lead_from(&mut self, now: Timestamp) {
+        self.began = Some(now);
+        self.ready.clear();
+    }
+
+    /// The next plan begins where this one, made at `now`, ended; it is due when this one says, or at once when there is
+    /// more to do.
+    pub fn go_on_after(&mut self, plan: &Plan, now: Timestamp) {
         self.begin_at.clone_from(&plan.rest);
+        let more = plan.rest.is_some() || !plan.transactions.is_empty();
+        self.due = if more { Some(now) } else { plan.wake_at };
+    }
+
+    /// When the next plan is due.
+    #[cfg(test)]
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.due
     }
 
     /// What a plan made at `now` has to know.

@@ -5,7 +5,10 @@
 mod steps;
 mod trial;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use proptest::{collection::vec, prelude::*};
@@ -14,11 +17,14 @@ use serde_json::{Value, json};
 use self::steps::{HOSTS, SERVICES, Step, step};
 
 use super::{
-    Cluster, Context, Memory, check, fleet, plan,
+    Cluster, Context, Doc, Memory, check, fleet, plan,
     sim::{Sim, Tree, merge},
 };
 use crate::{
-    model::{Accepts, AllowedUnits, Mode, PauseCause, ReplicaId, Rollout, RolloutState},
+    model::{
+        Accepts, AllowedUnits, ConfigPolicy, Mode, PauseCause, ReplicaId, Rollout, RolloutOrder, RolloutState,
+        ServiceStatus, decode, encode,
+    },
     store::layout,
 };
 
@@ -42,9 +48,15 @@ impl Controller {
 struct World {
     sim: Sim,
     controllers: [Controller; 2],
+    /// Which of them planned last.
+    leader: usize,
     specs: BTreeMap<&'static str, Value>,
     desireds: BTreeMap<&'static str, Value>,
     hosts: BTreeMap<&'static str, Value>,
+    /// How many configurations were pushed of each service.
+    pushed: BTreeMap<&'static str, u64>,
+    /// Hosts that die for good in the end.
+    doomed: BTreeSet<&'static str>,
 }
 
 impl World {
@@ -52,9 +64,12 @@ impl World {
         let mut world = Self {
             sim: Sim::new(&HOSTS),
             controllers: <[Controller; 2]>::default(),
+            leader: 0,
             specs: BTreeMap::new(),
             desireds: BTreeMap::new(),
             hosts: HOSTS.iter().map(|host| (*host, json!({}))).collect(),
+            pushed: BTreeMap::new(),
+            doomed: BTreeSet::new(),
         };
         for (name, unit) in [("alpha", "alpha@.service"), ("beta", "beta.service"), ("gamma", "gamma@.service")] {
             world.specs.insert(name, json!({ "unit": unit }));
@@ -75,10 +90,15 @@ impl World {
             Step::Agent(host) => self.agent(host),
             Step::Agents => HOSTS.into_iter().for_each(|host| self.agent(host)),
             Step::Sleep(seconds) => self.sim.sleep(*seconds),
+            Step::Leaderless(seconds) => {
+                self.controllers.iter_mut().for_each(|controller| controller.memory = Memory::default());
+                self.sim.sleep(*seconds);
+            }
             Step::Crash(host) => self.sim.crash(host),
             Step::Cut(host) => self.sim.cut(host),
             Step::ShutDown(host) => self.sim.shut_down(host),
             Step::Boot(host) => self.sim.boot(host),
+            Step::Doom(host) => _ = self.doomed.insert(host),
             Step::Fail(host, service, fails) => self.fail(host, service, *fails),
             Step::Allow(host, units) => self.allow(host, units.as_deref()),
             Step::Desired(service, keys) => {
@@ -87,6 +107,7 @@ impl World {
             }
             Step::Describe(service, keys) => self.describe(service, keys),
             Step::Order(service, action) => self.order(service, action),
+            Step::Push(service) => self.push(service),
             Step::Host(host, words) => {
                 self.hosts.insert(host, words.clone());
                 self.sim.tree.put(&format!("/hosts/{host}"), words.to_string());
@@ -155,11 +176,15 @@ impl World {
             controller.look(&self.sim.tree);
         }
         controller.memory.observe(&controller.cluster, self.sim.now);
+        if self.leader != who {
+            controller.memory.lead_from(self.sim.now);
+            self.leader = who;
+        }
         let context = controller.memory.context(self.sim.now, 0.55);
         // The second one gets on in small steps.
         let context = Context { work: if who == 0 { context.work } else { 3 }, ..context };
         let plan = plan(&controller.cluster, &context);
-        controller.memory.go_on_after(&plan);
+        controller.memory.go_on_after(&plan, self.sim.now);
         if plan.transactions.is_empty() && plan.rest.is_none() && context.begin_at.is_none() {
             assert_time_alone_changes_nothing(&controller.cluster, &context, plan.wake_at);
         }
@@ -222,11 +247,32 @@ impl World {
         Some((*number, doc.good()?.clone()))
     }
 
+    /// As the CLI writes it: a word that no controller has heard yet is kept.
     fn order(&mut self, service: &str, action: &str) {
         let path = format!("/services/{service}/rollouts");
-        if let Some((number, _)) = self.newest(service).filter(|_| self.sim.tree.get(&path).is_some()) {
-            self.sim.tree.put(&path, json!({ "rollout": number, "action": action }).to_string());
+        let Some((number, record)) = self.newest(service) else { return };
+        let Some(last) = self.sim.tree.get(&path).map(decode::<RolloutOrder>) else { return };
+        let order = json!({ "rollout": number, "action": action });
+        let order: RolloutOrder = serde_json::from_value(order).unwrap();
+        let version = self.sim.tree.version(&path).unwrap();
+        let order = last.map_or(order.clone(), |last| order.after(&last, version, record.order));
+        self.sim.tree.put(&path, encode(&order));
+    }
+
+    /// The next revision is there before anybody wants it.
+    fn push(&mut self, service: &'static str) {
+        let configs = format!("/services/{service}/config");
+        if self.sim.tree.get(&format!("/services/{service}")).is_none() {
+            return;
         }
+        if self.sim.tree.get(&configs).is_none() {
+            self.sim.tree.put(&configs, "{}");
+        }
+        let revision = self.pushed.entry(service).or_default();
+        *revision += 1;
+        self.sim.tree.put(&format!("{configs}/{revision}"), "{\"files\":{}}");
+        self.desireds.get_mut(service).unwrap()["config_version"] = json!(*revision);
+        self.write(service);
     }
 
     /// An operator who wants it to go on.
@@ -252,6 +298,7 @@ impl World {
         }
         for service in SERVICES {
             self.write(service);
+            self.bring_config(service);
         }
         for turn in 0..60 {
             self.sim.settle();
@@ -264,6 +311,49 @@ impl World {
             self.sim.sleep(60);
         }
         self.sim.settle();
+        self.lose_for_good();
+    }
+
+    /// Whatever configuration is wanted is there.
+    fn bring_config(&mut self, service: &str) {
+        let Some(revision) = self.desireds[service]["config_version"].as_u64() else { return };
+        let configs = format!("/services/{service}/config");
+        for path in [configs.clone(), format!("{configs}/{revision}")] {
+            if self.sim.tree.get(&path).is_none() {
+                self.sim.tree.put(&path, "{\"files\":{}}");
+            }
+        }
+    }
+
+    /// One host dies after the other, each some time after the one before was dealt with; one stays.
+    fn lose_for_good(&mut self) {
+        let stays = HOSTS.into_iter().find(|host| self.is_open(host));
+        for host in self.doomed.clone().into_iter().filter(|host| Some(*host) != stays) {
+            self.sim.crash(host);
+            for _ in 0..15 {
+                self.sim.settle();
+                self.sim.sleep(60);
+            }
+            self.sim.settle();
+        }
+    }
+
+    fn is_open(&self, host: &str) -> bool {
+        let words = &self.hosts[host];
+        words["drain"].is_null() && words["cordon"].is_null()
+    }
+
+    /// How many replicas stay with hosts that are dead for good.
+    fn on_dead_hosts(&self, name: &str) -> u32 {
+        let places = self.sim.places(name);
+        let dead = |host: &&str| !self.sim.agents[&host.parse().unwrap()].is_connected();
+        let left = HOSTS.iter().filter(|host| dead(host)).map(|host| places.matches(&format!("={host}")).count());
+        u32::try_from(left.sum::<usize>()).unwrap()
+    }
+
+    /// The hosts that are not dead for good, and that take replicas.
+    fn takes_replicas(&self, host: &str) -> bool {
+        self.is_open(host) && self.sim.agents[&host.parse().unwrap()].is_connected()
     }
 }
 
@@ -300,7 +390,9 @@ fn assert_as_wanted(world: &mut World) {
         assert_eq!(unplaced > 0, says("Unplaced"), "{name}: {status:#?}");
         let bad = desired.version.as_deref().is_some_and(|version| !version.starts_with('v'));
         if desired.mode == Mode::Enabled && !says("Waiting") && !bad {
-            assert_eq!(status.ready, status.replicas - unplaced, "{name}: {status:#?}");
+            let dead = world.on_dead_hosts(name);
+            assert!(dead == 0 || !fits(world, name), "{name} fits elsewhere: {status:#?}");
+            assert_eq!(status.ready, status.replicas - unplaced - dead, "{name}: {status:#?}");
         }
         let record = world.newest(name).map(|(_, record)| record);
         let ended =
@@ -315,7 +407,16 @@ fn assert_as_wanted(world: &mut World) {
         let fits = fits(world, name);
         assert!(!fits || unplaced == 0, "{name} fits: {status:#?}");
         let waits = says("Waiting");
+        assert!(!fits || !says("FailoverHeld"), "{name}: {status:#?}");
+        assert_configs_are_forgotten(world, name, &status);
         if fits && !waits {
+            let places = world.sim.places(name);
+            let left = HOSTS.into_iter().find(|host| {
+                let gone = !world.sim.agents[&host.parse().unwrap()].is_connected();
+                let leaves = !world.hosts[host]["drain"].is_null() || gone && desired.mode == Mode::Enabled;
+                leaves && places.contains(&format!("={host}"))
+            });
+            assert!(left.is_none(), "{left:?} is not left: {places} {status:#?}");
             let summary = match desired.mode {
                 Mode::Enabled => "healthy",
                 Mode::Disabled => "disabled",
@@ -326,6 +427,20 @@ fn assert_as_wanted(world: &mut World) {
     }
 }
 
+/// Of the revisions that nothing wants, no more than `keep` are there.
+fn assert_configs_are_forgotten(world: &World, name: &str, status: &ServiceStatus) {
+    let cluster = world.sim.cluster();
+    let view = &cluster.services[&name.parse().unwrap()];
+    let keep = world.specs[name]["config"]["keep"].as_u64();
+    let keep = usize::try_from(keep.unwrap_or(u64::from(ConfigPolicy::KEEP))).unwrap();
+    let records = view.rollouts.values().filter_map(Doc::good).filter_map(|record| record.revision.config_version);
+    let wanted = world.desireds[name]["config_version"].as_u64();
+    let told = view.replicas.values().filter_map(|replica| replica.desired.as_ref()?.good()?.config_version);
+    let used: BTreeSet<u64> = records.chain(wanted).chain(told).collect();
+    let unused = view.configs.difference(&used).count();
+    assert!(unused <= keep, "{name}: {:?} are there, {used:?} are used: {status:#?}", view.configs);
+}
+
 /// Whether the service surely fits: any number on any host, and an open host there is.
 fn fits(world: &World, name: &str) -> bool {
     let spec = &world.specs[name];
@@ -333,7 +448,7 @@ fn fits(world: &World, name: &str) -> bool {
     let alone = world.specs.iter().all(|(other, spec)| *other == name || spec["unit"] != world.specs[name]["unit"]);
     let portless = world.specs.values().all(|spec| spec["port"].is_null());
     let free = portless && spec["placement"]["constraints"].is_null() && spec["placement"]["max_per_host"].is_null();
-    let open = world.hosts.values().any(|words| words["drain"].is_null() && words["cordon"].is_null());
+    let open = HOSTS.into_iter().any(|host| world.takes_replicas(host));
     own && alone && free && open
 }
 

@@ -30,6 +30,8 @@ impl<'a> Round<'_, 'a> {
             config_version: assignment.map_or(fresh.config_version, |assignment| assignment.config_version),
             node: home.map(|home| self.fleet.hosts[home].name.clone()),
             reason: "rebuilt: its desired state could not be read".to_owned(),
+            // Its content may be what another rollout brought.
+            rollout: fresh.rollout.filter(|_| assignment.is_none()),
             removing,
             ..fresh
         };
@@ -72,7 +74,7 @@ pub(super) fn missing_assigned(fleet: &Fleet<'_>) -> Vec<Transaction> {
     let paths: Vec<_> = fleet.hosts.iter().filter(lacks).map(|host| layout::assigned(host.name)).collect();
     let transactions = paths.chunks(MAX_OPS).map(|paths| {
         let ops = paths.iter().map(|path| Op::Create { path: path.clone(), data: b"{}".to_vec() }).collect();
-        Transaction { ops, reason: format!("{} created: it was missing", paths.join(", ")) }
+        Transaction { ops, reason: format!("{} created: it was missing", paths.join(", ")), ..Transaction::default() }
     });
     transactions.collect()
 }
@@ -99,5 +101,5 @@ fn orphan_transaction(
     };
     let ops: Vec<_> = strays.iter().filter_map(delete).take(MAX_OPS).collect();
     let reason = format!("{name} is gone: {} index nodes of its replicas deleted", ops.len());
-    (!ops.is_empty()).then_some(Transaction { ops, reason })
+    (!ops.is_empty()).then_some(Transaction { ops, reason, ..Transaction::default() })
 }

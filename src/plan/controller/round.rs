@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     model::{ConditionKind, FailedOn, ReplicaId, ReplicaNumber, ServiceName},
-    plan::txn::{Op, Transaction},
+    plan::txn::{Moves, Op, Transaction},
     store::layout,
 };
 
@@ -33,6 +33,8 @@ pub(super) struct Planned {
     pub(super) wake_at: Option<Timestamp>,
     /// What its status can't say.
     pub(super) note: Option<String>,
+    /// How many replicas stay where they fail; see [`Plan::held`](super::Plan::held).
+    pub(super) held: usize,
 }
 
 /// A service while it is planned.
@@ -52,6 +54,10 @@ pub(super) struct Round<'p, 'a> {
     pub(super) failures: usize,
     /// When the first of these no longer counts.
     pub(super) failures_until: Option<Timestamp>,
+    /// How many replicas stay where they fail, because others are no better.
+    pub(super) held: usize,
+    /// Replicas that leave their host without being asked to.
+    pub(super) moves: Moves,
     pub(super) crowd: Crowd,
     pub(super) course: Course<'a>,
     /// Nodes that were created for surge replicas and have no document yet.
@@ -81,7 +87,7 @@ pub(super) fn plan_service<'a>(
                 "{name} has no desired state, so nothing of it runs: {} is missing",
                 layout::desired(name)
             ));
-            Planned { transaction: None, is_urgent: false, wake_at: None, note }
+            Planned { transaction: None, is_urgent: false, wake_at: None, note, held: 0 }
         }
         None => super::status::without_force(name, view, &notices, context),
     }
@@ -109,6 +115,8 @@ impl<'p, 'a> Round<'p, 'a> {
             budget: 0,
             failures: 0,
             failures_until: None,
+            held: 0,
+            moves: Moves::default(),
             crowd: Crowd::default(),
             course: Course::of(view),
             fresh_surge: BTreeSet::new(),

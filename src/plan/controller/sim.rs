@@ -29,6 +29,8 @@ use crate::{
 pub(crate) struct Sim {
     pub(crate) tree: Tree,
     pub(crate) now: Timestamp,
+    /// The tree as the leader has taken it in.
+    seen: (Tree, Cluster),
     pub(crate) memory: Memory,
     pub(crate) agents: BTreeMap<HostName, Agent>,
     pub(crate) max_fraction: f64,
@@ -56,7 +58,9 @@ impl Sim {
         let agents = hosts.iter().map(|name| (name.parse().unwrap(), Agent::new(name))).collect();
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let memory = Memory::default();
-        let mut sim = Self { tree: Tree::new(), now, memory, agents, max_fraction: 0.55, work: WORK, log: Vec::new() };
+        let seen = (Tree::default(), Cluster::default());
+        let (tree, log) = (Tree::new(), Vec::new());
+        let mut sim = Self { tree, now, seen, memory, agents, max_fraction: 0.55, work: WORK, log };
         sim.run_agents();
         sim
     }
@@ -87,25 +91,33 @@ impl Sim {
         self.tree.cluster()
     }
 
+    /// Takes in what has changed.
+    fn look(&mut self) {
+        let (seen, cluster) = &mut self.seen;
+        self.tree.replay(seen, cluster);
+        self.seen.0 = self.tree.clone();
+    }
+
     pub(crate) fn context(&mut self) -> Context {
-        self.memory.observe(&self.tree.cluster(), self.now);
+        self.look();
+        self.memory.observe(&self.seen.1, self.now);
         Context { work: self.work, ..self.memory.context(self.now, self.max_fraction) }
     }
 
     /// What the leader would do now.
     pub(crate) fn plan(&mut self) -> Plan {
         let context = self.context();
-        plan(&self.cluster(), &context)
+        plan(&self.seen.1, &context)
     }
 
     /// Plans once and commits all of it; true when there was something.
     pub(crate) fn round(&mut self) -> bool {
         let context = self.context();
-        let plan = plan(&self.cluster(), &context);
+        let plan = plan(&self.seen.1, &context);
         for transaction in &plan.transactions {
             self.commit(transaction);
         }
-        self.memory.go_on_after(&plan);
+        self.memory.go_on_after(&plan, self.now);
         !plan.transactions.is_empty() || plan.rest.is_some() || context.begin_at.is_some()
     }
 
@@ -148,14 +160,19 @@ impl Sim {
         panic!("the cluster does not come to rest: {:#?}", &self.log[self.log.len() - 10..]);
     }
 
-    /// Time passes; nobody acts.
+    /// Time passes; nobody acts, though the leader looks when a plan is due.
     pub(crate) fn sleep(&mut self, seconds: u64) {
-        self.now = self.now.checked_add(Duration::from_secs(seconds)).unwrap();
+        self.sleep_millis(1000 * seconds);
     }
 
-    /// Time passes; nobody acts.
+    /// The same.
     pub(crate) fn sleep_millis(&mut self, millis: u64) {
-        self.now = self.now.checked_add(Duration::from_millis(millis)).unwrap();
+        let until = self.now.checked_add(Duration::from_millis(millis)).unwrap();
+        if let Some(due) = self.memory.due().filter(|due| *due <= until) {
+            self.look();
+            self.memory.observe(&self.seen.1, due.max(self.now));
+        }
+        self.now = until;
     }
 
     /// One agent does one thing; false when it has nothing to do.

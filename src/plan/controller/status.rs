@@ -200,7 +200,8 @@ impl Round<'_, '_> {
         };
         let is_urgent = self.draft.urgent();
         let transaction = transaction(self.name, face, self.draft, self.context);
-        Planned { transaction, is_urgent, wake_at: self.wake_at, note: None }
+        let transaction = transaction.map(|transaction| Transaction { moves: self.moves, ..transaction });
+        Planned { transaction, is_urgent, wake_at: self.wake_at, note: None, held: self.held }
     }
 
     /// The parent of the agents' ephemerals. After the first sequential nodes, so that these start at 1.
@@ -247,8 +248,8 @@ impl Round<'_, '_> {
         ];
         ops.extend(own.into_iter().filter_map(|(path, version)| Some(delete(path, version?))));
         let reason = format!("{}: deleted, as asked; no replica is left", self.name);
-        let transaction = Some(Transaction { ops, reason });
-        Planned { transaction, is_urgent: false, wake_at: None, note: None }
+        let transaction = Some(Transaction { ops, reason, ..Transaction::default() });
+        Planned { transaction, is_urgent: false, wake_at: None, note: None, held: 0 }
     }
 }
 
@@ -269,7 +270,7 @@ pub(super) fn without_force(name: &ServiceName, view: &ServiceView, notices: &No
         conditions: notices.messages(name),
     };
     let transaction = transaction(name, face, Draft::new(None), context);
-    Planned { transaction, is_urgent: false, wake_at: None, note: None }
+    Planned { transaction, is_urgent: false, wake_at: None, note: None, held: 0 }
 }
 
 /// The draft's operations and the status, unless there is nothing to do and nothing new to say.
@@ -289,5 +290,5 @@ fn transaction(name: &ServiceName, face: Face<'_>, draft: Draft<'_>, context: &C
     };
     let mut ops = draft.into_ops();
     ops.push(status);
-    Some(Transaction { ops, reason: format!("{name}: {reason}") })
+    Some(Transaction { ops, reason: format!("{name}: {reason}"), ..Transaction::default() })
 }

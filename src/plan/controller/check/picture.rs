@@ -8,7 +8,7 @@ use std::{
 use crate::{
     model::{
         Accepted, Assignment, HostAlive, HostName, HostSpec, Instance, Mode, MoveOrder, Moves, ReplicaDesired,
-        ReplicaId, ReplicaStatus, Rollout, ServiceName, ServiceSpec, ServiceStatus, decode,
+        ReplicaId, ReplicaStatus, Rollout, RolloutOrder, ServiceName, ServiceSpec, ServiceStatus, decode,
     },
     plan::controller::{Context, sim::Tree},
 };
@@ -43,6 +43,10 @@ pub(super) struct Service {
     moves: Option<Moves>,
     /// What operators said of its newest rollout, as it is written.
     pub(super) said: String,
+    /// The same, and the version of the node.
+    pub(super) order: Option<(RolloutOrder, i32)>,
+    /// The revisions of its configuration.
+    pub(super) configs: BTreeSet<u64>,
     /// Its rollouts, as far as they can be read.
     pub(super) rollouts: BTreeMap<String, Rollout>,
 }
@@ -58,10 +62,10 @@ impl Picture {
         let mut picture = Self::default();
         for path in tree.paths() {
             let parts: Vec<&str> = path.split('/').skip(1).collect();
-            let data = tree.get(path).unwrap();
+            let (data, version) = (tree.get(path).unwrap(), tree.version(path).unwrap());
             match parts.as_slice() {
-                ["services", name, rest @ ..] => picture.read_service(name, rest, data),
-                ["hosts", name, rest @ ..] => picture.read_host(name, rest, data, tree.version(path).unwrap()),
+                ["services", name, rest @ ..] => picture.read_service(name, rest, data, version),
+                ["hosts", name, rest @ ..] => picture.read_host(name, rest, data, version),
                 _ => {}
             }
         }
@@ -69,7 +73,7 @@ impl Picture {
         picture
     }
 
-    fn read_service(&mut self, name: &str, rest: &[&str], data: &[u8]) {
+    fn read_service(&mut self, name: &str, rest: &[&str], data: &[u8], version: i32) {
         let Ok(name) = name.parse::<ServiceName>() else { return };
         let replica_id = |number: &str| format!("{name}.{number}").parse::<ReplicaId>().ok();
         let service = self.services.entry(name.clone()).or_default();
@@ -81,8 +85,12 @@ impl Picture {
                     service.listed.insert((host, ReplicaId { service: name, number: instance.replica }));
                 }
             }
+            ["config", revision] => service.configs.extend(revision.parse::<u64>().ok()),
             ["moves"] => service.moves = decode(data).ok(),
-            ["rollouts"] => service.said = String::from_utf8_lossy(data).into_owned(),
+            ["rollouts"] => {
+                service.said = String::from_utf8_lossy(data).into_owned();
+                service.order = decode(data).ok().map(|order| (order, version));
+            }
             ["rollouts", number] => {
                 service.rollouts.extend(decode(data).ok().map(|record| ((*number).to_owned(), record)));
             }
@@ -183,8 +191,29 @@ impl Picture {
         let mut labels = agent.labels.clone();
         labels.extend(operator.labels.clone());
         let failing = spec.placement.constraints.iter().find(|constraint| !constraint.matches(&labels));
-        let closed = operator.cordon || operator.drain;
+        let closed = self.is_closed(name);
         failing.map(|constraint| format!("not {constraint}")).or(closed.then(|| "closed".to_owned()))
+    }
+
+    /// Whether a person has said that nothing is to come there.
+    pub(super) fn is_closed(&self, name: &HostName) -> bool {
+        let host = self.hosts.get(name);
+        host.is_some_and(|host| matches!(&host.spec, Some(Ok(spec)) if spec.drain || spec.cordon))
+    }
+
+    /// Whether a host that is told to have nothing of the service would surely take the replica, were it of a template.
+    pub(super) fn has_another_host(&self, id: &ReplicaId, spec: &ServiceSpec, tried: &BTreeSet<&HostName>) -> bool {
+        let simple = spec.unit.is_template() && spec.port.is_none() && spec.max_per_host().is_none();
+        let unit = spec.unit.for_replica(id.number);
+        let taken = |name: &HostName| {
+            let mut here = self.assignments.iter().filter(|((host, other), _)| host == name && other != id);
+            here.any(|(_, assignment)| assignment.as_ref().is_none_or(|it| it.unit.file_name() == unit.file_name()))
+        };
+        let fits = |name: &HostName| {
+            !tried.contains(name) && self.why_not_there(name, spec).is_none() && !self.refuses(name, spec)
+        };
+        let ready = |host: &Host| host.has_assigned;
+        simple && self.hosts.iter().any(|(name, host)| ready(host) && fits(name) && !taken(name))
     }
 
     /// Whether the host tells that it does not run what replicas run by this description.
@@ -357,8 +386,7 @@ impl Replica {
 
     /// On how many hosts it failed within 10 minutes.
     pub(super) fn late_failures(&self, now: jiff::Timestamp) -> usize {
-        let late = |at: jiff::Timestamp| now.duration_since(at).unsigned_abs() < Duration::from_secs(600);
-        self.readable().map_or(0, |desired| desired.failed_on.iter().filter(|failed| late(failed.at)).count())
+        self.failed_lately_on(now).count()
     }
 
     pub(super) fn is_removing(&self) -> bool {
@@ -368,6 +396,25 @@ impl Replica {
     /// What the agent of the host says of it.
     pub(super) fn state_at(&self, host: &HostName) -> Option<String> {
         self.status.as_ref().filter(|status| status.node == *host).map(|status| status.state.to_string())
+    }
+
+    /// Whether its host's agent says that it failed, or was refused, or that its update was.
+    pub(super) fn has_failed(&self) -> bool {
+        let state = self.node().and_then(|node| self.state_at(node));
+        let rejected = self.status.as_ref().is_some_and(|status| status.rejected);
+        rejected || state.is_some_and(|state| state == "failed" || state == "refused")
+    }
+
+    /// Whether its agent says that its update was given up.
+    pub(super) fn is_rejected(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.rejected)
+    }
+
+    /// The hosts on which it failed within 10 minutes.
+    pub(super) fn failed_lately_on(&self, now: jiff::Timestamp) -> impl Iterator<Item = &HostName> {
+        let late = move |at: jiff::Timestamp| now.duration_since(at).unsigned_abs() < Duration::from_secs(600);
+        let failed = self.readable().into_iter().flat_map(|desired| &desired.failed_on);
+        failed.filter(move |failed| late(failed.at)).map(|failed| &failed.node)
     }
 
     /// Whether its host's agent says that no process is left.

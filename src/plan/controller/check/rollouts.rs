@@ -1,10 +1,23 @@
 //! What must hold of a rollout from one tree to the next: a canary bounds what is exposed, a pause holds, nothing is
 //! promoted or completed without a reason.
 
-use super::picture::{Picture, Replica, Service};
-use crate::model::{PauseCause, ReplicaId, Rollout, RolloutState, ServiceName};
+use std::{collections::BTreeSet, time::Duration};
 
-pub(super) fn wrong(before: &Picture, name: &ServiceName, service: &Service, now: &Service) -> Vec<String> {
+use jiff::Timestamp;
+
+use super::picture::{Picture, Replica, Service};
+use crate::{
+    model::{HostName, PauseCause, ReplicaId, Rollout, RolloutAction, RolloutState, ServiceName},
+    plan::controller::Context,
+};
+
+pub(super) fn wrong(
+    before: &Picture,
+    name: &ServiceName,
+    service: &Service,
+    now: &Service,
+    context: &Context,
+) -> Vec<String> {
     let Some((number, new)) = now.rollouts.iter().next_back() else { return Vec::new() };
     let Ok(number) = number.parse::<u64>() else { return Vec::new() };
     let old = service.rollouts.get(&format!("{number:010}"));
@@ -14,6 +27,9 @@ pub(super) fn wrong(before: &Picture, name: &ServiceName, service: &Service, now
         found.extend(not_paused(name, number, (old, new), service, now));
         found.extend(promoted(name, number, (old, new), service));
         found.extend(completed(before, name, (old, new), service));
+        found.extend(given_up(before, name, (old, new), (service, now), context));
+        found.extend(canary_that_serves_nobody(before, name, number, (old, new), service));
+        found.extend(unheard(name, number, (old, new), service));
     }
     found
 }
@@ -66,6 +82,24 @@ fn promoted(name: &ServiceName, number: u64, (old, new): (&Rollout, &Rollout), b
     (became && !reason).then(|| format!("{name}: rollout {number} is promoted by nobody"))
 }
 
+/// A canary that is healthy is one that serves: nothing waits for its promotion, or is promoted, without one.
+fn canary_that_serves_nobody(
+    before: &Picture,
+    name: &ServiceName,
+    number: u64,
+    (old, new): (&Rollout, &Rollout),
+    service: &Service,
+) -> Option<String> {
+    let canary = Some(PauseCause::Canary);
+    let waits = old.pause != canary && new.pause == canary;
+    let passes = !old.promoted && new.promoted && !service.said.contains("promote");
+    let mut there = exposed(number, service);
+    let serves = there.any(|id| service.replicas.get(id).is_some_and(|replica| before.is_ready(id, replica)));
+    let policy = &service.accepted.as_ref()?.service.rollout;
+    let bad = (waits || passes) && !policy.canary.is_zero() && old.from.is_some() && !serves;
+    bad.then(|| format!("{name}: the canary of rollout {number} counts as healthy, and serves nobody"))
+}
+
 /// Completed is what serves: everywhere where there is a place for it.
 fn completed(
     before: &Picture,
@@ -95,4 +129,66 @@ fn completed(
     let forgiven = service.accepted.as_ref().map_or(0, |it| it.service.rollout.max_failures.floor(service.wanted()));
     let bad = there.filter(|replica| !good(replica)).map(|(id, _)| id).nth(forgiven)?;
     (service.wanted() > 0).then(|| format!("{name}: a rollout is completed, and {bad} does not serve with it"))
+}
+
+/// A revision is given up for a reason: a person says so; more replicas fail with it than may, not all on one host while
+/// there are others; or a time is up that this leader has watched, and something is there that does not serve.
+fn given_up(
+    before: &Picture,
+    name: &ServiceName,
+    (old, new): (&Rollout, &Rollout),
+    (service, now): (&Service, &Service),
+    context: &Context,
+) -> Option<String> {
+    let failed = |record: &Rollout| record.pause == Some(PauseCause::Failure);
+    let gives_up = !old.back && (new.back || !failed(old) && failed(new));
+    if !gives_up || service.said.contains("abort") {
+        return None;
+    }
+    let accepted = now.accepted.as_ref()?;
+    let (spec, wanted) = (service.spec()?, now.wanted());
+    let over = |since: Timestamp, limit: Duration| {
+        let passed = |since: Timestamp| context.now.duration_since(since).unsigned_abs() >= limit;
+        passed(since) && passed(context.leading_since)
+    };
+    let policy = &accepted.service.rollout;
+    let there = || service.replicas.iter().filter(|(_, replica)| !replica.is_removing());
+    let alive = |replica: &Replica| replica.node().is_some_and(|node| before.alive(node));
+    let runs = |replica: &Replica| {
+        replica.revision().is_some_and(|(_, version, config)| {
+            version == old.revision.version.as_deref() && config == old.revision.config_version
+        })
+    };
+    let serves = |id: &ReplicaId, replica: &Replica| before.is_ready(id, replica) && runs(replica);
+    let idle = there().any(|(id, replica)| replica.node().is_some() && !serves(id, replica));
+    if idle && over(old.progress, policy.progress_deadline.get()) {
+        return None;
+    }
+    let late = |id: &ReplicaId| old.updating.get(&id.number).is_some_and(|at| over(*at, policy.healthy_deadline.get()));
+    let bad: Vec<_> = there().filter(|(id, it)| alive(it) && (it.has_failed() || late(id))).collect();
+    let canary = !policy.canary.is_zero() && old.batch == 0 && !old.promoted;
+    let allowed = if canary { 0 } else { policy.max_failures.floor(wanted) };
+    if bad.len() <= allowed {
+        return Some(format!(
+            "{name}: {} replicas failed, {allowed} may, and it is given up: {}",
+            bad.len(),
+            new.reason
+        ));
+    }
+    let tried: BTreeSet<&HostName> =
+        bad.iter().flat_map(|(_, it)| it.node().into_iter().chain(it.failed_lately_on(context.now))).collect();
+    let only_failed = bad.iter().all(|(id, it)| it.has_failed() && !it.is_rejected() && !late(id));
+    let other = tried.len() == 1 && only_failed && bad.iter().any(|(id, _)| before.has_another_host(id, &spec, &tried));
+    other.then(|| format!("{name}: given up for what failed on {tried:?} alone: {}", new.reason))
+}
+
+/// A word that was said before another, and that no controller had heard, is carried out.
+fn unheard(name: &ServiceName, number: u64, (old, new): (&Rollout, &Rollout), service: &Service) -> Option<String> {
+    let (order, version) = service.order.as_ref().filter(|(order, _)| order.rollout == number)?;
+    let heard = new.order == Some(*version) && old.order != new.order;
+    let earlier = order.earlier.iter().filter(|word| old.order.is_none_or(|seen| seen < word.version));
+    let aborts = earlier.map(|word| word.action).chain([order.action]).any(|action| action == RolloutAction::Abort);
+    let may = old.ended.is_none() && !old.back && old.from.is_some();
+    let lost = heard && aborts && may && !new.back && new.ended.is_none();
+    lost.then(|| format!("{name}: rollout {number} was aborted, and goes on"))
 }

@@ -8,6 +8,9 @@ use crate::plan::controller::sim::{FAILS, REJECTED, UNREADY};
 pub(super) const HOSTS: [&str; 4] = ["web1", "web2", "web3", "web4"];
 pub(super) const SERVICES: [&str; 3] = ["alpha", "beta", "gamma"];
 
+/// Three weeks, in seconds.
+const WEEKS: u64 = 1_814_400;
+
 /// One thing that happens.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
@@ -20,10 +23,14 @@ pub(super) enum Step {
     Agent(&'static str),
     Agents,
     Sleep(u64),
+    /// Nobody leads for so many seconds.
+    Leaderless(u64),
     Crash(&'static str),
     Cut(&'static str),
     ShutDown(&'static str),
     Boot(&'static str),
+    /// In the end, the host dies for good.
+    Doom(&'static str),
     Fail(&'static str, &'static str, bool),
     /// An agent's `allowed_units` change, and it is started again; none: it tells nothing.
     Allow(&'static str, Option<Vec<&'static str>>),
@@ -31,6 +38,8 @@ pub(super) enum Step {
     Describe(&'static str, Value),
     /// An operator's word on the newest rollout.
     Order(&'static str, &'static str),
+    /// A configuration is pushed, and wanted.
+    Push(&'static str),
     Host(&'static str, Value),
     /// Garbage at one of the nodes there are.
     Garbage(prop::sample::Index, &'static str),
@@ -65,7 +74,8 @@ fn description() -> impl Strategy<Value = Value> {
         1 => Just(json!({ "placement": null })),
         2 => Just(json!({ "placement": { "move": "start-first" } })),
         1 => Just(json!({ "unit": "alpha@.service", "placement": { "max_per_host": 1, "move": "start-first" } })),
-        1 => (1..3).prop_map(|max| json!({ "max_unavailable": max })),
+        1 => (0..3).prop_map(|max| json!({ "max_unavailable": max })),
+        1 => select(vec![json!({ "keep": 1 }), json!({ "keep": 1 }), json!(null)]).prop_map(|config| json!({ "config": config })),
         1 => select(vec!["a", "b"]).prop_map(|value| json!({ "environment": { "A": value } })),
         4 => rollout().prop_map(|policy| json!({ "rollout": policy })),
         1 => select(vec![Some(80), Some(90), None]).prop_map(|port| json!({ "port": port })),
@@ -76,15 +86,16 @@ fn description() -> impl Strategy<Value = Value> {
 
 fn rollout() -> impl Strategy<Value = Value> {
     let batches = vec![json!([]), json!([1]), json!([1, "50%"])];
-    let times = (select(vec!["0s", "5s"]), select(vec!["0s", "20s"]), select(vec!["60s", "5m"]));
+    let deadlines = vec![("60s", "90s"), ("60s", "90s"), ("5m", "10m")];
+    let times = (select(vec!["0s", "5s"]), select(vec!["0s", "20s"]), select(deadlines));
     let sizes = (select(vec![json!(0), json!(1), json!("50%")]), select(vec![0, 1]), select(batches));
     let failures =
         (select(vec![json!(0), json!(0), json!(1), json!("50%")]), select(vec!["rollback", "rollback", "pause"]));
     (sizes, times, any::<bool>(), failures).prop_map(
-        |((surge, canary, batches), (healthy, pause, deadline), promote, (failures, failure))| {
+        |((surge, canary, batches), (healthy, pause, (deadline, progress)), promote, (failures, failure))| {
             json!({
                 "max_surge": surge, "canary": canary, "auto_promote": promote, "batches": batches,
-                "min_healthy_time": healthy, "batch_pause": pause, "healthy_deadline": deadline,
+                "min_healthy_time": healthy, "batch_pause": pause, "healthy_deadline": deadline, "progress_deadline": progress,
                 "max_failures": failures, "on_failure": failure, "history_limit": 2,
             })
         },
@@ -109,21 +120,25 @@ fn host_words() -> impl Strategy<Value = Value> {
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        20 => (0..2_usize, prop::bool::weighted(0.8), prop_oneof![3 => Just(100_usize), 1 => 0..3_usize])
+        20 => (prop_oneof![5 => Just(0_usize), 1 => Just(1_usize)], prop::bool::weighted(0.8), prop_oneof![3 => Just(100_usize), 1 => 0..3_usize])
             .prop_map(|(who, fresh, transactions)| Step::Control { who, fresh, transactions }),
         12 => host().prop_map(Step::Agent),
         4 => Just(Step::Agents),
-        4 => select(vec![1_u64, 3, 11, 700]).prop_map(Step::Sleep),
+        6 => select(vec![1_u64, 3, 11, 55, 55, 700]).prop_map(Step::Sleep),
+        1 => select(vec![100_u64, 1_000, WEEKS]).prop_map(Step::Leaderless),
+        1 => Just(Step::Sleep(WEEKS)),
         2 => host().prop_map(Step::Crash),
         1 => host().prop_map(Step::Cut),
         1 => host().prop_map(Step::ShutDown),
         4 => host().prop_map(Step::Boot),
+        1 => host().prop_map(Step::Doom),
         2 => (host(), service(), any::<bool>()).prop_map(|(host, service, fails)| Step::Fail(host, service, fails)),
         1 => (host(), allowed()).prop_map(|(host, units)| Step::Allow(host, units)),
         6 => (service(), desired()).prop_map(|(service, keys)| Step::Desired(service, keys)),
         3 => (service(), description()).prop_map(|(service, keys)| Step::Describe(service, keys)),
         3 => (service(), select(vec!["pause", "resume", "promote", "abort"]))
             .prop_map(|(service, action)| Step::Order(service, action)),
+        2 => service().prop_map(Step::Push),
         3 => (host(), host_words()).prop_map(|(host, words)| Step::Host(host, words)),
         2 => (any::<prop::sample::Index>(), select(vec!["", "{", "7", "{}", "{\"replicas\":-1}"]))
             .prop_map(|(index, garbage)| Step::Garbage(index, garbage)),

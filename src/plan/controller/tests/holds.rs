@@ -218,6 +218,37 @@ fn no_deadline_runs_without_a_leader() {
     assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"));
 }
 
+/// The process was stopped, ZooKeeper was out of reach, or the clock was set ahead: nobody has looked either.
+#[test]
+fn no_deadline_runs_while_the_leader_sees_nothing() {
+    for told in [true, false] {
+        let mut sim =
+            fleet(json!({ "healthy_deadline": "60s", "progress_deadline": "90s", "min_healthy_time": "10s" }));
+        want(&mut sim, "v2");
+        sim.live(5);
+        // Not as `sleep` would, where the leader looks when a plan is due.
+        sim.now = sim.now.checked_add(std::time::Duration::from_secs(4000)).unwrap();
+        if told {
+            sim.memory.lead_from(sim.now);
+        }
+        sim.live(200);
+        assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"), "{:#?}", sim.log);
+    }
+}
+
+/// A plan that is late for work alone loses no time.
+#[test]
+fn a_leader_that_looks_when_it_should_lets_deadlines_pass() {
+    let mut sim = fleet(json!({ "healthy_deadline": "60s", "progress_deadline": "90s", "min_healthy_time": "10s" }));
+    want(&mut sim, UNREADY);
+    sim.settle();
+    for _ in 0..3 {
+        sim.now = sim.now.checked_add(std::time::Duration::from_secs(40)).unwrap();
+        sim.settle();
+    }
+    assert!(record(&sim, 2).back, "{:?}", record(&sim, 2));
+}
+
 #[test]
 fn no_word_is_lost_that_was_said_before_another() {
     for (first, second, expected) in [("abort", "pause", "2 paused"), ("pause", "abort", "2 rolled_back")] {
