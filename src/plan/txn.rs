@@ -56,19 +56,19 @@ pub struct Transaction {
     pub ops: Vec<Op>,
     /// Why, for the log: one line.
     pub reason: String,
-    /// The replicas that leave a host by it without being asked to.
-    pub moves: Moves,
+    /// Why each replica that leaves a host by it without being asked to does so.
+    pub moves: Vec<Cause>,
 }
 
-/// How many replicas leave a host without being asked to, by what is wrong there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moves {
+/// Why a replica leaves a host without being asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
     /// The host is lost.
-    pub lost: u32,
-    /// They failed there, past their start limit.
-    pub failed: u32,
-    /// The agent there refused them.
-    pub refused: u32,
+    Lost,
+    /// It failed there, past its start limit.
+    Failed,
+    /// The agent there refused it.
+    Refused,
 }
 
 impl Op {

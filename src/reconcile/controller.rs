@@ -31,7 +31,7 @@ use crate::{
     config::ControllerSettings,
     plan::{
         controller::{Cluster, Memory, Plan, plan},
-        txn::{Moves, Transaction},
+        txn::{Cause, Transaction},
     },
     reconcile::{Woken, sleep_until},
     report::{
@@ -81,7 +81,6 @@ struct Controller {
     news: Vec<Batch>,
     /// Services, hosts, and lost ones of these, as far as they are known.
     counts: (usize, usize, usize),
-    failover_max_fraction: f64,
     thought: Option<BoxFuture<'static, Thought>>,
     round: Option<BoxFuture<'static, Round>>,
     /// Nothing has changed since all was planned.
@@ -106,19 +105,14 @@ struct Controller {
 struct Knowledge {
     cluster: Cluster,
     memory: Memory,
+    /// The fraction of hosts that may be lost.
+    failover_max_fraction: f64,
     /// The term for which a plan was made last.
     term: Option<Term>,
 }
 
-/// A time in which one controller leads and sees the tree without a break: its election node, and its connection.
-type Term = (String, u64);
-
-/// For what a plan is made.
-struct Terms {
-    term: Term,
-    /// The fraction of hosts that may be lost.
-    max_fraction: f64,
-}
+/// A time in which this controller leads over one connection: the proof of it, and which connection of its session it is.
+type Term = (Lock, u64);
 
 /// What came of looking at the tree.
 struct Thought {
@@ -128,20 +122,20 @@ struct Thought {
 }
 
 impl Knowledge {
-    /// Takes the news in, and plans when asked to.
-    fn think(mut self, news: &[Batch], terms: Option<Terms>) -> Thought {
+    /// Takes the news in, and plans for a term.
+    fn think(mut self, news: &[Batch], term: Option<Term>) -> Thought {
         for change in news.iter().flat_map(|batch| &batch.changes) {
             self.cluster.apply(&change.path, change.node.as_ref().map(|node| (node.data.as_slice(), node.version)));
         }
         let now = Timestamp::now();
         self.memory.observe(&self.cluster, now);
-        let plan = terms.map(|Terms { term, max_fraction }| {
+        let plan = term.map(|term| {
             if self.term.as_ref() != Some(&term) {
                 self.memory.lead_from(now);
                 self.term = Some(term);
             }
             let started = Instant::now();
-            let plan = plan(&self.cluster, &self.memory.context(now, max_fraction));
+            let plan = plan(&self.cluster, &self.memory.context(now, self.failover_max_fraction));
             self.memory.go_on_after(&plan, now);
             (plan, started.elapsed())
         });
@@ -153,7 +147,8 @@ impl Knowledge {
 #[derive(Debug, Default)]
 struct Round {
     landed: u32,
-    moves: Vec<Moves>,
+    /// Why replicas left their host by what landed.
+    moves: Vec<Cause>,
     conflicts: u32,
     refused: Option<String>,
 }
@@ -169,10 +164,12 @@ impl Controller {
             link: session.link(),
             leadership: election.leadership(),
             synced: None,
-            knowledge: Some(Knowledge::default()),
+            knowledge: Some(Knowledge {
+                failover_max_fraction: settings.failover_max_fraction,
+                ..Knowledge::default()
+            }),
             news: Vec::new(),
             counts: (0, 0, 0),
-            failover_max_fraction: settings.failover_max_fraction,
             thought: None,
             round: None,
             settled: false,
@@ -245,16 +242,16 @@ impl Controller {
 
     /// One round: snapshot → plan → execute. Status is part of the plan.
     fn reconcile(&mut self) {
-        let terms = self.terms().filter(|_| !self.settled && self.round.is_none());
-        if self.news.is_empty() && terms.is_none() {
+        let term = self.term().filter(|_| !self.settled && self.round.is_none());
+        if self.news.is_empty() && term.is_none() {
             return;
         }
         let Some(knowledge) = self.knowledge.take() else { return };
         let news = mem::take(&mut self.news);
-        if terms.is_some() && !self.has_rest {
+        if term.is_some() && !self.has_rest {
             (self.changed, self.wake_at) = (false, None);
         }
-        self.thought = Some(Box::pin(PLANS.run(move || knowledge.think(&news, terms))));
+        self.thought = Some(Box::pin(PLANS.run(move || knowledge.think(&news, term))));
     }
 
     /// Does what was thought.
@@ -268,7 +265,6 @@ impl Controller {
         self.wake_at = self.wake_at.into_iter().chain(wake_at).min();
         let before = if self.has_rest { self.held } else { 0 };
         self.held = before + plan.held;
-        self.metrics.held(self.held);
         self.has_rest = plan.rest.is_some();
         self.settled = !self.has_rest && !self.changed;
         self.tell_notes(plan.notes);
@@ -291,10 +287,11 @@ impl Controller {
         if self.has_rest { self.noted.extend(notes) } else { self.noted = notes }
     }
 
-    /// For what is planned now.
-    fn terms(&self) -> Option<Terms> {
+    /// The term for which it plans now.
+    fn term(&self) -> Option<Term> {
         let (lock, _) = self.lead()?;
-        Some(Terms { term: (lock.path().to_owned(), self.synced?), max_fraction: self.failover_max_fraction })
+        let Link::Up(up) = &*self.link.borrow() else { return None };
+        Some((lock, up.joins))
     }
 
     /// The lock and the connection to act with: only while this controller leads and sees the tree as it is.
@@ -308,7 +305,7 @@ impl Controller {
         self.round = None;
         (0..round.landed).for_each(|_| self.metrics.transaction(true));
         (0..round.conflicts).for_each(|_| self.metrics.transaction(false));
-        round.moves.iter().for_each(|moves| self.metrics.moves(*moves));
+        round.moves.iter().for_each(|cause| self.metrics.moved(*cause));
         self.settled = false;
         if let Some(why) = round.refused.as_ref().filter(|why| self.refused.as_ref() != Some(why)) {
             tracing::error!("ZooKeeper refuses what was planned, it is tried again: {why}");
@@ -326,6 +323,8 @@ impl Controller {
         let leads = matches!(&*self.leadership.borrow(), Leadership::Leading(_));
         let (services, hosts, lost) = self.counts;
         self.metrics.leader(leads);
+        // What a leader that is none any more last saw is another's to tell.
+        self.metrics.held(if leads { self.held } else { 0 });
         self.metrics.fleet(services, hosts, lost);
         let text = match (&*self.link.borrow(), &*self.leadership.borrow()) {
             (Link::Down { reason }, _) => format!("ZooKeeper is out of reach: {reason}"),
@@ -351,7 +350,7 @@ async fn execute(client: Client, lock: Lock, transactions: Vec<Transaction>, bar
         match result {
             Ok(moves) => {
                 round.landed += 1;
-                round.moves.push(moves);
+                round.moves.extend(moves);
             }
             Err(CommitError::Conflict { .. }) => round.conflicts += 1,
             Err(CommitError::Unknown { .. } | CommitError::Disconnected) => {}
@@ -362,7 +361,7 @@ async fn execute(client: Client, lock: Lock, transactions: Vec<Transaction>, bar
     round
 }
 
-async fn commit(client: &Client, lock: &Lock, transaction: Transaction) -> Result<Moves, CommitError> {
+async fn commit(client: &Client, lock: &Lock, transaction: Transaction) -> Result<Vec<Cause>, CommitError> {
     let Transaction { ops, reason, moves } = transaction;
     let guarded: Vec<_> = std::iter::once(lock.check()).chain(ops).collect();
     match client.commit(&guarded).await {

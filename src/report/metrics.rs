@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{model::ReplicaState, plan::txn::Moves};
+use crate::{model::ReplicaState, plan::txn::Cause};
 
 /// One replica state.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -195,11 +195,14 @@ impl ControllerMetrics {
         };
     }
 
-    /// Replicas left a host without being asked to.
-    pub fn moves(&self, moves: Moves) {
-        for (cause, count) in [("lost", moves.lost), ("failed", moves.failed), ("refused", moves.refused)] {
-            self.moves.get_or_create(&CauseLabel { cause }).inc_by(u64::from(count));
-        }
+    /// A replica left a host without being asked to.
+    pub fn moved(&self, cause: Cause) {
+        let cause = match cause {
+            Cause::Lost => "lost",
+            Cause::Failed => "failed",
+            Cause::Refused => "refused",
+        };
+        self.moves.get_or_create(&CauseLabel { cause }).inc();
     }
 
     /// So many replicas fail, and are left where they are.

@@ -9,7 +9,10 @@ use super::{
     round::Round,
     status::Standing,
 };
-use crate::model::{ConditionKind, FailedOn, ReplicaState, ReplicaStatus};
+use crate::{
+    model::{ConditionKind, FailedOn, ReplicaState, ReplicaStatus},
+    plan::txn::Cause,
+};
 
 /// On so many hosts a replica may fail within [`COOL_OFF`]. After that it is the service that fails, not the hosts: it
 /// stays where it is, and its agent tries it again at growing intervals.
@@ -43,10 +46,7 @@ impl<'a> Round<'_, 'a> {
         }
         let why = if orderly { format!("{name} was shut down") } else { format!("{name} is lost since {since:.0}") };
         Some(match self.pick(case, &case.desired.failed_on) {
-            Ok(choice) => {
-                self.moves.lost += 1;
-                self.move_to(case, &choice, &why, case.desired.failed_on.clone(), true)
-            }
+            Ok(choice) => self.move_to(case, &choice, &why, case.desired.failed_on.clone(), Some(Cause::Lost)),
             Err(misfit) => {
                 let text = format!("is gone since {since:.0}, and no other host fits: {misfit}");
                 self.notice(ConditionKind::HostLost, name.as_str(), case.number(), &text);
@@ -65,11 +65,10 @@ impl<'a> Round<'_, 'a> {
         let status = case.status?;
         let name = self.fleet.hosts[host].name;
         let said = clip(status.message.as_deref().unwrap_or("no message"), 200);
-        let kind = match status.state {
-            ReplicaState::Refused => ConditionKind::Refused,
-            _ => ConditionKind::Failed,
+        let (kind, cause, most) = match status.state {
+            ReplicaState::Refused => (ConditionKind::Refused, Cause::Refused, MOST_REFUSING),
+            _ => (ConditionKind::Failed, Cause::Failed, MOST_TRIED),
         };
-        let most = if status.state == ReplicaState::Refused { MOST_REFUSING } else { MOST_TRIED };
         if let Some(why) = self.stays_all_the_same(case, most) {
             self.notice(kind, name.as_str(), case.number(), &format!("{said}; {why}"));
             self.held += 1;
@@ -83,11 +82,7 @@ impl<'a> Round<'_, 'a> {
                 let why = format!("{} on {name}: {said}", status.state);
                 let failed_on = self.remember(case, host);
                 self.failures = self.failures.saturating_add(1);
-                match status.state {
-                    ReplicaState::Refused => self.moves.refused += 1,
-                    _ => self.moves.failed += 1,
-                }
-                Some(self.move_to(case, &choice, &why, failed_on, true))
+                Some(self.move_to(case, &choice, &why, failed_on, Some(cause)))
             }
             Err(misfit) => {
                 let text = format!("{said}; no other host fits: {misfit}");

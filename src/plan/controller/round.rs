@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     model::{ConditionKind, FailedOn, ReplicaId, ReplicaNumber, ServiceName},
-    plan::txn::{Moves, Op, Transaction},
+    plan::txn::{Cause, Op, Transaction},
     store::layout,
 };
 
@@ -56,8 +56,8 @@ pub(super) struct Round<'p, 'a> {
     pub(super) failures_until: Option<Timestamp>,
     /// How many replicas stay where they fail, because others are no better.
     pub(super) held: usize,
-    /// Replicas that leave their host without being asked to.
-    pub(super) moves: Moves,
+    /// Why replicas leave their host without being asked to.
+    pub(super) moves: Vec<Cause>,
     pub(super) crowd: Crowd,
     pub(super) course: Course<'a>,
     /// Nodes that were created for surge replicas and have no document yet.
@@ -116,7 +116,7 @@ impl<'p, 'a> Round<'p, 'a> {
             failures: 0,
             failures_until: None,
             held: 0,
-            moves: Moves::default(),
+            moves: Vec::new(),
             crowd: Crowd::default(),
             course: Course::of(view),
             fresh_surge: BTreeSet::new(),

@@ -12,7 +12,10 @@ use super::{
     round::Round,
     status::Standing,
 };
-use crate::model::{Assignment, ConditionKind, FailedOn, ReplicaDesired, ReplicaId, ReplicaNumber};
+use crate::{
+    model::{Assignment, ConditionKind, FailedOn, ReplicaDesired, ReplicaId, ReplicaNumber},
+    plan::txn::Cause,
+};
 
 /// The longest reason that a replica's `desired` carries, in characters.
 const LONGEST_REASON: usize = 400;
@@ -81,22 +84,23 @@ impl<'a> Round<'_, 'a> {
         if self.force.enabled() { Standing::Stuck } else { Standing::Gone }
     }
 
-    /// Moves the replica to the host chosen, in one transaction, with all that is in force now.
+    /// Moves the replica to the host chosen, in one transaction, with all that is in force now. Nobody waits for one that is `unasked`: it goes first.
     pub(super) fn move_to(
         &mut self,
         case: &Case<'a>,
         choice: &Choice,
         why: &str,
         failed_on: Vec<FailedOn>,
-        urgent: bool,
+        unasked: Option<Cause>,
     ) -> Standing {
         if case.host.is_some_and(|host| self.index_blocked(&case.id, host)) {
             return Standing::Stuck;
         }
+        self.moves.extend(unasked);
         let outfit = self.outfit(case);
         let failed_on = if matches!(outfit, Outfit::Same(_)) { failed_on } else { Vec::new() };
         let sitter = Sitter { id: &case.id, view: case.view, from: case.host, failed_on, outfit };
-        self.settle(sitter, choice, why, urgent)
+        self.settle(sitter, choice, why, unasked.is_some())
     }
 
     fn settle(&mut self, sitter: Sitter<'_, 'a>, choice: &Choice, why: &str, urgent: bool) -> Standing {

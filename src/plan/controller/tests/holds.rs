@@ -224,6 +224,7 @@ fn no_deadline_runs_while_the_leader_sees_nothing() {
     for told in [true, false] {
         let mut sim =
             fleet(json!({ "healthy_deadline": "60s", "progress_deadline": "90s", "min_healthy_time": "10s" }));
+        sim.live(20);
         want(&mut sim, "v2");
         sim.live(5);
         // Not as `sleep` would, where the leader looks when a plan is due.
@@ -240,6 +241,7 @@ fn no_deadline_runs_while_the_leader_sees_nothing() {
 #[test]
 fn a_leader_that_looks_when_it_should_lets_deadlines_pass() {
     let mut sim = fleet(json!({ "healthy_deadline": "60s", "progress_deadline": "90s", "min_healthy_time": "10s" }));
+    sim.live(20);
     want(&mut sim, UNREADY);
     sim.settle();
     for _ in 0..3 {
