@@ -136,12 +136,14 @@ impl<'a> Round<'_, 'a> {
             return self.successors;
         }
         let wanted = self.force.wanted();
-        let begins = record.state == RolloutState::Running && !record.back && self.course.stable.is_some();
+        let (max_unavailable, surge) = self.force.spec.budget(wanted);
+        // What serves by a rollout that was superseded before its end may not be missing either.
+        let has_served = self.course.stable.is_some() || max_unavailable == 0;
+        let begins = record.state == RolloutState::Running && !record.back && has_served;
         let outdated = self.course.survey.regular.saturating_sub(self.course.survey.at_goal);
         if !begins || outdated == 0 {
             return there;
         }
-        let (_, surge) = self.force.spec.budget(wanted);
         if self.is_on_canary() {
             // One that no host fits is no canary, and must not become one beside another.
             let placed = there - self.course.survey.surge_unplaced;

@@ -251,6 +251,21 @@ fn a_leader_that_looks_when_it_should_lets_deadlines_pass() {
     assert!(record(&sim, 2).back, "{:?}", record(&sim, 2));
 }
 
+/// What runs by a rollout that was superseded before its end serves as well: with surge replicas, none of it is missing.
+#[test]
+fn what_supersedes_the_first_rollout_comes_to_an_end_though_none_may_be_missing() {
+    let mut sim = Sim::new(&["web1", "web2", "web3", "web4"]);
+    let policy = json!({ "max_surge": 1, "min_healthy_time": "0s" });
+    let spec = json!({ "unit": "webapp@.service", "max_unavailable": 0, "rollout": policy });
+    sim.service("webapp", &spec, &json!({ "replicas": 2, "version": "v1" }));
+    // Both run, and no controller has seen it.
+    sim.run_controller();
+    sim.run_agents();
+    want(&mut sim, "v2");
+    sim.live(5);
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2", "2 completed"), "{:#?}", sim.log);
+}
+
 #[test]
 fn no_word_is_lost_that_was_said_before_another() {
     for (first, second, expected) in [("abort", "pause", "2 paused"), ("pause", "abort", "2 rolled_back")] {
