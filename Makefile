@@ -54,8 +54,9 @@ fuzz: setup
 	ZKOPS_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --lib -- fuzz::
 
 # The faults that the controller once had, planted one at a time: the random histories find each within a minute.
-faults: setup
-	tests/faults/run
+faults:
+	@$(MAKE) --no-print-directory setup PACKAGES="git"
+	tests/faults/run $(FAULTS)
 
 vm-tests: build next-build test-packages nix-setup
 	$(PYTHON) vm-tests/run --jobs $(JOBS)

@@ -10,15 +10,13 @@ mod rollouts;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    rc::Rc,
 };
-
-use jiff::Timestamp;
 
 use self::picture::{Picture, Replica, Service};
 use super::{Context, Plan, sim::Tree};
 use crate::{
-    model::{HostName, Mode, ReplicaId, RolloutState, ServiceName},
+    model::{Mode, ReplicaId, RolloutState, ServiceName},
     plan::txn::{Op, Transaction},
 };
 
@@ -27,8 +25,8 @@ use crate::{
 pub(crate) fn plan(tree: &Tree, plan: &Plan, context: &Context) -> Vec<String> {
     let mut found = Vec::from_iter(too_much_work(plan, context));
     let mut landed = tree.clone();
-    let known = Picture::of(tree);
-    let mut before = Picture::of(tree);
+    let known = Rc::new(Picture::of(tree));
+    let mut before = Rc::clone(&known);
     for transaction in &plan.transactions {
         let mut alone = tree.clone();
         let mut wrong = form(transaction);
@@ -38,7 +36,7 @@ pub(crate) fn plan(tree: &Tree, plan: &Plan, context: &Context) -> Vec<String> {
                 wrong.extend(structure_of(&known, &alone));
                 wrong.extend(structure_of(&before, &after));
                 wrong.extend(reasons(&known, &alone, context));
-                before = after;
+                before = Rc::new(after);
             }
             Err(error) => wrong.push(format!("does not land on its own snapshot: {error}")),
         }
@@ -280,14 +278,9 @@ fn moved(
     if after.services[&id.service].spec().is_some_and(|spec| before.refuses(to, &spec)) {
         return Some(format!("{id} is put on {to}, which tells that it does not run it"));
     }
-    let fails_there = |node: &HostName| {
-        let Some(Ok(desired)) = &old.desired else { return false };
-        let late = |at: Timestamp| context.now.duration_since(at).unsigned_abs() < Duration::from_secs(600);
-        desired.failed_on.iter().any(|failed| failed.node == *node && late(failed.at))
-    };
     let same = matches!(&old.desired, Some(Ok(desired)) if desired.version == accepted.desired.version);
     let same = same && service.accepted.as_ref().is_some_and(|was| was.service == accepted.service);
-    if same && fails_there(to) {
+    if same && old.failed_lately_on(context.now).any(|failed| failed == to) {
         return Some(format!("{id} is put on {to}, where it failed lately"));
     }
     let from = from?;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::{
     agent::{Agent, FAILS, REJECTED, UNREADY},
-    tree::Tree,
+    tree::{Seen, Tree},
 };
 use super::{Cluster, Context, Memory, Plan, WORK, plan};
 use crate::{
@@ -29,8 +29,7 @@ use crate::{
 pub(crate) struct Sim {
     pub(crate) tree: Tree,
     pub(crate) now: Timestamp,
-    /// The tree as the leader has taken it in.
-    seen: (Tree, Cluster),
+    seen: Seen,
     pub(crate) memory: Memory,
     pub(crate) agents: BTreeMap<HostName, Agent>,
     pub(crate) max_fraction: f64,
@@ -58,8 +57,7 @@ impl Sim {
         let agents = hosts.iter().map(|name| (name.parse().unwrap(), Agent::new(name))).collect();
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let memory = Memory::default();
-        let seen = (Tree::default(), Cluster::default());
-        let (tree, log) = (Tree::new(), Vec::new());
+        let (tree, seen, log) = (Tree::new(), Seen::default(), Vec::new());
         let mut sim = Self { tree, now, seen, memory, agents, max_fraction: 0.55, work: WORK, log };
         sim.run_agents();
         sim
@@ -91,29 +89,22 @@ impl Sim {
         self.tree.cluster()
     }
 
-    /// Takes in what has changed.
-    fn look(&mut self) {
-        let (seen, cluster) = &mut self.seen;
-        self.tree.replay(seen, cluster);
-        self.seen.0 = self.tree.clone();
-    }
-
     pub(crate) fn context(&mut self) -> Context {
-        self.look();
-        self.memory.observe(&self.seen.1, self.now);
+        self.seen.look(&self.tree);
+        self.memory.observe(&self.seen.cluster, self.now);
         Context { work: self.work, ..self.memory.context(self.now, self.max_fraction) }
     }
 
     /// What the leader would do now.
     pub(crate) fn plan(&mut self) -> Plan {
         let context = self.context();
-        plan(&self.seen.1, &context)
+        plan(&self.seen.cluster, &context)
     }
 
     /// Plans once and commits all of it; true when there was something.
     pub(crate) fn round(&mut self) -> bool {
         let context = self.context();
-        let plan = plan(&self.seen.1, &context);
+        let plan = plan(&self.seen.cluster, &context);
         for transaction in &plan.transactions {
             self.commit(transaction);
         }
@@ -169,8 +160,8 @@ impl Sim {
     pub(crate) fn sleep_millis(&mut self, millis: u64) {
         let until = self.now.checked_add(Duration::from_millis(millis)).unwrap();
         if let Some(due) = self.memory.due().filter(|due| *due <= until) {
-            self.look();
-            self.memory.observe(&self.seen.1, due.max(self.now));
+            self.seen.look(&self.tree);
+            self.memory.observe(&self.seen.cluster, due.max(self.now));
         }
         self.now = until;
     }

@@ -401,8 +401,7 @@ impl Replica {
     /// Whether its host's agent says that it failed, or was refused, or that its update was.
     pub(super) fn has_failed(&self) -> bool {
         let state = self.node().and_then(|node| self.state_at(node));
-        let rejected = self.status.as_ref().is_some_and(|status| status.rejected);
-        rejected || state.is_some_and(|state| state == "failed" || state == "refused")
+        self.is_rejected() || state.is_some_and(|state| state == "failed" || state == "refused")
     }
 
     /// Whether its agent says that its update was given up.

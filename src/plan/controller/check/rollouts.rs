@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::picture::{Picture, Replica, Service};
 use crate::{
-    model::{HostName, PauseCause, ReplicaId, Rollout, RolloutAction, RolloutState, ServiceName},
+    model::{HostName, PauseCause, ReplicaId, Revision, Rollout, RolloutAction, RolloutState, ServiceName},
     plan::controller::Context,
 };
 
@@ -100,6 +100,13 @@ fn canary_that_serves_nobody(
     bad.then(|| format!("{name}: the canary of rollout {number} counts as healthy, and serves nobody"))
 }
 
+/// Whether it was told the version and the configuration of the revision.
+fn runs(replica: &Replica, revision: &Revision) -> bool {
+    replica
+        .revision()
+        .is_some_and(|(_, version, config)| version == revision.version.as_deref() && config == revision.config_version)
+}
+
 /// Completed is what serves: everywhere where there is a place for it.
 fn completed(
     before: &Picture,
@@ -114,14 +121,10 @@ fn completed(
         .replicas
         .iter()
         .filter(|(_, replica)| replica.node().is_some() && !replica.is_removing() && !replica.is_surge());
-    let revision = &new.revision;
     let good = |(id, replica): &(&ReplicaId, &Replica)| {
-        let runs = replica.revision().is_some_and(|(_, version, config)| {
-            version == revision.version.as_deref() && config == revision.config_version
-        });
         // On the way back nobody waits for a lost host: its replica runs what was before with the next one.
         let lost = old.back && replica.node().is_some_and(|node| !before.alive(node));
-        runs && before.is_ready(id, replica) || lost
+        runs(replica, &new.revision) && before.is_ready(id, replica) || lost
     };
     if service.wanted() == 0 && old.from.is_some() {
         return Some(format!("{name}: a rollout is completed that nobody runs"));
@@ -154,12 +157,7 @@ fn given_up(
     let policy = &accepted.service.rollout;
     let there = || service.replicas.iter().filter(|(_, replica)| !replica.is_removing());
     let alive = |replica: &Replica| replica.node().is_some_and(|node| before.alive(node));
-    let runs = |replica: &Replica| {
-        replica.revision().is_some_and(|(_, version, config)| {
-            version == old.revision.version.as_deref() && config == old.revision.config_version
-        })
-    };
-    let serves = |id: &ReplicaId, replica: &Replica| before.is_ready(id, replica) && runs(replica);
+    let serves = |id: &ReplicaId, replica: &Replica| before.is_ready(id, replica) && runs(replica, &old.revision);
     let idle = there().any(|(id, replica)| replica.node().is_some() && !serves(id, replica));
     if idle && over(old.progress, policy.progress_deadline.get()) {
         return None;

@@ -124,15 +124,26 @@ impl Tree {
         }
         cluster
     }
+}
 
-    /// Brings a snapshot of `before` up to this tree, as a mirror does: change by change.
-    pub(crate) fn replay(&self, before: &Self, cluster: &mut Cluster) {
-        for path in before.nodes.keys().rev().filter(|path| !self.nodes.contains_key(*path)) {
-            cluster.apply(path, None);
+/// The tree as a controller has taken it in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) tree: Tree,
+    pub(crate) cluster: Cluster,
+}
+
+impl Seen {
+    /// Brings it up to the tree, as a mirror does: change by change.
+    pub(crate) fn look(&mut self, tree: &Tree) {
+        let before = &self.tree.nodes;
+        for path in before.keys().rev().filter(|path| !tree.nodes.contains_key(*path)) {
+            self.cluster.apply(path, None);
         }
-        for (path, node) in self.nodes.iter().filter(|(path, node)| before.nodes.get(*path) != Some(node)) {
-            cluster.apply(path, Some((&node.data, node.version)));
+        for (path, node) in tree.nodes.iter().filter(|(path, node)| before.get(*path) != Some(node)) {
+            self.cluster.apply(path, Some((&node.data, node.version)));
         }
+        self.tree.clone_from(tree);
     }
 }
 
