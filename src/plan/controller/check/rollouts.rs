@@ -41,11 +41,17 @@ fn exposed(number: u64, service: &Service) -> impl Iterator<Item = &ReplicaId> {
     service.replicas.iter().filter(move |(_, replica)| there(replica)).map(|(id, _)| id)
 }
 
+/// Whether something was healthy before it, and the record that says what can be read: without that, nobody knows what to go
+/// back to, and the rollout is as the first one.
+fn follows(record: &Rollout, service: &Service) -> bool {
+    record.from.is_some_and(|from| service.rollouts.contains_key(&format!("{from:010}")))
+}
+
 /// Before it is promoted, no more than the canary run what is new, surge included.
 fn too_exposed(name: &ServiceName, number: u64, new: &Rollout, before: &Service, now: &Service) -> Option<String> {
     let accepted = now.accepted.as_ref()?;
     let policy = &accepted.service.rollout;
-    let on_trial = new.from.is_some() && !new.back && !new.promoted && new.batch == 0 && new.ended.is_none();
+    let on_trial = follows(new, before) && !new.back && !new.promoted && new.batch == 0 && new.ended.is_none();
     if !on_trial || policy.canary.is_zero() {
         return None;
     }
@@ -69,7 +75,7 @@ fn not_paused(
     };
     let was: Vec<&ReplicaId> = exposed(number, before).collect();
     let newly = exposed(number, now).find(|id| !was.contains(id) && before.replicas.contains_key(*id));
-    let newly = newly.filter(|_| holds(old) && holds(new) && old.from.is_some())?;
+    let newly = newly.filter(|_| holds(old) && holds(new) && follows(old, before))?;
     Some(format!("{name}: {newly} is told what is new, and rollout {number} is paused"))
 }
 
@@ -78,7 +84,7 @@ fn promoted(name: &ServiceName, number: u64, (old, new): (&Rollout, &Rollout), b
     let said = before.said.contains("promote") && before.said.contains(&number.to_string());
     let policy = before.accepted.as_ref().map(|accepted| &accepted.service.rollout)?;
     let reason = said || policy.auto_promote || policy.canary.is_zero();
-    let became = !old.promoted && new.promoted && old.from.is_some();
+    let became = !old.promoted && new.promoted && follows(old, before);
     (became && !reason).then(|| format!("{name}: rollout {number} is promoted by nobody"))
 }
 
@@ -96,7 +102,7 @@ fn canary_that_serves_nobody(
     let mut there = exposed(number, service);
     let serves = there.any(|id| service.replicas.get(id).is_some_and(|replica| before.is_ready(id, replica)));
     let policy = &service.accepted.as_ref()?.service.rollout;
-    let bad = (waits || passes) && !policy.canary.is_zero() && old.from.is_some() && !serves;
+    let bad = (waits || passes) && !policy.canary.is_zero() && follows(old, service) && !serves;
     bad.then(|| format!("{name}: the canary of rollout {number} counts as healthy, and serves nobody"))
 }
 
@@ -126,7 +132,7 @@ fn completed(
         let lost = old.back && replica.node().is_some_and(|node| !before.alive(node));
         runs(replica, &new.revision) && before.is_ready(id, replica) || lost
     };
-    if service.wanted() == 0 && old.from.is_some() {
+    if service.wanted() == 0 && follows(old, service) {
         return Some(format!("{name}: a rollout is completed that nobody runs"));
     }
     let forgiven = service.accepted.as_ref().map_or(0, |it| it.service.rollout.max_failures.floor(service.wanted()));
@@ -186,7 +192,7 @@ fn unheard(name: &ServiceName, number: u64, (old, new): (&Rollout, &Rollout), se
     let heard = new.order == Some(*version) && old.order != new.order;
     let earlier = order.earlier.iter().filter(|word| old.order.is_none_or(|seen| seen < word.version));
     let aborts = earlier.map(|word| word.action).chain([order.action]).any(|action| action == RolloutAction::Abort);
-    let may = old.ended.is_none() && !old.back && old.from.is_some();
+    let may = old.ended.is_none() && !old.back && follows(old, service);
     let lost = heard && aborts && may && !new.back && new.ended.is_none();
     lost.then(|| format!("{name}: rollout {number} was aborted, and goes on"))
 }
