@@ -42,9 +42,10 @@ impl<'a> Round<'_, 'a> {
             .collect();
         let Some(first) = leaving.first() else { return };
         let at_once = self.force.spec.rollout.max_surge.ceil(self.force.wanted()).max(1);
-        let there = self.course.survey.surge;
+        let is_there = |case: &Case<'a>| case.desired.surge && !case.desired.removing && case.host.is_some();
+        let is_there = found.iter().filter_map(known).any(is_there);
         // Without a place for it, another replica would serve nobody.
-        let more = if there == 0 && !self.fits_elsewhere(first) { 0 } else { at_once };
+        let more = if is_there || self.fits_elsewhere(first) { at_once } else { 0 };
         self.successors = leaving.len().min(more);
     }
 

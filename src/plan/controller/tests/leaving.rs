@@ -335,3 +335,20 @@ fn moves_that_are_nonsense_move_nothing_and_are_named() {
     assert_eq!((sim.places("webapp"), sim.tree.get("/services/webapp/moves")), (before, None));
     assert_rest(&mut sim);
 }
+
+/// A rollout leaves a surge replica that no host fits, and others have to leave their host: that one is no successor of theirs.
+#[test]
+fn a_surge_replica_that_no_host_fits_is_no_successor() {
+    let mut sim = Sim::new(&["web1", "web2"]);
+    let policy = json!({ "max_surge": 1, "min_healthy_time": "0s" });
+    let spec = json!({ "unit": "webapp@.service", "max_unavailable": 0, "rollout": policy });
+    sim.service("webapp", &spec, &json!({ "replicas": 2, "version": "v1" }));
+    sim.run_controller();
+    sim.patch("/services/webapp", &json!({ "placement": { "constraints": ["zone=a"] } }));
+    sim.patch_desired("webapp", &json!({ "version": "v2" }));
+    sim.run_controller();
+    sim.patch_desired("webapp", &json!({ "replicas": 1 }));
+    sim.live(60);
+    assert_eq!(sim.places("webapp"), "1=web1", "{:#?}", sim.log);
+    assert_eq!(sim.status("webapp").replicas, 1);
+}
