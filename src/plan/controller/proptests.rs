@@ -18,7 +18,7 @@ use self::steps::{HOSTS, SERVICES, Step, step};
 
 use super::{
     Cluster, Context, Doc, Memory, check, fleet, plan,
-    sim::{Seen, Sim, Tree, merge},
+    sim::{Agent, Seen, Sim, Tree, merge},
 };
 use crate::{
     model::{
@@ -33,12 +33,17 @@ use crate::{
 struct Controller {
     seen: Seen,
     memory: Memory,
+    looks: usize,
 }
 
 impl Controller {
     fn look(&mut self, tree: &Tree) {
         self.seen.look(tree);
-        assert_eq!(self.seen.cluster, tree.cluster(), "change by change is not the same as at once");
+        self.looks += 1;
+        // What was taken in wrongly stays wrong, as a rule: it need not be found at once.
+        if self.looks.is_multiple_of(16) {
+            assert_eq!(self.seen.cluster, tree.cluster(), "change by change is not the same as at once");
+        }
     }
 }
 
@@ -213,7 +218,15 @@ impl World {
     /// A replica leaves a host that the controller saw alive only when no process of it is left. (That a host is back
     /// no transaction can check; its agent then stops what is no longer its own.)
     fn assert_nothing_left_behind(&self, seen: &Cluster, before: &Tree, reason: &str) {
-        let (old, new) = (before.cluster(), self.sim.tree.cluster());
+        let after = &self.sim.tree;
+        let is_touched = |id: &ReplicaId| {
+            let path = layout::replica_desired(id);
+            before.get(&path) != after.get(&path)
+        };
+        if !self.sim.agents.values().flat_map(Agent::running).any(is_touched) {
+            return;
+        }
+        let (old, new) = (before.cluster(), after.cluster());
         for agent in self.sim.agents.values().filter(|agent| agent.is_connected()) {
             let was_here =
                 |id: &&ReplicaId| fleet::placed_on(&old.services[&id.service], id.number) == Some(&agent.name);
@@ -241,8 +254,8 @@ impl World {
         self.refresh();
     }
 
-    fn newest(&self, service: &str) -> Option<(u64, Rollout)> {
-        let cluster = self.sim.cluster();
+    fn newest(&mut self, service: &str) -> Option<(u64, Rollout)> {
+        let cluster = self.sim.look();
         let (number, doc) = cluster.services.get(&service.parse().unwrap())?.rollouts.iter().next_back()?;
         Some((*number, doc.good()?.clone()))
     }

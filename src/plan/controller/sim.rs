@@ -89,8 +89,14 @@ impl Sim {
         self.tree.cluster()
     }
 
-    pub(crate) fn context(&mut self) -> Context {
+    /// The same, as the leader has it once it has looked.
+    pub(crate) fn look(&mut self) -> &Cluster {
         self.seen.look(&self.tree);
+        &self.seen.cluster
+    }
+
+    pub(crate) fn context(&mut self) -> Context {
+        self.look();
         self.memory.observe(&self.seen.cluster, self.now);
         Context { work: self.work, ..self.memory.context(self.now, self.max_fraction) }
     }

@@ -42,11 +42,16 @@ impl<'a> Round<'_, 'a> {
             .collect();
         let Some(first) = leaving.first() else { return };
         let at_once = self.force.spec.rollout.max_surge.ceil(self.force.wanted()).max(1);
-        let is_there = |case: &Case<'a>| case.desired.surge && !case.desired.removing && case.host.is_some();
-        let is_there = found.iter().filter_map(known).any(is_there);
+        let is_there = found.iter().filter_map(known).any(|case| self.may_succeed(case));
         // Without a place for it, another replica would serve nobody.
         let more = if is_there || self.fits_elsewhere(first) { at_once } else { 0 };
         self.successors = leaving.len().min(more);
+    }
+
+    /// Whether the replica can take the place of one that leaves, once it is ready: it may stay where it is.
+    fn may_succeed(&self, case: &Case<'a>) -> bool {
+        let stays = case.host.is_some_and(|host| self.unfit(case, host).is_none());
+        case.desired.surge && !case.desired.removing && stays
     }
 
     /// Puts successors that are ready in the place of those that wait for them.
@@ -55,10 +60,7 @@ impl<'a> Round<'_, 'a> {
             return;
         }
         while self.draft.has_room() {
-            let is_successor = |case: &Case<'a>| {
-                let stays = case.host.is_some_and(|host| self.unfit(case, host).is_none());
-                case.desired.surge && !case.desired.removing && case.ready() && stays
-            };
+            let is_successor = |case: &Case<'a>| case.ready() && self.may_succeed(case);
             let position =
                 |wanted: &dyn Fn(&Case<'a>) -> bool| found.iter().position(|it| known(it).is_some_and(wanted));
             let leaves = |case: &Case<'a>| !case.desired.removing && self.waits_for_successor(case);

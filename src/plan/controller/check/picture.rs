@@ -2,8 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    rc::Rc,
     time::Duration,
 };
+
+use serde::de::DeserializeOwned;
 
 use crate::{
     model::{
@@ -19,7 +22,7 @@ pub(super) struct Picture {
     /// The hosts whose index has the replica.
     pub(super) indexed: BTreeMap<ReplicaId, BTreeSet<HostName>>,
     /// Index documents; `None` when unreadable.
-    pub(super) assignments: BTreeMap<(HostName, ReplicaId), Option<Assignment>>,
+    pub(super) assignments: BTreeMap<(HostName, ReplicaId), Option<Rc<Assignment>>>,
     /// Versions of the index nodes.
     versions: BTreeMap<(HostName, ReplicaId), i32>,
     /// Host and unit of each unit that two index nodes of a host name.
@@ -29,32 +32,58 @@ pub(super) struct Picture {
 
 #[derive(Default)]
 struct Host {
-    spec: Option<Result<HostSpec, ()>>,
-    alive: Option<Result<HostAlive, ()>>,
+    spec: Option<Result<Rc<HostSpec>, ()>>,
+    alive: Option<Result<Rc<HostAlive>, ()>>,
     has_assigned: bool,
 }
 
 #[derive(Default)]
 pub(super) struct Service {
-    pub(super) accepted: Option<Accepted>,
+    pub(super) accepted: Option<Rc<Accepted>>,
     pub(super) replicas: BTreeMap<ReplicaId, Replica>,
     listed: BTreeSet<(HostName, ReplicaId)>,
     /// The replicas that are to leave their hosts.
-    moves: Option<Moves>,
+    moves: Option<Rc<Moves>>,
     /// What operators said of its newest rollout, as it is written.
     pub(super) said: String,
     /// The same, and the version of the node.
-    pub(super) order: Option<(RolloutOrder, i32)>,
+    pub(super) order: Option<(Rc<RolloutOrder>, i32)>,
     /// The revisions of its configuration.
     pub(super) configs: BTreeSet<u64>,
     /// Its rollouts, as far as they can be read.
-    pub(super) rollouts: BTreeMap<String, Rollout>,
+    pub(super) rollouts: BTreeMap<String, Rc<Rollout>>,
 }
 
 #[derive(Default)]
 pub(super) struct Replica {
-    pub(super) desired: Option<Result<ReplicaDesired, ()>>,
-    status: Option<ReplicaStatus>,
+    pub(super) desired: Option<Result<Rc<ReplicaDesired>, ()>>,
+    status: Option<Rc<ReplicaStatus>>,
+}
+
+/// A node of a tree.
+#[derive(Clone, Copy)]
+struct Node<'a> {
+    tree: &'a Tree,
+    path: &'a str,
+}
+
+impl<'a> Node<'a> {
+    fn data(self) -> &'a [u8] {
+        self.tree.get(self.path).unwrap()
+    }
+
+    fn version(self) -> i32 {
+        self.tree.version(self.path).unwrap()
+    }
+
+    fn read<T: DeserializeOwned + 'static>(self) -> Result<Rc<T>, ()> {
+        self.tree.read(self.path, |data| decode(data).map(Rc::new).map_err(|_| ())).unwrap()
+    }
+
+    fn accepted(self) -> Option<Rc<Accepted>> {
+        let accepted = |data: &[u8]| decode::<ServiceStatus>(data).ok()?.accepted.map(Rc::new);
+        self.tree.read(self.path, accepted).unwrap()
+    }
 }
 
 impl Picture {
@@ -62,10 +91,10 @@ impl Picture {
         let mut picture = Self::default();
         for path in tree.paths() {
             let parts: Vec<&str> = path.split('/').skip(1).collect();
-            let (data, version) = (tree.get(path).unwrap(), tree.version(path).unwrap());
+            let node = Node { tree, path };
             match parts.as_slice() {
-                ["services", name, rest @ ..] => picture.read_service(name, rest, data, version),
-                ["hosts", name, rest @ ..] => picture.read_host(name, rest, data, version),
+                ["services", name, rest @ ..] => picture.read_service(name, rest, node),
+                ["hosts", name, rest @ ..] => picture.read_host(name, rest, node),
                 _ => {}
             }
         }
@@ -73,26 +102,26 @@ impl Picture {
         picture
     }
 
-    fn read_service(&mut self, name: &str, rest: &[&str], data: &[u8], version: i32) {
+    fn read_service(&mut self, name: &str, rest: &[&str], node: Node<'_>) {
         let Ok(name) = name.parse::<ServiceName>() else { return };
         let replica_id = |number: &str| format!("{name}.{number}").parse::<ReplicaId>().ok();
         let service = self.services.entry(name.clone()).or_default();
         match rest {
-            ["status"] => service.accepted = decode::<ServiceStatus>(data).ok().and_then(|status| status.accepted),
+            ["status"] => service.accepted = node.accepted(),
             ["instances", instance] => {
                 let host = instance.split('@').next().unwrap().parse();
-                if let (Ok(host), Ok(instance)) = (host, decode::<Instance>(data)) {
+                if let (Ok(host), Ok(instance)) = (host, node.read::<Instance>()) {
                     service.listed.insert((host, ReplicaId { service: name, number: instance.replica }));
                 }
             }
             ["config", revision] => service.configs.extend(revision.parse::<u64>().ok()),
-            ["moves"] => service.moves = decode(data).ok(),
+            ["moves"] => service.moves = node.read().ok(),
             ["rollouts"] => {
-                service.said = String::from_utf8_lossy(data).into_owned();
-                service.order = decode(data).ok().map(|order| (order, version));
+                service.said = String::from_utf8_lossy(node.data()).into_owned();
+                service.order = node.read().ok().map(|order| (order, node.version()));
             }
             ["rollouts", number] => {
-                service.rollouts.extend(decode(data).ok().map(|record| ((*number).to_owned(), record)));
+                service.rollouts.extend(node.read().ok().map(|record| ((*number).to_owned(), record)));
             }
             [number] => {
                 if let Some(id) = replica_id(number) {
@@ -103,29 +132,29 @@ impl Picture {
                 let Some(id) = replica_id(number) else { return };
                 let replica = service.replicas.entry(id).or_default();
                 if *document == "desired" {
-                    replica.desired = Some(decode(data).map_err(|_| ()));
+                    replica.desired = Some(node.read());
                 } else {
-                    replica.status = decode(data).ok();
+                    replica.status = node.read().ok();
                 }
             }
             _ => {}
         }
     }
 
-    fn read_host(&mut self, name: &str, rest: &[&str], data: &[u8], version: i32) {
+    fn read_host(&mut self, name: &str, rest: &[&str], node: Node<'_>) {
         let Ok(name) = name.parse::<HostName>() else { return };
         match rest {
             [] => {
-                let spec = if data.is_empty() { Ok(HostSpec::default()) } else { decode(data).map_err(|_| ()) };
+                let spec = if node.data().is_empty() { Ok(Rc::default()) } else { node.read() };
                 self.hosts.entry(name).or_default().spec = Some(spec);
             }
-            ["alive"] => self.hosts.entry(name).or_default().alive = Some(decode(data).map_err(|_| ())),
+            ["alive"] => self.hosts.entry(name).or_default().alive = Some(node.read()),
             ["assigned"] => self.hosts.entry(name).or_default().has_assigned = true,
             ["assigned", id] => {
                 let Ok(id) = id.parse::<ReplicaId>() else { return };
                 self.indexed.entry(id.clone()).or_default().insert(name.clone());
-                self.versions.insert((name.clone(), id.clone()), version);
-                self.assignments.insert((name, id), decode(data).ok());
+                self.versions.insert((name.clone(), id.clone()), node.version());
+                self.assignments.insert((name, id), node.read().ok());
             }
             _ => {}
         }
@@ -151,7 +180,7 @@ impl Picture {
             if was_here || port.is_none() {
                 continue;
             }
-            let has_it = |other: &Option<Assignment>| other.as_ref().is_some_and(|other| other.port == port);
+            let has_it = |other: &Option<Rc<Assignment>>| other.as_ref().is_some_and(|other| other.port == port);
             let mut others = self.assignments.iter().filter(|((at, other), _)| at == host && other != id);
             found.extend(
                 others.find(|(_, it)| has_it(it)).map(|((_, other), _)| (id.clone(), host.clone(), other.clone())),
@@ -271,7 +300,7 @@ impl Picture {
         };
         let others = self.assignments.iter().filter(|((host, other), _)| host == name && other.service != id.service);
         // What an index that can't be read names is anyone's guess.
-        let mut others = others.map(|(_, assignment)| assignment.as_ref());
+        let mut others = others.map(|(_, assignment)| assignment.as_deref());
         drains || misfit || crowded || service.asks(id, name) || others.any(|other| other.is_none_or(shares))
     }
 
@@ -351,7 +380,7 @@ impl Service {
     /// Whether a host is gone so long that what was on it is given up.
     pub(super) fn given_up(&self, picture: &Picture, host: &HostName, context: &Context) -> bool {
         let longest = |accepted: &Accepted| accepted.service.lost_after.get();
-        let lost_after = self.accepted.as_ref().map_or(Duration::ZERO, longest);
+        let lost_after = self.accepted.as_deref().map_or(Duration::ZERO, longest);
         !picture.alive(host) && overdue(host, lost_after, context)
     }
 }
@@ -363,7 +392,7 @@ fn overdue(host: &HostName, lost_after: Duration, context: &Context) -> bool {
 
 impl Replica {
     fn readable(&self) -> Option<&ReplicaDesired> {
-        self.desired.as_ref()?.as_ref().ok()
+        self.desired.as_ref()?.as_deref().ok()
     }
 
     pub(super) fn node(&self) -> Option<&HostName> {

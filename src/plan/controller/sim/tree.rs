@@ -1,24 +1,51 @@
 //! A tree with `ZooKeeper`'s semantics, as far as plans depend on them: versions, all-or-nothing transactions,
 //! sequential numbers from the parent's count of children ever created, no deletion of a node with children.
 
-use std::collections::BTreeMap;
+use std::{any::Any, cell::OnceCell, collections::BTreeMap, fmt, rc::Rc};
 
 use crate::{
     plan::{controller::Cluster, txn::Op},
     store::layout,
 };
 
+/// A node's data. Trees that have it in common share it.
+struct Data {
+    bytes: Vec<u8>,
+    /// What it was read as, which is the same for each node of its kind.
+    read: OnceCell<Box<dyn Any>>,
+}
+
+impl From<&[u8]> for Data {
+    fn from(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec(), read: OnceCell::new() }
+    }
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        String::from_utf8_lossy(&self.bytes).fmt(formatter)
+    }
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Data {}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Znode {
-    pub(crate) data: Vec<u8>,
-    pub(crate) version: i32,
+struct Znode {
+    data: Rc<Data>,
+    version: i32,
     /// How many children were ever created below it: the next sequential child's number.
     created: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tree {
-    nodes: BTreeMap<String, Znode>,
+    nodes: BTreeMap<Rc<str>, Znode>,
 }
 
 impl Tree {
@@ -32,7 +59,14 @@ impl Tree {
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<&[u8]> {
-        self.nodes.get(path).map(|node| node.data.as_slice())
+        self.nodes.get(path).map(|node| node.data.bytes.as_slice())
+    }
+
+    /// What the node's data says; it is read once, however many trees have it.
+    pub(crate) fn read<T: Clone + 'static>(&self, path: &str, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let Data { bytes, read: known } = &*self.nodes.get(path)?.data;
+        let known = known.get_or_init(|| Box::new(read(bytes)));
+        Some(known.downcast_ref::<T>().expect("a node is read as one type").clone())
     }
 
     pub(crate) fn version(&self, path: &str) -> Option<i32> {
@@ -40,14 +74,14 @@ impl Tree {
     }
 
     pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
-        self.nodes.keys().map(String::as_str)
+        self.nodes.keys().map(|path| &**path)
     }
 
     /// Creates the node, or sets its data: what an operator or an agent does without caring which.
     pub(crate) fn put(&mut self, path: &str, data: impl AsRef<[u8]>) {
         match self.nodes.get_mut(path) {
             Some(node) => {
-                data.as_ref().clone_into(&mut node.data);
+                node.data = Rc::new(data.as_ref().into());
                 node.version += 1;
             }
             None => self.create(path, data.as_ref()).unwrap(),
@@ -57,7 +91,7 @@ impl Tree {
     /// `deleteall`; nothing when it does not exist.
     pub(crate) fn delete_all(&mut self, path: &str) {
         let below = format!("{path}/");
-        self.nodes.retain(|other, _| other != path && !other.starts_with(&below));
+        self.nodes.retain(|other, _| **other != *path && !other.starts_with(&below));
     }
 
     /// All of the operations, or none.
@@ -80,17 +114,18 @@ impl Tree {
             }
             Op::Set { path, data, version } => {
                 let node = self.at(path, *version)?;
-                node.data.clone_from(data);
+                node.data = Rc::new(data.as_slice().into());
                 node.version += 1;
                 Ok(())
             }
             Op::Delete { path, version } => {
                 self.at(path, *version)?;
-                let below = format!("{path}/");
-                if self.nodes.range(below.clone()..).next().is_some_and(|(other, _)| other.starts_with(&below)) {
+                let below: Rc<str> = format!("{path}/").into();
+                let mut others = self.nodes.range(Rc::clone(&below)..);
+                if others.next().is_some_and(|(other, _)| other.starts_with(&*below)) {
                     return Err(format!("NotEmpty {path}"));
                 }
-                self.nodes.remove(path);
+                self.nodes.remove(path.as_str());
                 Ok(())
             }
         }
@@ -112,7 +147,7 @@ impl Tree {
         if !above.is_empty() {
             self.nodes.get_mut(above).ok_or(format!("NoNode {above}"))?.created += 1;
         }
-        self.nodes.insert(path.to_owned(), Znode { data: data.to_vec(), version: 0, created: 0 });
+        self.nodes.insert(path.into(), Znode { data: Rc::new(data.into()), version: 0, created: 0 });
         Ok(())
     }
 
@@ -120,7 +155,7 @@ impl Tree {
     pub(crate) fn cluster(&self) -> Cluster {
         let mut cluster = Cluster::default();
         for (path, node) in &self.nodes {
-            cluster.apply(path, Some((&node.data, node.version)));
+            cluster.apply(path, Some((&node.data.bytes, node.version)));
         }
         cluster
     }
@@ -141,7 +176,7 @@ impl Seen {
             self.cluster.apply(path, None);
         }
         for (path, node) in tree.nodes.iter().filter(|(path, node)| before.get(*path) != Some(node)) {
-            self.cluster.apply(path, Some((&node.data, node.version)));
+            self.cluster.apply(path, Some((&node.data.bytes, node.version)));
         }
         self.tree.clone_from(tree);
     }

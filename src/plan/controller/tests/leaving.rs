@@ -352,3 +352,19 @@ fn a_surge_replica_that_no_host_fits_is_no_successor() {
     assert_eq!(sim.places("webapp"), "1=web1", "{:#?}", sim.log);
     assert_eq!(sim.status("webapp").replicas, 1);
 }
+
+/// Nor is one that would have to leave its own host: where no host fits, nothing takes anybody's place.
+#[test]
+fn a_surge_replica_that_may_not_stay_is_no_successor() {
+    let mut sim =
+        webapp_with(2, json!({ "max_unavailable": 0, "rollout": { "max_surge": 1, "min_healthy_time": "0s" } }));
+    want(&mut sim, "v2");
+    sim.run_controller();
+    sim.run_agents();
+    assert_eq!(sim.status("webapp").replicas, 3, "the rollout has one more");
+    sim.patch("/services/webapp", &json!({ "placement": { "constraints": ["zone=a"] } }));
+    sim.live(60);
+    assert_eq!((sim.status("webapp").replicas, state(&sim).as_str()), (2, "2 completed"), "{:#?}", sim.log);
+    assert_condition(&sim, "webapp", &["Waiting", "no other host fits"]);
+    assert_rest(&mut sim);
+}
