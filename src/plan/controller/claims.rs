@@ -30,11 +30,6 @@ impl<'a> From<&'a Template> for Described<'a> {
 }
 
 impl Described<'_> {
-    /// Whether the template names the same.
-    pub(super) fn is_of(&self, template: &Template) -> bool {
-        *self.unit == template.unit && self.unit_file == template.unit_file.as_deref()
-    }
-
     /// How many replicas one host may run; `None` = no limit.
     pub(super) fn max_per_host(&self, spec: &ServiceSpec) -> Option<u32> {
         if self.unit.is_template() { spec.placement.max_per_host } else { Some(1) }

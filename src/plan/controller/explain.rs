@@ -33,11 +33,12 @@ pub fn obstacles(cluster: &Cluster, context: &Context, id: &ReplicaId) -> BTreeM
     let found = classify(name, view, round.fleet);
     round.survey(&found);
     let Some(replica) = found.iter().find(|replica| replica.id() == id) else { return BTreeMap::new() };
-    let (from, failed_on) = match replica {
-        Found::Known(case) => (case.host, case.desired.failed_on.as_slice()),
-        Found::Fresh(..) | Found::Broken(..) => (None, &[][..]),
+    let ask = match replica {
+        Found::Known(case) => round.ask(case, &case.desired.failed_on, false),
+        Found::Fresh(..) | Found::Broken(..) => {
+            Ask { id, first: None, from: None, ahead: false, failed_on: &[], now: context.now }
+        }
     };
-    let ask = Ask { id, from, ahead: false, failed_on, now: context.now };
     let Round { placer, fleet, .. } = &mut round;
     let obstacles = placer.obstacles(fleet, &ask);
     let hosts = fleet.hosts.iter().map(|host| host.name.clone());

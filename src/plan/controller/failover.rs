@@ -45,7 +45,7 @@ impl<'a> Round<'_, 'a> {
             return Some(Standing::Stuck);
         }
         let why = if orderly { format!("{name} was shut down") } else { format!("{name} is lost since {since:.0}") };
-        Some(match self.pick(case, &case.desired.failed_on) {
+        Some(match self.pick(case) {
             Ok(choice) => self.move_to(case, &choice, &why, case.desired.failed_on.clone(), Some(Cause::Lost)),
             Err(misfit) => {
                 let text = format!("is gone since {since:.0}, and no other host fits: {misfit}");
@@ -77,7 +77,7 @@ impl<'a> Round<'_, 'a> {
             }
             return None;
         }
-        match self.pick(case, &case.desired.failed_on) {
+        match self.pick(case) {
             Ok(choice) => {
                 let why = format!("{} on {name}: {said}", status.state);
                 let failed_on = self.remember(case, host);
@@ -87,7 +87,6 @@ impl<'a> Round<'_, 'a> {
             Err(misfit) => {
                 let text = format!("{said}; no other host fits: {misfit}");
                 self.notice(kind, name.as_str(), case.number(), &text);
-                self.wake_after_cool_off(&case.desired.failed_on);
                 None
             }
         }
@@ -112,12 +111,5 @@ impl<'a> Round<'_, 'a> {
         let others = late_failures(&case.desired.failed_on, now).filter(|failed| failed.node != *name);
         let refused = case.status.and_then(ReplicaStatus::refused);
         others.cloned().chain([FailedOn { node: name.clone(), at: now, refused }]).collect()
-    }
-
-    /// A host where the replica failed may be tried again then.
-    pub(super) fn wake_after_cool_off(&mut self, failed_on: &[FailedOn]) {
-        for failed in failed_on {
-            self.wake(after(failed.at, COOL_OFF));
-        }
     }
 }

@@ -5,7 +5,7 @@
 //! there. Rank: the spread label's value with the fewest of this service, then the fewest of this service on the host, then
 //! the fewest replicas in all, then the name.
 
-use std::rc::Rc;
+use std::{ptr, rc::Rc};
 
 use jiff::Timestamp;
 
@@ -22,8 +22,10 @@ use crate::model::{FailedOn, HostName, Objection, ReplicaId, RunSettings, Servic
 pub(super) const COOL_OFF: Span = Span::from_secs(600);
 
 /// What a place is asked for.
-pub(super) struct Ask<'q> {
+pub(super) struct Ask<'q, 'a> {
     pub(super) id: &'q ReplicaId,
+    /// What it runs there at first, while its turn for what the others are brought to has not come. A place does for both.
+    pub(super) first: Option<&'a Template>,
     /// Where it is now, which is not an answer.
     pub(super) from: Option<HostIndex>,
     /// Whether its processes are still there for a while: the seat is for later.
@@ -45,8 +47,8 @@ pub(super) struct Placer<'a> {
     pub(super) unit: Described<'a>,
     /// And how.
     run: RunSettings<'a>,
-    /// What hosts have against that, once it was asked.
-    objections: Option<Rc<Objections<'a>>>,
+    /// What hosts have against that, or against what a replica runs at first, whichever was asked last.
+    objections: Option<(Option<&'a Template>, Rc<Objections<'a>>)>,
     pub(super) seats: Seats<'a>,
     /// Why a replica with no past fits nowhere, whatever its number; holds until a seat is given back.
     full: Option<Misfit>,
@@ -68,7 +70,8 @@ impl Objections<'_> {
 /// What is to be placed.
 struct Asked<'p, 'a> {
     spec: &'a ServiceSpec,
-    unit: Described<'a>,
+    /// As what: what it is brought to, and what it runs at first.
+    units: (Described<'a>, Option<Described<'a>>),
     objections: Rc<Objections<'a>>,
     seats: View<'p>,
 }
@@ -87,28 +90,38 @@ impl<'a> Placer<'a> {
         (self.unit, self.run, self.objections) = (template.into(), template.into(), None);
     }
 
-    fn asked(&mut self, fleet: &mut Fleet<'a>) -> Asked<'_, 'a> {
-        if self.unit.port.is_some() {
+    fn asked(&mut self, fleet: &mut Fleet<'a>, first: Option<&'a Template>) -> Asked<'_, 'a> {
+        let units = (self.unit, first.map(Described::from));
+        if units.0.port.or(units.1.and_then(|first| first.port)).is_some() {
             fleet.count_ports();
         }
-        let (spec, unit, run) = (self.spec, self.unit, self.run);
-        let objections = self.objections.get_or_insert_with(|| {
-            let acceptance = fleet.acceptance();
-            fleet.work += acceptance.patterns;
-            let to = acceptance.answers.iter().map(|alive| alive.and_then(|alive| alive.objection(unit.unit, run)));
-            let to = to.collect();
-            Rc::new(Objections { acceptance, to })
-        });
-        let objections = Rc::clone(objections);
-        Asked { spec, unit, objections, seats: self.seats.view(fleet) }
+        let objections = self.objections(fleet, first);
+        Asked { spec: self.spec, units, objections, seats: self.seats.view(fleet) }
+    }
+
+    /// What hosts have against what the replica would run.
+    fn objections(&mut self, fleet: &mut Fleet<'a>, first: Option<&'a Template>) -> Rc<Objections<'a>> {
+        if let Some((of, known)) = &self.objections
+            && of.map(ptr::from_ref) == first.map(ptr::from_ref)
+        {
+            return Rc::clone(known);
+        }
+        let (unit, run) = first.map_or((self.unit.unit, self.run), |first| (&first.unit, first.into()));
+        let acceptance = fleet.acceptance();
+        fleet.work += acceptance.patterns;
+        let to = acceptance.answers.iter().map(|alive| alive.and_then(|alive| alive.objection(unit, run)));
+        let to = to.collect();
+        let objections = Rc::new(Objections { acceptance, to });
+        self.objections = Some((first, Rc::clone(&objections)));
+        objections
     }
 
     /// Chooses a host, and takes the seat on it; the one at [`Ask::from`] is given back.
     ///
     /// # Errors
     /// [`Misfit`]: no host fits; nothing has changed.
-    pub(super) fn pick(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Result<Choice, Misfit> {
-        let unburdened = ask.from.is_none() && ask.failed_on.is_empty();
+    pub(super) fn pick(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>) -> Result<Choice, Misfit> {
+        let unburdened = ask.from.is_none() && ask.failed_on.is_empty() && ask.first.is_none();
         if let Some(misfit) = self.full.as_ref().filter(|_| unburdened) {
             return Err(misfit.clone());
         }
@@ -125,10 +138,12 @@ impl<'a> Placer<'a> {
     }
 
     /// Takes back what [`pick`](Self::pick) did.
-    pub(super) fn unpick(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>, choice: &Choice) {
+    pub(super) fn unpick(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>, choice: &Choice) {
         self.full = None;
         self.seats.give_back(fleet, choice.host);
-        fleet.release_port(choice.host, self.unit.port, ask.id);
+        for port in [self.unit.port, ask.first.and_then(|first| first.port)] {
+            fleet.release_port(choice.host, port, ask.id);
+        }
         fleet.hosts[choice.host].load -= 1;
         if let Some(from) = ask.from {
             if ask.ahead {
@@ -139,7 +154,7 @@ impl<'a> Placer<'a> {
         }
     }
 
-    fn occupy(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>, host: HostIndex) {
+    fn occupy(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>, host: HostIndex) {
         self.seats.seat(host, true);
         fleet.hosts[host].load += 1;
         if let Some(from) = ask.from {
@@ -149,10 +164,12 @@ impl<'a> Placer<'a> {
                 self.seats.linger(fleet, from);
             }
         }
-        fleet.claim(host, self.unit, ask.id);
+        for unit in [self.unit].into_iter().chain(ask.first.map(Described::from)) {
+            fleet.claim(host, unit, ask.id);
+        }
     }
 
-    fn give_up(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>, unburdened: bool) -> Misfit {
+    fn give_up(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>, unburdened: bool) -> Misfit {
         let misfit = self.misfit(fleet, ask);
         if let Some(from) = ask.from {
             self.seats.seat(from, true);
@@ -163,10 +180,10 @@ impl<'a> Placer<'a> {
         misfit
     }
 
-    fn best(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Option<Choice> {
+    fn best(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>) -> Option<Choice> {
         let open = fleet.open_to(&self.spec.placement.constraints);
         fleet.work += open.len();
-        let asked = self.asked(fleet);
+        let asked = self.asked(fleet, ask.first);
         let mut fits = 0;
         let mut best: Option<Rank> = None;
         let fits_there =
@@ -192,21 +209,21 @@ impl<'a> Placer<'a> {
     }
 
     /// What rules out each host, in the order of [`Fleet::hosts`]; `None` for one that fits.
-    pub(super) fn obstacles(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Vec<Option<Obstacle>> {
+    pub(super) fn obstacles(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>) -> Vec<Option<Obstacle>> {
         fleet.work += fleet.hosts.len();
-        let asked = self.asked(fleet);
+        let asked = self.asked(fleet, ask.first);
         (0..fleet.hosts.len()).map(|index| why_not(&asked, fleet, ask, index)).collect()
     }
 
     /// Why no host fits.
-    pub(super) fn misfit(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_>) -> Misfit {
+    pub(super) fn misfit(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>) -> Misfit {
         let obstacles = self.obstacles(fleet, ask);
         Misfit::new(obstacles.into_iter().map(|obstacle| obstacle.unwrap_or(Obstacle::Full)))
     }
 }
 
 /// What keeps the replica off a host.
-fn why_not(asked: &Asked<'_, '_>, fleet: &Fleet<'_>, ask: &Ask<'_>, index: HostIndex) -> Option<Obstacle> {
+fn why_not(asked: &Asked<'_, '_>, fleet: &Fleet<'_>, ask: &Ask<'_, '_>, index: HostIndex) -> Option<Obstacle> {
     let host = &fleet.hosts[index];
     if ask.from == Some(index) {
         return Some(Obstacle::Here);
@@ -217,22 +234,24 @@ fn why_not(asked: &Asked<'_, '_>, fleet: &Fleet<'_>, ask: &Ask<'_>, index: HostI
 }
 
 /// What keeps the replica off a host that is open and meets the constraints.
-fn obstacle(asked: &Asked<'_, '_>, fleet: &Fleet<'_>, ask: &Ask<'_>, host: HostIndex) -> Option<Obstacle> {
-    let Asked { spec, unit, objections, seats } = asked;
+fn obstacle(asked: &Asked<'_, '_>, fleet: &Fleet<'_>, ask: &Ask<'_, '_>, host: HostIndex) -> Option<Obstacle> {
+    let Asked { spec, units: (unit, first), objections, seats } = asked;
+    let units = || [unit].into_iter().chain(first);
     if ask.from == Some(host) {
         return Some(Obstacle::Here);
     }
     if let Some(objection) = objections.of(host) {
         return Some(Obstacle::NotAccepted(objection.clone()));
     }
-    if unit.max_per_host(spec).is_some_and(|max| seats.taken_on(host) >= max) {
+    if units().filter_map(|unit| unit.max_per_host(spec)).any(|max| seats.taken_on(host) >= max) {
         return Some(Obstacle::Full);
     }
     if recently_failed(ask, fleet.hosts[host].name) {
         return Some(Obstacle::FailedThere);
     }
-    let taken = fleet.unit_taken(host, *unit, ask.id).map(|service| Obstacle::UnitTaken(service.to_string()));
-    taken.or_else(|| port_taken(*unit, seats, fleet, ask, host))
+    let taken = units().find_map(|unit| fleet.unit_taken(host, *unit, ask.id));
+    let taken = taken.map(|service| Obstacle::UnitTaken(service.to_string()));
+    taken.or_else(|| units().find_map(|unit| port_taken(*unit, seats, fleet, ask, host)))
 }
 
 /// Two replicas of the service that share a port never fit on one host, whatever each has at present.
@@ -240,7 +259,7 @@ fn port_taken(
     unit: Described<'_>,
     seats: &View<'_>,
     fleet: &Fleet<'_>,
-    ask: &Ask<'_>,
+    ask: &Ask<'_, '_>,
     host: HostIndex,
 ) -> Option<Obstacle> {
     let port = unit.port?;
@@ -249,7 +268,7 @@ fn port_taken(
     holder.or_else(own).map(|by| Obstacle::PortTaken(port, by))
 }
 
-fn recently_failed(ask: &Ask<'_>, name: &HostName) -> bool {
+fn recently_failed(ask: &Ask<'_, '_>, name: &HostName) -> bool {
     late_failures(ask.failed_on, ask.now).any(|failed| failed.node == *name)
 }
 

@@ -19,7 +19,6 @@ use std::collections::BTreeSet;
 
 pub(super) use self::{steer::is_under_way, survey::Survey};
 use super::{
-    claims::Described,
     classify::Case,
     cluster::{Doc, ServiceView},
 };
@@ -63,6 +62,9 @@ pub(super) struct Course<'a> {
     next: Option<Box<Rollout>>,
     /// The replicas that may be updated now, should the budget allow.
     turn: BTreeSet<ReplicaNumber>,
+    /// While it is on its canary or paused: how many more replicas may be put on a host with what is new, those whose turn it
+    /// is left out.
+    exposure_left: Option<usize>,
     /// How many new replicas may be brought to the goal at once: nobody runs what was before.
     fresh_left: usize,
     /// Replicas that failed on the only host on which what is new was seen to fail: another host is tried first.
@@ -113,23 +115,21 @@ impl<'a> Course<'a> {
         if self.record()?.back { self.stable } else { self.newest() }
     }
 
-    /// What a replica that is added gets: what is known to be good, as long as it is not known of what is new, and as
-    /// long as both run as this unit.
-    pub(super) fn goal_of_new(&self, surge: bool, unit: Described<'_>) -> Option<Goal<'a>> {
+    /// What a replica that is added gets: what is known to be good, as long as it is not known of what is new.
+    pub(super) fn goal_of_new(&self, surge: bool) -> Option<Goal<'a>> {
         let proven = self.record()?.state == RolloutState::Completed;
-        let stable = self.stable.filter(|stable| unit.is_of(&stable.revision.template));
-        if surge || proven { self.goal() } else { stable.or(self.goal()) }
+        if surge || proven { self.goal() } else { self.stable.or(self.goal()) }
     }
 
     /// The same of one that is placed for the first time. Where nobody runs what was before, it need not be started once
     /// more, as far as the present batch goes.
-    pub(super) fn goal_of_fresh(&mut self, surge: bool, unit: Described<'_>) -> Option<Goal<'a>> {
+    pub(super) fn goal_of_fresh(&mut self, surge: bool) -> Option<Goal<'a>> {
         match self.fresh_left.checked_sub(1).filter(|_| !surge) {
             Some(left) => {
                 self.fresh_left = left;
                 self.goal()
             }
-            None => self.goal_of_new(surge, unit),
+            None => self.goal_of_new(surge),
         }
     }
 
@@ -145,6 +145,18 @@ impl<'a> Course<'a> {
     /// Whether the replica runs what is wanted of the service.
     pub(super) fn is_newest(&self, case: &Case<'a>) -> bool {
         self.newest().is_some_and(|newest| newest.is_of(case))
+    }
+
+    /// Whether a replica that is nowhere may be put on a host with what `goal` brought: a pause and a canary bound that.
+    pub(super) fn may_expose(&self, goal: Goal<'_>) -> bool {
+        self.exposure_left != Some(0) || Some(goal.number) != self.number()
+    }
+
+    /// A replica that was nowhere has been put on a host with what `goal` brought.
+    pub(super) fn exposes(&mut self, goal: Goal<'_>) {
+        if Some(goal.number) == self.number() {
+            self.exposure_left = self.exposure_left.map(|left| left.saturating_sub(1));
+        }
     }
 
     /// Whether the replica's turn has come to be brought to the goal.

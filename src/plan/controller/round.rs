@@ -235,23 +235,41 @@ impl<'p, 'a> Round<'p, 'a> {
     }
 
     /// Asks for a host for the replica to move to now, in place of a seat that was reserved.
-    pub(super) fn pick(&mut self, case: &Case<'a>, failed_on: &[FailedOn]) -> Result<Choice, Misfit> {
+    pub(super) fn pick(&mut self, case: &Case<'a>) -> Result<Choice, Misfit> {
         self.cancel(case);
-        self.placer.pick(self.fleet, &self.ask(case, failed_on, false))
+        self.choose(case, false)
     }
 
     /// Whether another host would take the replica, as far as can be told before anything is decided.
     pub(super) fn fits_elsewhere(&mut self, case: &Case<'a>) -> bool {
         let ask = self.ask(case, &case.desired.failed_on, false);
-        self.placer.obstacles(self.fleet, &ask).iter().any(Option::is_none)
+        let fits = self.placer.obstacles(self.fleet, &ask).iter().any(Option::is_none);
+        if !fits {
+            self.wake_after_cool_off(case);
+        }
+        fits
     }
 
     /// Reserves a seat elsewhere for a replica that is still where it is.
     pub(super) fn reserve(&mut self, case: &Case<'a>) -> Result<(), Misfit> {
-        let ask = self.ask(case, &case.desired.failed_on, true);
-        let choice = self.placer.pick(self.fleet, &ask)?;
+        let choice = self.choose(case, true)?;
         self.reserved.insert(case.number(), choice);
         Ok(())
+    }
+
+    fn choose(&mut self, case: &Case<'a>, ahead: bool) -> Result<Choice, Misfit> {
+        let choice = self.placer.pick(self.fleet, &self.ask(case, &case.desired.failed_on, ahead));
+        if choice.is_err() {
+            self.wake_after_cool_off(case);
+        }
+        choice
+    }
+
+    /// A host where the replica failed may be tried again then.
+    fn wake_after_cool_off(&mut self, case: &Case<'a>) {
+        for failed in &case.desired.failed_on {
+            self.wake(after(failed.at, COOL_OFF));
+        }
     }
 
     /// Gives a reserved seat back.
@@ -262,8 +280,9 @@ impl<'p, 'a> Round<'p, 'a> {
         }
     }
 
-    pub(super) fn ask<'q>(&self, case: &'q Case<'a>, failed_on: &'q [FailedOn], ahead: bool) -> Ask<'q> {
-        Ask { id: &case.id, from: case.host, ahead, failed_on, now: self.context.now }
+    pub(super) fn ask<'q>(&self, case: &'q Case<'a>, failed_on: &'q [FailedOn], ahead: bool) -> Ask<'q, 'a> {
+        let first = self.stays_as_it_is(case).and_then(|own| self.runs_first(own));
+        Ask { id: &case.id, first, from: case.host, ahead, failed_on, now: self.context.now }
     }
 
     pub(super) fn push(&mut self, ops: Vec<Op>, note: Note, urgent: bool) {

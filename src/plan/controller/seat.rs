@@ -13,7 +13,7 @@ use super::{
     status::Standing,
 };
 use crate::{
-    model::{Assignment, ConditionKind, FailedOn, ReplicaDesired, ReplicaId, ReplicaNumber},
+    model::{Assignment, ConditionKind, FailedOn, ReplicaDesired, ReplicaId, ReplicaNumber, Template},
     plan::txn::Cause,
 };
 
@@ -43,8 +43,9 @@ impl<'a> Round<'_, 'a> {
     pub(super) fn seat_fresh(&mut self, id: &ReplicaId, view: &'a ReplicaView) -> Standing {
         let surge = self.is_surge(id.number);
         // Without a goal, a rollout is only just about to begin.
-        let Some(goal) = self.course.goal_of_fresh(surge, self.placer.unit) else { return Standing::Busy };
-        let ask = Ask { id, from: None, ahead: false, failed_on: &[], now: self.context.now };
+        let Some(goal) = self.course.goal_of_fresh(surge) else { return Standing::Busy };
+        let first = self.runs_first(goal);
+        let ask = Ask { id, first, from: None, ahead: false, failed_on: &[], now: self.context.now };
         match self.placer.pick(self.fleet, &ask) {
             Ok(choice) => {
                 let sitter = Sitter { id, view, from: None, failed_on: Vec::new(), outfit: Outfit::Goal(goal, surge) };
@@ -64,16 +65,28 @@ impl<'a> Round<'_, 'a> {
 
     /// A replica for which no host fitted so far.
     pub(super) fn seat_unplaced(&mut self, case: &Case<'a>) -> Standing {
-        match self.pick(case, &case.desired.failed_on) {
+        let outfit = self.outfit(case);
+        let goal = match outfit {
+            Outfit::Goal(goal, _) => Some(goal),
+            Outfit::Same(case) => self.own(case),
+        };
+        let goal = goal.filter(|_| !self.course.may_update(case.number()));
+        if let Some(Goal { number, .. }) = goal.filter(|goal| !self.course.may_expose(*goal)) {
+            let text = format!("waits for rollout {number}, which is on its canary or paused");
+            self.notice(ConditionKind::Unplaced, "", case.number(), &text);
+            return self.standing_unplaced();
+        }
+        match self.pick(case) {
             Ok(choice) => {
+                if let Some(goal) = goal {
+                    self.course.exposes(goal);
+                }
                 let failed_on = case.desired.failed_on.clone();
-                let outfit = self.outfit(case);
                 let sitter = Sitter { id: &case.id, view: case.view, from: None, failed_on, outfit };
                 self.settle(sitter, &choice, "", false)
             }
             Err(misfit) => {
                 self.notice(ConditionKind::Unplaced, "", case.number(), &format!("no host fits: {misfit}"));
-                self.wake_after_cool_off(&case.desired.failed_on);
                 self.align(case, self.force.desired.mode, Content::Update, "");
                 self.standing_unplaced()
             }
@@ -128,20 +141,27 @@ impl<'a> Round<'_, 'a> {
         Standing::Busy
     }
 
-    /// What the replica runs from now on: what is new when its turn has come, else what it ran. When its unit is to
-    /// be another, a place was looked for as that.
+    /// What the replica runs from now on: what is new when its turn has come, else what it ran, if that is known. Where only
+    /// its index says it, and its unit is to be another, a place was looked for as that.
     fn outfit<'s>(&self, case: &'s Case<'a>) -> Outfit<'s, 'a> {
         let unit = self.placer.unit;
-        let before = case.assignment.and_then(Doc::good);
-        let same_unit = match (self.own(case), before) {
-            (Some(own), _) => unit.is_of(&own.revision.template),
-            (None, Some(before)) => {
-                before.unit == unit.unit.for_replica(case.number()) && before.unit_file.as_deref() == unit.unit_file
-            }
-            (None, None) => false,
+        let is_same = |before: &Assignment| {
+            before.unit == unit.unit.for_replica(case.number()) && before.unit_file.as_deref() == unit.unit_file
         };
-        let goal = self.course.goal().filter(|_| !same_unit || self.course.may_update(case.number()));
+        let same = self.own(case).is_some() || case.assignment.and_then(Doc::good).is_some_and(is_same);
+        let goal = self.course.goal().filter(|_| !same || self.course.may_update(case.number()));
         goal.map_or(Outfit::Same(case), |goal| Outfit::Goal(goal, case.desired.surge))
+    }
+
+    /// What brought the replica what it runs, if it would run that elsewhere, too.
+    pub(super) fn stays_as_it_is(&self, case: &Case<'a>) -> Option<Goal<'a>> {
+        if self.course.may_update(case.number()) { None } else { self.own(case) }
+    }
+
+    /// How a replica runs at first that is not brought to the goal yet.
+    pub(super) fn runs_first(&self, own: Goal<'a>) -> Option<&'a Template> {
+        let brought = self.course.goal().is_some_and(|goal| goal.number == own.number);
+        (!brought).then_some(&own.revision.template)
     }
 
     fn outfitted(&self, outfit: Outfit<'_, 'a>) -> ReplicaDesired {

@@ -145,7 +145,7 @@ impl<'a> Round<'_, 'a> {
 
     /// Nothing of it runs: one transaction moves it. When no other host fits any more, it comes back where it was.
     fn vacate_down(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit) -> Standing {
-        match self.pick(case, &case.desired.failed_on) {
+        match self.pick(case) {
             Ok(choice) => self.move_to(case, &choice, &why.to_string(), case.desired.failed_on.clone(), None),
             Err(misfit) => {
                 self.note_no_other_host(case, host, why, &misfit.to_string());

@@ -233,7 +233,10 @@ impl<'a> Round<'_, 'a> {
         if let Some(stuck) = &survey.stuck {
             return Some(stuck.clone());
         }
-        let idle = survey.idle.as_ref().filter(|_| survey.in_flight.is_empty())?;
+        if !survey.in_flight.is_empty() {
+            return None;
+        }
+        let Some(idle) = &survey.idle else { return survey.outdated.clone() };
         let max = self.force.spec.max_unavailable;
         Some(format!("{idle}, and max_unavailable ({max}) lets no other be changed meanwhile"))
     }

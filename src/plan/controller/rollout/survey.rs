@@ -51,6 +51,8 @@ pub(in crate::plan::controller) struct Survey {
     pub(super) stuck: Option<String>,
     /// The first of those wanted that does not serve, and why, whatever it was told.
     pub(super) idle: Option<String>,
+    /// The first of those wanted that still runs what was before, in words.
+    pub(super) outdated: Option<String>,
     /// When the next one counts as healthy, if it stays ready.
     pub(super) wake_at: Option<Timestamp>,
 }
@@ -84,6 +86,9 @@ impl Survey {
             self.idle = self.idle.take().or_else(|| Some(idle(case)));
         }
         if !goal.is_of(case) {
+            if regular {
+                self.outdated = self.outdated.take().or_else(|| outdated(case));
+            }
             return;
         }
         self.exposed += usize::from(case.host.is_some());
@@ -130,6 +135,12 @@ fn idle(case: &Case<'_>) -> String {
         Some(node) if !case.host_alive => format!("replica {number} is on {node}, which is lost"),
         Some(node) => trouble(case).unwrap_or_else(|| format!("replica {number} on {node} is not ready")),
     }
+}
+
+/// That a replica runs what was before, in words; `None` of one that is nowhere.
+fn outdated(case: &Case<'_>) -> Option<String> {
+    let node = case.desired.node.as_ref()?;
+    Some(format!("replica {} on {node} still runs what was before", case.number().0))
 }
 
 /// What a replica's agent says against it, in words; `None` when it says nothing.

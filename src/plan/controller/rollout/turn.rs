@@ -30,6 +30,8 @@ impl<'a> Round<'_, 'a> {
     /// Chooses who may be updated in this round. Needs the budget: a rollback takes the highest numbers that it allows.
     pub(in crate::plan::controller) fn choose_turn(&mut self, found: &[Found<'a>]) {
         let Some(goal) = self.course.goal() else { return };
+        let left = self.exposure_left();
+        self.course.exposure_left = left;
         let outdated = |case: &&Case<'a>| !case.desired.removing && !goal.is_of(case);
         let outdated: Vec<&Case<'a>> = found.iter().filter_map(known).filter(outdated).collect();
         if outdated.is_empty() {
@@ -45,7 +47,17 @@ impl<'a> Round<'_, 'a> {
         } else {
             self.turn_while_off(outdated)
         };
+        self.course.exposure_left = left.map(|left| left.saturating_sub(turn.len()));
         self.course.turn = turn;
+    }
+
+    /// See [`Course::may_expose`](super::Course::may_expose).
+    fn exposure_left(&self) -> Option<usize> {
+        let record = self.course.record().filter(|record| self.course.stable.is_some() && !record.back)?;
+        if record.state == RolloutState::Paused && record.pause != Some(PauseCause::Disabled) {
+            return Some(0);
+        }
+        self.is_on_canary().then(|| self.batch_end().saturating_sub(self.course.survey.exposed))
     }
 
     /// Nothing runs that could be disturbed. What bounds the rollout does so all the same: to switch a service off and on
@@ -78,7 +90,8 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// Those that serve nobody first, then surge replicas, then by number, and last those that are nowhere; so many that no
-    /// more are on their way than the budget has.
+    /// more are on their way than the budget has. Where none that serves may be touched, those that are nowhere may fit as
+    /// what is new, and serve.
     fn turn_forward(&self, mut outdated: Vec<&Case<'a>>) -> BTreeSet<ReplicaNumber> {
         let survey = &self.course.survey;
         if self.surge_is_due() || survey.fresh > 0 {
@@ -89,7 +102,10 @@ impl<'a> Round<'_, 'a> {
         let room = max_unavailable.max(1).saturating_sub(survey.in_flight.len());
         let canary = self.is_on_canary();
         outdated.retain(|case| !canary || case.host.is_some());
-        outdated.sort_by_key(|case| (case.host.is_none(), case.ready(), !case.desired.surge, case.number()));
+        let spent = self.budget == 0;
+        outdated.sort_by_key(|case| {
+            (spent && case.ready(), case.host.is_none(), case.ready(), !case.desired.surge, case.number())
+        });
         let mut left = self.batch_left();
         outdated.retain(|case| {
             let counts = canary || !case.desired.surge;

@@ -319,3 +319,26 @@ fn a_lost_host_gets_no_unit_that_is_anothers_there() {
     let index: Value = serde_json::from_slice(sim.tree.get("/hosts/web1/assigned/beta.0000000001").unwrap()).unwrap();
     assert_eq!(index["unit"], "beta.service");
 }
+
+/// Whatever keeps a replica where it is, the host on which it failed is looked at again once it may be tried again.
+#[test]
+fn a_host_where_it_failed_is_tried_again_in_time() {
+    for gone in ["lost", "drained"] {
+        let mut sim = Sim::new(&["web1", "web2"]);
+        sim.agent("web1").failing.insert("webapp".parse().unwrap());
+        sim.service("webapp", &spec(json!({ "lost_after": "1s" })), &json!({ "replicas": 1, "version": "v1" }));
+        sim.live(5);
+        assert_eq!(sim.places("webapp"), "1=web2");
+        sim.agent("web1").failing.clear();
+        match gone {
+            "lost" => sim.crash("web2"),
+            _ => sim.tree.put("/hosts/web2", r#"{"drain":true}"#),
+        }
+        sim.live(10);
+        assert_eq!(sim.places("webapp"), "1=web2", "{gone}: it failed on web1 just now");
+        let due = sim.plan().wake_at.expect("it is looked at again");
+        sim.sleep(due.duration_since(sim.now).unsigned_abs().as_secs() + 1);
+        sim.settle();
+        assert_eq!(sim.places("webapp"), "1=web1", "{gone}, {due}");
+    }
+}

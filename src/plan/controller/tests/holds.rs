@@ -1,7 +1,10 @@
 //! What bounds a rollout holds, whatever else is done to the service: canaries, pauses, and what has been shown to serve.
 
 use super::*;
-use crate::plan::controller::sim::{FAILS, UNREADY};
+use crate::{
+    model::{Accepts, AllowedUnits},
+    plan::controller::sim::{FAILS, UNREADY},
+};
 
 /// How many replicas run a version, those that are on no host left out.
 fn exposed(sim: &Sim, version: &str) -> usize {
@@ -396,4 +399,87 @@ fn what_failed_is_not_completed_by_wanting_none() {
     sim.patch_desired("webapp", &json!({ "replicas": 2 }));
     sim.settle();
     assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v1 v1", "2 rolled_back"));
+}
+
+/// Also when the unit itself is another with what is new: what is added, and what has to move, is told it in its turn.
+#[test]
+fn a_canary_of_another_unit_bounds_what_is_exposed_too() {
+    let mut sim = fleet(json!({ "canary": 1 }));
+    let units = |sim: &Sim| sim.processes().matches("other@").count();
+    sim.patch("/services/webapp", &json!({ "unit": "other@.service", "lost_after": "1s" }));
+    sim.settle();
+    assert_eq!((units(&sim), state(&sim).as_str()), (1, "2 paused"));
+    sim.patch_desired("webapp", &json!({ "replicas": 6 }));
+    sim.settle();
+    assert_eq!((units(&sim), ready(&sim)), (1, 6), "{}", sim.processes());
+    let others = sim.places("webapp").split_once("1=web1 ").map(|(_, others)| others.matches("web2").count());
+    assert!(others.is_some_and(|others| others > 0), "{}", sim.places("webapp"));
+    sim.crash("web2");
+    sim.live(30);
+    assert_eq!((units(&sim), ready(&sim), state(&sim).as_str()), (1, 6, "2 paused"), "{}", sim.processes());
+    order(&mut sim, 2, "promote");
+    sim.live(30);
+    assert_eq!((units(&sim), ready(&sim), state(&sim).as_str()), (6, 6, "2 completed"), "{}", sim.processes());
+    assert_rest(&mut sim);
+}
+
+/// What would be refused everywhere keeps nobody from running what was before elsewhere.
+#[test]
+fn while_it_is_not_updated_a_replica_moves_as_what_it_is() {
+    let mut sim = fleet(json!({ "on_failure": "pause" }));
+    let accepts = Accepts { units: AllowedUnits::new(vec!["webapp@.service".parse().unwrap()]), ..Accepts::default() };
+    for host in ["web1", "web2", "web3"] {
+        sim.agent(host).accepts = Some(accepts.clone());
+        sim.tree.delete_all(&format!("/hosts/{host}/alive"));
+    }
+    sim.patch("/services/webapp", &json!({ "unit": "webap@.service", "lost_after": "1s" }));
+    sim.settle();
+    assert_eq!((ready(&sim), state(&sim).as_str()), (3, "2 paused"));
+    sim.crash("web2");
+    sim.live(30);
+    assert_eq!(sim.places("webapp").matches("web2").count(), 0, "{}", sim.places("webapp"));
+    assert_eq!(ready(&sim), 3, "{:#?}", sim.status("webapp"));
+}
+
+/// Nor does one that found no place before become one more, whenever there is a place for it.
+#[test]
+fn a_canary_does_not_grow_by_what_found_no_place_at_first() {
+    for rounds in 0..8 {
+        let mut sim = Sim::new(&["web1", "web2", "web3", "web4"]);
+        sim.cut("web4");
+        let keys = json!({ "placement": { "max_per_host": 1 }, "rollout": {
+            "min_healthy_time": "0s", "canary": 1, "max_surge": 1
+        } });
+        sim.service("webapp", &spec(keys), &json!({ "replicas": 3, "version": "v1" }));
+        sim.settle();
+        want(&mut sim, "v2");
+        (0..rounds).for_each(|_| _ = sim.round());
+        sim.boot("web4");
+        sim.run_agents();
+        while sim.round() {
+            assert!(exposed(&sim, "v2") <= 1, "after {rounds} rounds: {}", versions(&sim));
+        }
+        sim.settle();
+        assert_eq!((exposed(&sim, "v2"), state(&sim).as_str()), (1, "2 paused"), "{rounds}: {}", versions(&sim));
+        order(&mut sim, 2, "promote");
+        sim.live(20);
+        assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2", "2 completed"), "{rounds}");
+    }
+}
+
+#[test]
+fn while_it_is_paused_nobody_gets_a_place_with_what_failed() {
+    let mut sim = Sim::new(&["web1", "web2", "web3", "web4"]);
+    sim.cut("web4");
+    let keys = json!({ "placement": { "max_per_host": 1 }, "rollout": {
+        "min_healthy_time": "0s", "max_surge": 1, "on_failure": "pause"
+    } });
+    sim.service("webapp", &spec(keys), &json!({ "replicas": 3, "version": "v1" }));
+    sim.settle();
+    want(&mut sim, FAILS);
+    sim.settle();
+    assert_eq!((exposed(&sim, FAILS), state(&sim).as_str()), (1, "2 paused"), "{}", versions(&sim));
+    sim.boot("web4");
+    sim.settle();
+    assert_eq!((exposed(&sim, FAILS), state(&sim).as_str()), (1, "2 paused"), "{}", versions(&sim));
 }
