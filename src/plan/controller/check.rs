@@ -275,7 +275,7 @@ fn moved(
     if let Some(why) = before.why_not_there(to, &accepted.service) {
         return Some(format!("{id} is put on {to}, which is {why}"));
     }
-    if after.services[&id.service].spec().is_some_and(|spec| before.refuses(to, &spec)) {
+    if after.services[&id.service].spec_of(new).is_some_and(|spec| before.refuses(to, &spec)) {
         return Some(format!("{id} is put on {to}, which tells that it does not run it"));
     }
     let same = matches!(&old.desired, Some(Ok(desired)) if desired.version == accepted.desired.version);
@@ -291,7 +291,8 @@ fn moved(
         let late = |replica: &Replica| replica.late_failures(context.now);
         let (own, all) = (late(old), service.replicas.values().map(late).sum::<usize>());
         let most = if old.state_at(from).is_some_and(|state| state == "refused") { 20 } else { 3 };
-        if own + 1 >= most || all >= service.wanted().max(most) {
+        let wanted = service.wanted().max(after.services[&id.service].wanted());
+        if own + 1 >= most || all >= wanted.max(most) {
             return Some(format!(
                 "{id} is moved from {from} again: it failed on {own} others, its service {all} times"
             ));

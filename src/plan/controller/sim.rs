@@ -17,7 +17,7 @@ pub(crate) use self::{
     agent::{Agent, FAILS, REJECTED, UNREADY},
     tree::{Seen, Tree},
 };
-use super::{Cluster, Context, Memory, Plan, WORK, plan};
+use super::{Cluster, Context, Memory, Plan, WORK, check, plan};
 use crate::{
     model::{HostName, ReplicaDesired, ReplicaId, ServiceName, ServiceStatus, decode},
     plan::txn::Transaction,
@@ -107,10 +107,12 @@ impl Sim {
         plan(&self.seen.cluster, &context)
     }
 
-    /// Plans once and commits all of it; true when there was something.
+    /// Plans once, checks that and commits all of it; true when there was something.
     pub(crate) fn round(&mut self) -> bool {
         let context = self.context();
         let plan = plan(&self.seen.cluster, &context);
+        let wrong = check::plan(&self.seen.tree, &plan, &context);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         for transaction in &plan.transactions {
             self.commit(transaction);
         }

@@ -245,12 +245,12 @@ impl Picture {
         simple && self.hosts.iter().any(|(name, host)| ready(host) && fits(name) && !taken(name))
     }
 
-    /// Whether the host tells that it does not run what replicas run by this description.
+    /// Whether the host tells that it surely does not run what replicas run by this description: no pattern begins as the unit.
     pub(super) fn refuses(&self, name: &HostName, spec: &ServiceSpec) -> bool {
         let alive = self.hosts.get(name).and_then(|host| host.alive.as_ref()?.as_ref().ok());
         alive.and_then(|alive| alive.accepts.as_ref()).is_some_and(|accepts| {
-            let told: Vec<&str> = accepts.units.patterns().collect();
-            !told.contains(&spec.unit.as_str()) || spec.unit_file.is_some() && !accepts.unit_files
+            let mut told = accepts.units.patterns().filter_map(|pattern| pattern.split(['*', '?', '[', '@']).next());
+            !told.any(|start| spec.unit.as_str().starts_with(start)) || spec.unit_file.is_some() && !accepts.unit_files
         })
     }
 
@@ -349,6 +349,16 @@ impl Service {
         let from = newest.filter(|newest| newest.back).and_then(|newest| newest.from);
         let back = from.and_then(|from| self.rollouts.get(&format!("{from:010}")));
         if let Some(record) = back.or(newest) {
+            record.revision.template.put_into(&mut spec);
+        }
+        Some(spec)
+    }
+
+    /// How the replica is to run: as its rollout brought it, or else as all are.
+    pub(super) fn spec_of(&self, replica: &Replica) -> Option<ServiceSpec> {
+        let mut spec = self.spec()?;
+        let told = replica.revision().and_then(|(rollout, ..)| self.rollouts.get(&format!("{:010}", rollout?)));
+        if let Some(record) = told {
             record.revision.template.put_into(&mut spec);
         }
         Some(spec)

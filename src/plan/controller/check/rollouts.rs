@@ -26,8 +26,8 @@ pub(super) fn wrong(
     if let Some(old) = old {
         found.extend(not_paused(name, number, (old, new), service, now));
         found.extend(promoted(name, number, (old, new), service));
-        found.extend(completed(before, name, (old, new), service));
-        found.extend(given_up(before, name, (old, new), (service, now), context));
+        found.extend(completed(before, name, (old, new), service, now));
+        found.extend(given_up(before, name, number, (old, new), (service, now), context));
         found.extend(canary_that_serves_nobody(before, name, number, (old, new), service));
         found.extend(unheard(name, number, (old, new), service));
     }
@@ -119,6 +119,7 @@ fn completed(
     name: &ServiceName,
     (old, new): (&Rollout, &Rollout),
     service: &Service,
+    now: &Service,
 ) -> Option<String> {
     if old.ended.is_some() || new.state != RolloutState::Completed {
         return None;
@@ -132,19 +133,23 @@ fn completed(
         let lost = old.back && replica.node().is_some_and(|node| !before.alive(node));
         runs(replica, &new.revision) && before.is_ready(id, replica) || lost
     };
-    if service.wanted() == 0 && follows(old, service) {
+    // What was accepted before may have been deleted by hand.
+    let accepted = service.accepted.as_ref().or(now.accepted.as_ref())?;
+    let wanted = if service.accepted.is_some() { service.wanted() } else { now.wanted() };
+    if wanted == 0 && follows(old, service) {
         return Some(format!("{name}: a rollout is completed that nobody runs"));
     }
-    let forgiven = service.accepted.as_ref().map_or(0, |it| it.service.rollout.max_failures.floor(service.wanted()));
+    let forgiven = accepted.service.rollout.max_failures.floor(wanted);
     let bad = there.filter(|replica| !good(replica)).map(|(id, _)| id).nth(forgiven)?;
-    (service.wanted() > 0).then(|| format!("{name}: a rollout is completed, and {bad} does not serve with it"))
+    (wanted > 0).then(|| format!("{name}: a rollout is completed, and {bad} does not serve with it"))
 }
 
 /// A revision is given up for a reason: a person says so; more replicas fail with it than may, not all on one host while
-/// there are others; or a time is up that this leader has watched, and something is there that does not serve.
+/// there are others; or a time is up that this leader has watched, and something that is there does not serve, or nothing does.
 fn given_up(
     before: &Picture,
     name: &ServiceName,
+    number: u64,
     (old, new): (&Rollout, &Rollout),
     (service, now): (&Service, &Service),
     context: &Context,
@@ -163,8 +168,10 @@ fn given_up(
     let policy = &accepted.service.rollout;
     let there = || service.replicas.iter().filter(|(_, replica)| !replica.is_removing());
     let alive = |replica: &Replica| replica.node().is_some_and(|node| before.alive(node));
-    let serves = |id: &ReplicaId, replica: &Replica| before.is_ready(id, replica) && runs(replica, &old.revision);
+    let told = |replica: &Replica| replica.revision().is_some_and(|(rollout, ..)| rollout == Some(number));
+    let serves = |id: &ReplicaId, replica: &Replica| before.is_ready(id, replica) && told(replica);
     let idle = there().any(|(id, replica)| replica.node().is_some() && !serves(id, replica));
+    let idle = idle || !there().any(|(id, replica)| serves(id, replica));
     if idle && over(old.progress, policy.progress_deadline.get()) {
         return None;
     }

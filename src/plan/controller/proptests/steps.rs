@@ -1,6 +1,10 @@
 //! What can happen, and how often.
 
-use proptest::{prelude::*, sample::select};
+use proptest::{
+    collection::{SizeRange, vec},
+    prelude::*,
+    sample::{select, subsequence},
+};
 use serde_json::{Value, json};
 
 use crate::plan::controller::sim::{FAILS, REJECTED, UNREADY};
@@ -22,6 +26,8 @@ pub(super) enum Step {
     },
     Agent(&'static str),
     Agents,
+    /// Everyone acts in turn for a while, as much as is to be done at once.
+    Settle,
     Sleep(u64),
     /// Nobody leads for so many seconds.
     Leaderless(u64),
@@ -29,15 +35,16 @@ pub(super) enum Step {
     Cut(&'static str),
     ShutDown(&'static str),
     Boot(&'static str),
-    /// In the end, the host dies for good.
-    Doom(&'static str),
-    Fail(&'static str, &'static str, bool),
+    /// In the end, the hosts die for good.
+    Doom(Vec<&'static str>),
+    /// On these hosts the service fails from now on, on the others it does not.
+    Fail(Vec<&'static str>, &'static str),
     /// An agent's `allowed_units` change, and it is started again; none: it tells nothing.
     Allow(&'static str, Option<Vec<&'static str>>),
     Desired(&'static str, Value),
     Describe(&'static str, Value),
-    /// An operator's word on the newest rollout.
-    Order(&'static str, &'static str),
+    /// Operators' words on the newest rollout, one right after the other.
+    Order(&'static str, Vec<&'static str>),
     /// A configuration is pushed, and wanted.
     Push(&'static str),
     Host(&'static str, Value),
@@ -49,6 +56,10 @@ pub(super) enum Step {
 
 fn host() -> impl Strategy<Value = &'static str> {
     select(&HOSTS[..])
+}
+
+fn hosts(size: impl Into<SizeRange>) -> impl Strategy<Value = Vec<&'static str>> {
+    subsequence(&HOSTS[..], size)
 }
 
 fn service() -> impl Strategy<Value = &'static str> {
@@ -73,10 +84,11 @@ fn description() -> impl Strategy<Value = Value> {
         1 => Just(json!({ "unit": "alpha@.service", "placement": { "max_per_host": 1 } })),
         1 => Just(json!({ "placement": null })),
         2 => Just(json!({ "placement": { "move": "start-first" } })),
+        1 => Just(json!({ "unit": "alpha@.service", "placement": null, "port": 80 })),
         1 => Just(json!({ "unit": "alpha@.service", "placement": { "max_per_host": 1, "move": "start-first" } })),
         1 => (1..3).prop_map(|max| json!({ "max_unavailable": max })),
         // Only with surge replicas can a service be updated of which none may be missing.
-        1 => Just(json!({ "max_unavailable": 0, "rollout": { "max_surge": 1, "min_healthy_time": "0s" } })),
+        2 => Just(json!({ "max_unavailable": 0, "rollout": { "max_surge": 1, "min_healthy_time": "0s" } })),
         1 => select(vec![json!({ "keep": 1 }), json!({ "keep": 1 }), json!(null)]).prop_map(|config| json!({ "config": config })),
         1 => select(vec!["a", "b"]).prop_map(|value| json!({ "environment": { "A": value } })),
         4 => (rollout(), 1..3).prop_map(|(policy, max)| json!({ "rollout": policy, "max_unavailable": max })),
@@ -90,7 +102,7 @@ fn rollout() -> impl Strategy<Value = Value> {
     let batches = vec![json!([]), json!([1]), json!([1, "50%"])];
     let deadlines = vec![("60s", "90s"), ("60s", "90s"), ("5m", "10m")];
     let times = (select(vec!["0s", "5s"]), select(vec!["0s", "20s"]), select(deadlines));
-    let sizes = (select(vec![json!(0), json!(1), json!("50%")]), select(vec![0, 1]), select(batches));
+    let sizes = (select(vec![json!(0), json!(1), json!(2), json!("50%")]), select(vec![0, 1]), select(batches));
     let failures =
         (select(vec![json!(0), json!(0), json!(1), json!("50%")]), select(vec!["rollback", "rollback", "pause"]));
     (sizes, times, any::<bool>(), failures).prop_map(
@@ -106,7 +118,7 @@ fn rollout() -> impl Strategy<Value = Value> {
 
 fn allowed() -> impl Strategy<Value = Option<Vec<&'static str>>> {
     let units = vec!["alpha@.service", "beta.service", "beta@.service", "gamma@.service", "gamma.service"];
-    prop::option::of(prop::sample::subsequence(units, 0..5))
+    prop::option::of(subsequence(units, 0..5))
 }
 
 fn host_words() -> impl Strategy<Value = Value> {
@@ -126,6 +138,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(who, fresh, transactions)| Step::Control { who, fresh, transactions }),
         12 => host().prop_map(Step::Agent),
         4 => Just(Step::Agents),
+        6 => Just(Step::Settle),
         6 => select(vec![1_u64, 3, 11, 55, 55, 700]).prop_map(Step::Sleep),
         1 => select(vec![100_u64, 1_000, WEEKS]).prop_map(Step::Leaderless),
         1 => Just(Step::Sleep(WEEKS)),
@@ -133,13 +146,13 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => host().prop_map(Step::Cut),
         1 => host().prop_map(Step::ShutDown),
         4 => host().prop_map(Step::Boot),
-        1 => host().prop_map(Step::Doom),
-        2 => (host(), service(), any::<bool>()).prop_map(|(host, service, fails)| Step::Fail(host, service, fails)),
+        1 => hosts(1..=HOSTS.len()).prop_map(Step::Doom),
+        2 => (hosts(0..=HOSTS.len()), service()).prop_map(|(hosts, service)| Step::Fail(hosts, service)),
         1 => (host(), allowed()).prop_map(|(host, units)| Step::Allow(host, units)),
         6 => (service(), desired()).prop_map(|(service, keys)| Step::Desired(service, keys)),
         3 => (service(), description()).prop_map(|(service, keys)| Step::Describe(service, keys)),
-        3 => (service(), select(vec!["pause", "resume", "promote", "abort"]))
-            .prop_map(|(service, action)| Step::Order(service, action)),
+        3 => (service(), vec(select(vec!["pause", "resume", "promote", "abort"]), 1..3))
+            .prop_map(|(service, actions)| Step::Order(service, actions)),
         2 => service().prop_map(Step::Push),
         3 => (host(), host_words()).prop_map(|(host, words)| Step::Host(host, words)),
         2 => (any::<prop::sample::Index>(), select(vec!["", "{", "7", "{}", "{\"replicas\":-1}"]))

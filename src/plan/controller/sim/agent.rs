@@ -189,6 +189,7 @@ impl Agent {
         let path = layout::assignment(&self.name, id);
         let Some(Ok(wanted)) = tree.get(&path).map(decode::<Assignment>) else { return false };
         let version = tree.version(&path);
+        let refused = self.refuses(id, &wanted);
         let state = match (wanted.mode, self.processes.get_mut(id)) {
             (Mode::Enabled, Some(process)) if rejects(process, &wanted) => ReplicaState::Running,
             (Mode::Enabled, None) => self.start(id, &wanted, now),
@@ -204,6 +205,11 @@ impl Agent {
                 self.processes.remove(id);
                 tree.delete_all(&self.instance_path(id));
                 ReplicaState::Failed
+            }
+            (Mode::Enabled, Some(process)) if process.content.unit != wanted.unit && refused => {
+                self.processes.remove(id);
+                tree.delete_all(&self.instance_path(id));
+                ReplicaState::Refused
             }
             (Mode::Enabled, Some(process)) if !same_content(&process.content, &wanted) => {
                 *process = Process::start(&wanted, now);
@@ -269,8 +275,7 @@ impl Agent {
     }
 
     fn start(&mut self, id: &ReplicaId, wanted: &Assignment, now: Timestamp) -> ReplicaState {
-        let objects = |accepts: &Accepts| accepts.objection(false, &wanted.unit, &wanted.into()).is_some();
-        if self.refused.contains(&id.service) || self.accepts.as_ref().is_some_and(objects) {
+        if self.refuses(id, wanted) {
             return ReplicaState::Refused;
         }
         if is(wanted, REJECTED) {
@@ -284,6 +289,11 @@ impl Agent {
         }
         self.processes.insert(id.clone(), Process::start(wanted, now));
         ReplicaState::Starting
+    }
+
+    fn refuses(&self, id: &ReplicaId, wanted: &Assignment) -> bool {
+        let objects = |accepts: &Accepts| accepts.objection(false, &wanted.unit, &wanted.into()).is_some();
+        self.refused.contains(&id.service) || self.accepts.as_ref().is_some_and(objects)
     }
 
     fn instance_path(&self, id: &ReplicaId) -> String {
