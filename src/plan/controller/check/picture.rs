@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     model::{
         Accepted, Assignment, HostAlive, HostName, HostSpec, Instance, Mode, MoveOrder, Moves, ReplicaDesired,
-        ReplicaId, ReplicaStatus, Rollout, RolloutOrder, ServiceName, ServiceSpec, ServiceStatus, decode,
+        ReplicaId, ReplicaStatus, Rollout, RolloutOrder, ServiceName, ServiceSpec, ServiceStatus, UnitName, decode,
     },
     plan::controller::{Context, sim::Tree},
 };
@@ -52,6 +52,8 @@ pub(super) struct Service {
     pub(super) configs: BTreeSet<u64>,
     /// Its rollouts, as far as they can be read.
     pub(super) rollouts: BTreeMap<String, Rc<Rollout>>,
+    /// The newest of them, whether it can be read or not.
+    newest: Option<String>,
 }
 
 #[derive(Default)]
@@ -121,6 +123,7 @@ impl Picture {
                 service.order = node.read().ok().map(|order| (order, node.version()));
             }
             ["rollouts", number] => {
+                service.newest = service.newest.take().max(Some((*number).to_owned()));
                 service.rollouts.extend(node.read().ok().map(|record| ((*number).to_owned(), record)));
             }
             [number] => {
@@ -234,6 +237,8 @@ impl Picture {
     pub(super) fn has_another_host(&self, id: &ReplicaId, spec: &ServiceSpec, tried: &BTreeSet<&HostName>) -> bool {
         let simple = spec.unit.is_template() && spec.port.is_none() && spec.max_per_host().is_none();
         let unit = spec.unit.for_replica(id.number);
+        // Where others are to have the unit, newcomers keep away.
+        let alone = self.services.iter().all(|(name, other)| *name == id.service || !other.has_had(&unit));
         let taken = |name: &HostName| {
             let mut here = self.assignments.iter().filter(|((host, other), _)| host == name && other != id);
             here.any(|(_, assignment)| assignment.as_ref().is_none_or(|it| it.unit.file_name() == unit.file_name()))
@@ -242,7 +247,7 @@ impl Picture {
             !tried.contains(name) && self.why_not_there(name, spec).is_none() && !self.refuses(name, spec)
         };
         let ready = |host: &Host| host.has_assigned;
-        simple && self.hosts.iter().any(|(name, host)| ready(host) && fits(name) && !taken(name))
+        simple && alone && self.hosts.iter().any(|(name, host)| ready(host) && fits(name) && !taken(name))
     }
 
     /// Whether the host tells that it surely does not run what replicas run by this description: no pattern begins as the unit.
@@ -345,13 +350,21 @@ impl Service {
     /// The description that counts: what replicas run by is what was rolled out, or back.
     pub(super) fn spec(&self) -> Option<ServiceSpec> {
         let mut spec = self.accepted.as_ref()?.service.clone();
-        let newest = self.rollouts.values().next_back();
+        // What a record brings that can't be read, nobody knows.
+        let newest = self.newest.as_ref().and_then(|number| self.rollouts.get(number));
         let from = newest.filter(|newest| newest.back).and_then(|newest| newest.from);
         let back = from.and_then(|from| self.rollouts.get(&format!("{from:010}")));
         if let Some(record) = back.or(newest) {
             record.revision.template.put_into(&mut spec);
         }
         Some(spec)
+    }
+
+    /// Whether its replicas have, or had, units of the same file.
+    fn has_had(&self, unit: &UnitName) -> bool {
+        let accepted = self.accepted.iter().map(|accepted| &accepted.service.unit);
+        let brought = self.rollouts.values().map(|record| &record.revision.template.unit);
+        accepted.chain(brought).any(|it| it.file_name() == unit.file_name())
     }
 
     /// How the replica is to run: as its rollout brought it, or else as all are.

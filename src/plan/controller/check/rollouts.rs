@@ -34,9 +34,12 @@ pub(super) fn wrong(
     found
 }
 
-/// Those that run what the rollout brought, and serve or are about to.
+/// Those that run what the rollout brought, by it or by one that brought the same, and serve or are about to.
 fn exposed(number: u64, service: &Service) -> impl Iterator<Item = &ReplicaId> {
-    let told = move |replica: &Replica| replica.revision().is_some_and(|(rollout, ..)| rollout == Some(number));
+    let record = |number: u64| service.rollouts.get(&format!("{number:010}"));
+    let brought = record(number).map(|record| &record.revision);
+    let same = move |other: u64| other == number || record(other).is_some_and(|it| Some(&it.revision) == brought);
+    let told = move |replica: &Replica| replica.revision().is_some_and(|(rollout, ..)| rollout.is_some_and(same));
     let there = move |replica: &Replica| replica.node().is_some() && !replica.is_removing() && told(replica);
     service.replicas.iter().filter(move |(_, replica)| there(replica)).map(|(id, _)| id)
 }

@@ -171,10 +171,12 @@ impl<'a> Round<'_, 'a> {
         self.say("is paused", reason);
     }
 
-    /// Ends a pause: all deadlines start anew.
+    /// Ends a pause: all deadlines start anew. On a way back to what nobody knows any more, it goes forward again.
     pub(super) fn go_on(&mut self, why: &str) {
         let now = self.context.now;
+        let known = self.course.stable.is_some();
         let Some(record) = self.course.edit() else { return };
+        record.back &= known;
         record.resumed |= record.pause == Some(PauseCause::Failure);
         record.state = if record.back { RolloutState::RollingBack } else { RolloutState::Running };
         (record.pause, record.batch_done, record.progress) = (None, None, now);

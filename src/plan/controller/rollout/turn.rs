@@ -68,6 +68,8 @@ impl<'a> Round<'_, 'a> {
             Some((RolloutState::Paused, _)) => 0,
             _ => outdated.len(),
         };
+        let canary = self.is_on_canary();
+        outdated.retain(|case| !canary || case.host.is_some());
         outdated.sort_by_key(|case| (case.host.is_none(), case.number()));
         outdated.into_iter().take(left).map(Case::number).collect()
     }

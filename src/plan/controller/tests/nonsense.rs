@@ -411,3 +411,29 @@ fn what_an_alleged_index_names_is_taken_on_by_nobody() {
     sim.settle();
     assert_eq!(sim.processes(), "web1:alpha.service", "it is nobody's, and was deleted");
 }
+
+/// The record that a rollback returns to is damaged or deleted on the way: it says so, and can be resumed.
+#[test]
+fn a_way_back_to_what_nobody_knows_is_paused_and_goes_forward_when_resumed() {
+    for damaged in [true, false] {
+        let mut sim = fleet(json!({}));
+        sim.agents.values_mut().for_each(|agent| _ = agent.failing.insert("webapp".parse().unwrap()));
+        want(&mut sim, "v2");
+        while !sim.tree.get("/services/webapp/rollouts/0000000002").is_some_and(|_| record(&sim, 2).back) {
+            sim.run_agents();
+            sim.round();
+        }
+        if damaged {
+            sim.tree.put("/services/webapp/rollouts/0000000001", "");
+        } else {
+            sim.tree.delete_all("/services/webapp/rollouts/0000000001");
+        }
+        sim.settle();
+        assert_eq!(state(&sim), "2 paused", "{:#?}", sim.log);
+        assert_condition(&sim, "webapp", &["RolloutPaused", "nothing to go back to"]);
+        sim.agents.values_mut().for_each(|agent| agent.failing.clear());
+        order(&mut sim, 2, "resume");
+        sim.live(60);
+        assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"), "{:#?}", sim.log);
+    }
+}
