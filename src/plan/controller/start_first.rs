@@ -8,11 +8,12 @@ use super::{
     change::Change,
     classify::{Case, Found},
     draft::{Note, Step},
+    place::Ask,
     round::{Round, known},
     status::Standing,
     vacate::Unfit,
 };
-use crate::model::{MoveOrder, ReplicaDesired};
+use crate::model::{MoveOrder, ReplicaDesired, ReplicaId, ReplicaNumber};
 
 impl<'a> Round<'_, 'a> {
     /// Whether replicas of the service leave a host in this order: it says so, or no ready one may ever be missing.
@@ -43,9 +44,22 @@ impl<'a> Round<'_, 'a> {
         let Some(first) = leaving.first() else { return };
         let at_once = self.force.spec.rollout.max_surge.ceil(self.force.wanted()).max(1);
         let is_there = found.iter().filter_map(known).any(|case| self.may_succeed(case));
-        // Without a place for it, another replica would serve nobody.
-        let more = if is_there || self.fits_elsewhere(first) { at_once } else { 0 };
-        self.successors = leaving.len().min(more);
+        let nowhere = |case: &&Case<'a>| case.desired.surge && !case.desired.removing && case.host.is_none();
+        // Without a place for it, another replica would serve nobody. Units of a template differ by the number: where that of
+        // the one that is there is taken, the next one's may not be.
+        let fits = is_there
+            || match found.iter().filter_map(known).find(nowhere) {
+                Some(case) => self.fits_elsewhere(case),
+                None => self.another_fits(first),
+            };
+        self.successors = if fits { leaving.len().min(at_once) } else { 0 };
+    }
+
+    /// Whether a host would take a replica with a number that nobody has yet, in place of this one.
+    fn another_fits(&mut self, leaving: &Case<'a>) -> bool {
+        let id = ReplicaId { service: self.name.clone(), number: ReplicaNumber(u32::MAX) };
+        let ask = Ask { id: &id, first: None, from: leaving.host, ahead: false, failed_on: &[], now: self.context.now };
+        self.placer.obstacles(self.fleet, &ask).iter().any(Option::is_none)
     }
 
     /// Whether the replica can take the place of one that leaves, once it is ready: it may stay where it is.

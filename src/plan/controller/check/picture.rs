@@ -233,6 +233,13 @@ impl Picture {
         host.is_some_and(|host| matches!(&host.spec, Some(Ok(spec)) if spec.drain || spec.cordon))
     }
 
+    /// Whether a replica of another service that may have the unit is on the host, whose index does not have it.
+    fn lacks_index_with(&self, unit: &UnitName, host: &HostName, own: &ServiceName) -> bool {
+        let others = self.services.iter().filter(|(name, service)| *name != own && service.has_had(unit));
+        let mut others = others.flat_map(|(_, service)| &service.replicas);
+        others.any(|(id, it)| it.node() == Some(host) && !self.assignments.contains_key(&(host.clone(), id.clone())))
+    }
+
     /// Whether a host that is told to have nothing of the service would surely take the replica, were it of a template.
     pub(super) fn has_another_host(&self, id: &ReplicaId, spec: &ServiceSpec, tried: &BTreeSet<&HostName>) -> bool {
         let simple = spec.unit.is_template() && spec.port.is_none() && spec.max_per_host().is_none();
@@ -304,9 +311,10 @@ impl Picture {
             other.unit == unit || other.unit.file_name() == unit.file_name() && other.unit_file != spec.unit_file
         };
         let others = self.assignments.iter().filter(|((host, other), _)| host == name && other.service != id.service);
-        // What an index that can't be read names is anyone's guess.
+        // What an index that can't be read names is anyone's guess, and of one that is gone what its service has had.
         let mut others = others.map(|(_, assignment)| assignment.as_deref());
-        drains || misfit || crowded || service.asks(id, name) || others.any(|other| other.is_none_or(shares))
+        let shared = others.any(|other| other.is_none_or(shares)) || self.lacks_index_with(&unit, name, &id.service);
+        drains || misfit || crowded || service.asks(id, name) || shared
     }
 
     /// Whether the replica serves, as its agent and `instances` say.

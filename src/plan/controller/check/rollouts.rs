@@ -82,11 +82,12 @@ fn not_paused(
     Some(format!("{name}: {newly} is told what is new, and rollout {number} is paused"))
 }
 
-/// Only a person or the policy promotes a canary.
+/// Only a person or the policy promotes a canary, while there is anybody left who does not run it.
 fn promoted(name: &ServiceName, number: u64, (old, new): (&Rollout, &Rollout), before: &Service) -> Option<String> {
     let said = before.said.contains("promote") && before.said.contains(&number.to_string());
     let policy = before.accepted.as_ref().map(|accepted| &accepted.service.rollout)?;
-    let reason = said || policy.auto_promote || policy.canary.is_zero();
+    let all = exposed(number, before).count() >= before.wanted();
+    let reason = said || policy.auto_promote || policy.canary.is_zero() || all;
     let became = !old.promoted && new.promoted && follows(old, before);
     (became && !reason).then(|| format!("{name}: rollout {number} is promoted by nobody"))
 }
@@ -102,8 +103,14 @@ fn canary_that_serves_nobody(
     let canary = Some(PauseCause::Canary);
     let waits = old.pause != canary && new.pause == canary;
     let passes = !old.promoted && new.promoted && !service.said.contains("promote");
-    let mut there = exposed(number, service);
-    let serves = there.any(|id| service.replicas.get(id).is_some_and(|replica| before.is_ready(id, replica)));
+    // Of a record that is gone or can't be read, what it brought may be the same.
+    let unknown = |replica: &Replica| {
+        let told = replica.revision().and_then(|(rollout, ..)| rollout);
+        told.is_none_or(|told| !service.rollouts.contains_key(&format!("{told:010}")))
+    };
+    let there: BTreeSet<&ReplicaId> = exposed(number, service).collect();
+    let may = |(id, replica): &(&ReplicaId, &Replica)| there.contains(id) || unknown(replica);
+    let serves = service.replicas.iter().filter(may).any(|(id, replica)| before.is_ready(id, replica));
     let policy = &service.accepted.as_ref()?.service.rollout;
     let bad = (waits || passes) && !policy.canary.is_zero() && follows(old, service) && !serves;
     bad.then(|| format!("{name}: the canary of rollout {number} counts as healthy, and serves nobody"))

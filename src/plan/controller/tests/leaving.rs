@@ -368,3 +368,23 @@ fn a_surge_replica_that_may_not_stay_is_no_successor() {
     assert_condition(&sim, "webapp", &["Waiting", "no other host fits"]);
     assert_rest(&mut sim);
 }
+
+/// Two services have instances of one template: the successor's number may be the other's on the only host that is left.
+#[test]
+fn a_successor_whose_unit_is_anothers_is_followed_by_one_whose_is_not() {
+    let mut sim = Sim::new(&["web1", "web2"]);
+    let keys = json!({ "unit": "shared@.service", "placement": { "move": "start-first" } });
+    sim.service("webapp", &spec(keys), &json!({ "replicas": 1, "version": "v1" }));
+    sim.tree.put("/hosts/web1", r#"{"cordon":true}"#);
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web2");
+    sim.tree.put("/hosts/web1", "{}");
+    sim.tree.put("/hosts/web2", r#"{"cordon":true}"#);
+    sim.service("other", &json!({ "unit": "shared@.service" }), &json!({ "replicas": 8, "version": "v1" }));
+    sim.settle();
+    sim.tree.put("/hosts/web2", r#"{"drain":true}"#);
+    sim.live(60);
+    assert!(!sim.places("webapp").contains("web2"), "{} {}", sim.places("webapp"), sim.places("other"));
+    assert_eq!((sim.status("webapp").replicas, sim.status("webapp").ready), (1, 1));
+    assert_rest(&mut sim);
+}
