@@ -86,7 +86,9 @@ fn not_paused(
 fn promoted(name: &ServiceName, number: u64, (old, new): (&Rollout, &Rollout), before: &Service) -> Option<String> {
     let said = before.said.contains("promote") && before.said.contains(&number.to_string());
     let policy = before.accepted.as_ref().map(|accepted| &accepted.service.rollout)?;
-    let all = exposed(number, before).count() >= before.wanted();
+    let run_it: BTreeSet<&ReplicaId> = exposed(number, before).collect();
+    let there = |replica: &Replica| replica.node().is_some() && !replica.is_removing();
+    let all = before.replicas.iter().all(|(id, replica)| !there(replica) || run_it.contains(id));
     let reason = said || policy.auto_promote || policy.canary.is_zero() || all;
     let became = !old.promoted && new.promoted && follows(old, before);
     (became && !reason).then(|| format!("{name}: rollout {number} is promoted by nobody"))
@@ -179,6 +181,7 @@ fn given_up(
     let there = || service.replicas.iter().filter(|(_, replica)| !replica.is_removing());
     let alive = |replica: &Replica| replica.node().is_some_and(|node| before.alive(node));
     let told = |replica: &Replica| replica.revision().is_some_and(|(rollout, ..)| rollout == Some(number));
+    let told = |replica: &Replica| told(replica) && runs(replica, &old.revision);
     let serves = |id: &ReplicaId, replica: &Replica| before.is_ready(id, replica) && told(replica);
     let idle = there().any(|(id, replica)| replica.node().is_some() && !serves(id, replica));
     let idle = idle || !there().any(|(id, replica)| serves(id, replica));
