@@ -1,5 +1,7 @@
 """A new version that never gets ready, crashes, or can't be verified is rolled back; the old one serves throughout."""
 
+import shlex
+
 from lib.fleet import Fleet
 from lib.load import Load, Outcome
 from lib.releases import Releases
@@ -14,7 +16,7 @@ LAST_LINE = "webapp: broken, as it was told to be"
 RESTART = {"delay": "100ms", "limit_burst": 2, "limit_interval": "30s"}
 
 
-def broken(version: str, how: str = "", **rollout: str) -> str:
+def broken(version: str, how: str = "", **rollout: str | int) -> str:
     """The sample service; a version that is broken in some way."""
     return webapp(
         3, version=version, extra='drain_time = "500ms"', probes=READY, restart=RESTART, rollout={**POLICY, **rollout},
@@ -85,6 +87,21 @@ def test() -> None:
         tree = fleet.wait_running("webapp", 3)
         assert set(rollouts.versions(tree).values()) == {"v2"}
         assert not tree.condition("webapp", "RolledBack"), tree.status("webapp")
+
+    with subtest("one host can't run v3, and max_failures is 1: the rollout is completed without it, and says so"):
+        drop_in = "/run/systemd/system/webapp@.service.d"
+        unless_v3 = shlex.quote("[Service]\nExecStartPre=test ${ZKOPS_VERSION} != v3\n")
+        web2.succeed(f"mkdir -p {drop_in} && printf %s {unless_v3} > {drop_in}/v3.conf")
+        web2.succeed("systemctl daemon-reload")
+        number, _ = rollouts.newest()
+        fleet.apply(broken("v3", max_failures=1))
+        rollouts.wait("completed", after=number)
+        tree = fleet.wait(lambda tree: tree.condition("webapp", "Failed"), "it says that one failed")
+        states = {str(each.host): each.status["state"] for each in tree.replicas("webapp").values()}
+        assert states == {"web1": "running", "web2": "failed", "web3": "running"}, states
+        assert set(rollouts.versions(tree).values()) == {"v3"}, rollouts.versions(tree)
+        assert "without 1 replicas that failed (max_failures)" in fleet.zkops("events webapp")
+        web2.succeed(f"rm -r {drop_in} && systemctl daemon-reload")
         fleet.zkops("delete webapp --wait")
 
     with subtest("v2's archive has a wrong checksum: it is not even started, no process was touched"):

@@ -3,6 +3,7 @@
 import time
 
 from lib.fleet import Fleet
+from lib.rollouts import Rollouts
 from lib.service import webapp
 
 CLUSTER = cluster(agents=3)
@@ -63,3 +64,17 @@ def test() -> None:
     with subtest("and it obeys again"):
         fleet.zkops("scale webapp 2 --wait")
         fleet.wait_running("webapp", 2)
+
+    with subtest("ZooKeeper is gone in the middle of a rollout, for longer than its deadlines: no time ran, and it goes on"):
+        rollouts = Rollouts(fleet)
+        number, _ = rollouts.newest()
+        policy = {"min_healthy_time": "4s", "healthy_deadline": "10s", "progress_deadline": "15s"}
+        fleet.apply(webapp(2, version="v2", lost_after="10s", rollout=policy))
+        rollouts.wait_begun(after=number)
+        zk1.succeed("systemctl kill --signal=KILL zookeeper.service; systemctl stop zookeeper.service")
+        # What is waited for is that time passes.
+        web1.sleep(25)
+        zk1.succeed("systemctl start zookeeper.service")
+        fleet.wait_for_zookeeper()
+        _, record = rollouts.wait("completed", after=number)
+        assert set(rollouts.versions().values()) == {"v2"}, (rollouts.versions(), record)
