@@ -53,7 +53,8 @@ FUZZ_SECONDS ?= 4
 fuzz: setup
 	ZKOPS_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --lib -- fuzz::
 
-# The faults that the controller once had, planted one at a time: the random histories find each within a minute.
+# The faults that the controller once had, planted one at a time: the random histories find each within a minute, once they are
+# built, which takes some ten minutes the first time.
 faults:
 	@$(MAKE) --no-print-directory setup PACKAGES="git"
 	tests/faults/run $(FAULTS)

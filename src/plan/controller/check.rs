@@ -289,7 +289,10 @@ fn moved(
     let gone = old.is_down() && before.must_leave(id, old, from, &after.services[&id.service].spec()?, service);
     if failed && !lost && !gone {
         let late = |replica: &Replica| replica.late_failures(context.now);
-        let (own, all) = (late(old), service.replicas.values().map(late).sum::<usize>());
+        // Of those that stay.
+        let stays = |id: &ReplicaId| after.replica(id).is_some_and(|replica| !replica.is_removing());
+        let staying = service.replicas.iter().filter(|(id, _)| stays(id)).map(|(_, replica)| replica);
+        let (own, all) = (late(old), staying.map(late).sum::<usize>());
         let most = if old.state_at(from).is_some_and(|state| state == "refused") { 20 } else { 3 };
         let wanted = service.wanted().max(after.services[&id.service].wanted());
         if own + 1 >= most || all >= wanted.max(most) {

@@ -36,13 +36,15 @@ pub(super) struct Goal<'a> {
 }
 
 impl Goal<'_> {
-    /// Whether the replica's documents say this. An index that is missing says nothing.
+    /// Whether the replica's documents say this. An index that is missing says nothing; of a replica that is nowhere, the
+    /// rollout does that brought what it is to run.
     pub(super) fn is_of(&self, case: &Case<'_>) -> bool {
         if let Some((_, known)) = case.compared.get().filter(|(number, _)| *number == self.number) {
             return known;
         }
         let Revision { version, config_version, template } = self.revision;
-        let versions = case.desired.version == *version && case.desired.config_version == *config_version;
+        let other = case.host.is_none() && case.desired.rollout.is_some_and(|number| number != self.number);
+        let versions = !other && case.desired.version == *version && case.desired.config_version == *config_version;
         let is = versions && case.runs_by(template);
         case.compared.set(Some((self.number, is)));
         is

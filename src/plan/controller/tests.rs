@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Memory, sim::Sim};
 use crate::{
-    model::{Rollout, ServiceStatus, decode},
+    model::{Accepts, AllowedUnits, Rollout, ServiceStatus, decode},
     store::layout,
 };
 
@@ -66,6 +66,15 @@ fn fleet(policy: Value) -> Sim {
     let mut rollout = json!({ "min_healthy_time": "0s" });
     rollout.as_object_mut().unwrap().extend(policy.as_object().unwrap().clone());
     webapp_with(4, json!({ "rollout": rollout }))
+}
+
+/// All hosts tell that they run this unit and no other.
+fn allow_only(sim: &mut Sim, unit: &str) {
+    let accepts = Accepts { units: AllowedUnits::new(vec![unit.parse().unwrap()]), ..Accepts::default() };
+    for agent in sim.agents.values_mut() {
+        agent.accepts = Some(accepts.clone());
+        sim.tree.delete_all(&layout::alive(&agent.name));
+    }
 }
 
 fn want(sim: &mut Sim, version: &str) {

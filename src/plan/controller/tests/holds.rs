@@ -1,10 +1,7 @@
 //! What bounds a rollout holds, whatever else is done to the service: canaries, pauses, and what has been shown to serve.
 
 use super::*;
-use crate::{
-    model::{Accepts, AllowedUnits},
-    plan::controller::sim::{FAILS, UNREADY},
-};
+use crate::plan::controller::sim::{FAILS, UNREADY};
 
 /// How many replicas run a version, those that are on no host left out.
 fn exposed(sim: &Sim, version: &str) -> usize {
@@ -427,11 +424,7 @@ fn a_canary_of_another_unit_bounds_what_is_exposed_too() {
 #[test]
 fn while_it_is_not_updated_a_replica_moves_as_what_it_is() {
     let mut sim = fleet(json!({ "on_failure": "pause" }));
-    let accepts = Accepts { units: AllowedUnits::new(vec!["webapp@.service".parse().unwrap()]), ..Accepts::default() };
-    for host in ["web1", "web2", "web3"] {
-        sim.agent(host).accepts = Some(accepts.clone());
-        sim.tree.delete_all(&format!("/hosts/{host}/alive"));
-    }
+    allow_only(&mut sim, "webapp@.service");
     sim.patch("/services/webapp", &json!({ "unit": "webap@.service", "lost_after": "1s" }));
     sim.settle();
     assert_eq!((ready(&sim), state(&sim).as_str()), (3, "2 paused"));

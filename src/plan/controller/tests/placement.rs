@@ -299,3 +299,17 @@ fn a_drain_passes_over_hosts_that_would_refuse() {
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web3");
 }
+
+/// A typo in the unit, of a service that has never run: mended, all are placed.
+#[test]
+fn what_was_refused_everywhere_is_placed_once_it_is_mended() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    allow_only(&mut sim, "webapp@.service");
+    let typo = json!({ "unit": "wepapp@.service" });
+    sim.service("webapp", &typo, &json!({ "replicas": 5, "version": "v1" }));
+    sim.live(10);
+    assert_condition(&sim, "webapp", &["Unplaced", "wepapp@.service"]);
+    sim.service("webapp", &spec(json!({})), &json!({ "replicas": 5, "version": "v1" }));
+    sim.live(10);
+    assert_eq!((sim.status("webapp").ready, state(&sim).as_str()), (5, "2 completed"), "{:#?}", sim.log);
+}
