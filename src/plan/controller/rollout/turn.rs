@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeSet};
 
 use crate::{
-    model::{Mode, PauseCause, ReplicaNumber, RolloutPolicy, RolloutState},
+    model::{Mode, PauseCause, ReplicaNumber, Rollout, RolloutPolicy, RolloutState},
     plan::controller::{
         classify::{Case, Found},
         round::{Round, known},
@@ -81,7 +81,8 @@ impl<'a> Round<'_, 'a> {
         let record = self.course.record().filter(|_| self.course.stable.is_some() && !policy.canary.is_zero());
         let wanted = self.force.wanted();
         let more = self.batch_end() < wanted || self.force.spec.budget(wanted).1 > 0;
-        more && record.is_some_and(|record| record.batch == 0 && !record.promoted && !record.back)
+        let on_trial = |record: &Rollout| !record.state.has_ended() && !record.promoted && !record.back;
+        more && record.is_some_and(|record| record.batch == 0 && on_trial(record))
     }
 
     /// How many more replicas the present batch has.

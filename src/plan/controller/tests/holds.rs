@@ -476,3 +476,29 @@ fn while_it_is_paused_nobody_gets_a_place_with_what_failed() {
     sim.settle();
     assert_eq!((exposed(&sim, FAILS), state(&sim).as_str()), (1, "2 paused"), "{}", versions(&sim));
 }
+
+/// A canary that the policy has only now bounds nothing of a rollout that has ended.
+#[test]
+fn what_has_ended_is_on_no_canary() {
+    let mut sim = Sim::new(&["web1", "web2", "web3", "web4"]);
+    for host in ["web2", "web3", "web4"] {
+        sim.cut(host);
+    }
+    let keys = |canary: u32| {
+        let rollout = json!({ "min_healthy_time": "0s", "canary": canary });
+        spec(json!({ "placement": { "max_per_host": 1 }, "max_unavailable": 4, "rollout": rollout }))
+    };
+    sim.service("webapp", &keys(0), &json!({ "replicas": 4, "version": "v1" }));
+    sim.settle();
+    want(&mut sim, "v2");
+    sim.live(10);
+    assert_eq!((ready(&sim), state(&sim).as_str()), (1, "2 completed"));
+    sim.patch("/services/webapp", &keys(1));
+    sim.settle();
+    for host in ["web2", "web3", "web4"] {
+        sim.boot(host);
+    }
+    sim.run_agents();
+    sim.round();
+    assert_eq!(exposed(&sim, "v2"), 4, "all at once: {:#?}", sim.status("webapp"));
+}
