@@ -34,7 +34,7 @@ pub fn obstacles(cluster: &Cluster, context: &Context, id: &ReplicaId) -> BTreeM
     round.survey(&found);
     let Some(replica) = found.iter().find(|replica| replica.id() == id) else { return BTreeMap::new() };
     let ask = match replica {
-        Found::Known(case) => round.ask(case, &case.desired.failed_on, false),
+        Found::Known(case) => round.ask(case, false),
         Found::Fresh(..) | Found::Broken(..) => {
             Ask { id, first: None, from: None, ahead: false, failed_on: &[], now: context.now }
         }

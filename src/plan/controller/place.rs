@@ -215,6 +215,11 @@ impl<'a> Placer<'a> {
         (0..fleet.hosts.len()).map(|index| why_not(&asked, fleet, ask, index)).collect()
     }
 
+    /// Whether any host fits.
+    pub(super) fn fits(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>) -> bool {
+        self.obstacles(fleet, ask).iter().any(Option::is_none)
+    }
+
     /// Why no host fits.
     pub(super) fn misfit(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>) -> Misfit {
         let obstacles = self.obstacles(fleet, ask);

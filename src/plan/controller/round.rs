@@ -15,12 +15,12 @@ use super::{
     fleet::{Fleet, Host, HostIndex},
     misfit::Misfit,
     notice::Notices,
-    place::{Ask, COOL_OFF, Choice, Placer, late_failures},
+    place::{COOL_OFF, Choice, Placer, late_failures},
     rollout::Course,
     status::{Standing, Tally},
 };
 use crate::{
-    model::{ConditionKind, FailedOn, ReplicaId, ReplicaNumber, ServiceName},
+    model::{ConditionKind, ReplicaId, ReplicaNumber, ServiceName},
     plan::txn::{Cause, Op, Transaction},
     store::layout,
 };
@@ -242,8 +242,7 @@ impl<'p, 'a> Round<'p, 'a> {
 
     /// Whether another host would take the replica, as far as can be told before anything is decided.
     pub(super) fn fits_elsewhere(&mut self, case: &Case<'a>) -> bool {
-        let ask = self.ask(case, &case.desired.failed_on, false);
-        let fits = self.placer.obstacles(self.fleet, &ask).iter().any(Option::is_none);
+        let fits = self.placer.fits(self.fleet, &self.ask(case, false));
         if !fits {
             self.wake_after_cool_off(case);
         }
@@ -258,7 +257,7 @@ impl<'p, 'a> Round<'p, 'a> {
     }
 
     fn choose(&mut self, case: &Case<'a>, ahead: bool) -> Result<Choice, Misfit> {
-        let choice = self.placer.pick(self.fleet, &self.ask(case, &case.desired.failed_on, ahead));
+        let choice = self.placer.pick(self.fleet, &self.ask(case, ahead));
         if choice.is_err() {
             self.wake_after_cool_off(case);
         }
@@ -275,14 +274,9 @@ impl<'p, 'a> Round<'p, 'a> {
     /// Gives a reserved seat back.
     pub(super) fn cancel(&mut self, case: &Case<'a>) {
         if let Some(choice) = self.reserved.remove(&case.number()) {
-            let ask = self.ask(case, &[], true);
+            let ask = self.ask(case, true);
             self.placer.unpick(self.fleet, &ask, &choice);
         }
-    }
-
-    pub(super) fn ask<'q>(&self, case: &'q Case<'a>, failed_on: &'q [FailedOn], ahead: bool) -> Ask<'q, 'a> {
-        let first = self.stays_as_it_is(case).and_then(|own| self.runs_first(own));
-        Ask { id: &case.id, first, from: case.host, ahead, failed_on, now: self.context.now }
     }
 
     pub(super) fn push(&mut self, ops: Vec<Op>, note: Note, urgent: bool) {

@@ -66,11 +66,7 @@ impl<'a> Round<'_, 'a> {
     /// A replica for which no host fitted so far.
     pub(super) fn seat_unplaced(&mut self, case: &Case<'a>) -> Standing {
         let outfit = self.outfit(case);
-        let goal = match outfit {
-            Outfit::Goal(goal, _) => Some(goal),
-            Outfit::Same(case) => self.own(case),
-        };
-        let goal = goal.filter(|_| !self.course.may_update(case.number()));
+        let goal = self.brought(outfit).filter(|_| !self.course.may_update(case.number()));
         if let Some(Goal { number, .. }) = goal.filter(|goal| !self.course.may_expose(*goal)) {
             let text = format!("waits for rollout {number}, which is on its canary or paused");
             self.notice(ConditionKind::Unplaced, "", case.number(), &text);
@@ -153,13 +149,23 @@ impl<'a> Round<'_, 'a> {
         goal.map_or(Outfit::Same(case), |goal| Outfit::Goal(goal, case.desired.surge))
     }
 
-    /// What brought the replica what it runs, if it would run that elsewhere, too.
-    pub(super) fn stays_as_it_is(&self, case: &Case<'a>) -> Option<Goal<'a>> {
-        if self.course.may_update(case.number()) { None } else { self.own(case) }
+    /// What brought this, as far as that is known.
+    fn brought(&self, outfit: Outfit<'_, 'a>) -> Option<Goal<'a>> {
+        match outfit {
+            Outfit::Goal(goal, _) => Some(goal),
+            Outfit::Same(case) => self.own(case),
+        }
+    }
+
+    /// What a place elsewhere is asked for, for the replica; `ahead`: see [`Ask`].
+    pub(super) fn ask<'q>(&self, case: &'q Case<'a>, ahead: bool) -> Ask<'q, 'a> {
+        let first = self.brought(self.outfit(case)).and_then(|goal| self.runs_first(goal));
+        let failed_on = &case.desired.failed_on;
+        Ask { id: &case.id, first, from: case.host, ahead, failed_on, now: self.context.now }
     }
 
     /// How a replica runs at first that is not brought to the goal yet.
-    pub(super) fn runs_first(&self, own: Goal<'a>) -> Option<&'a Template> {
+    fn runs_first(&self, own: Goal<'a>) -> Option<&'a Template> {
         let brought = self.course.goal().is_some_and(|goal| goal.number == own.number);
         (!brought).then_some(&own.revision.template)
     }

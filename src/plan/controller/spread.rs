@@ -78,7 +78,7 @@ impl<'a> Round<'_, 'a> {
     /// A better host for the replica, on which it is from now on.
     fn better(&mut self, case: &Case<'a>, now: Crowd) -> Option<Move> {
         let from = case.host?;
-        let ask = self.ask(case, &case.desired.failed_on, true);
+        let ask = self.ask(case, true);
         let choice = self.placer.pick(self.fleet, &ask).ok()?;
         if self.crowd_at(choice.host) >= now {
             self.placer.unpick(self.fleet, &ask, &choice);

@@ -59,7 +59,7 @@ impl<'a> Round<'_, 'a> {
     fn another_fits(&mut self, leaving: &Case<'a>) -> bool {
         let id = ReplicaId { service: self.name.clone(), number: ReplicaNumber(u32::MAX) };
         let ask = Ask { id: &id, first: None, from: leaving.host, ahead: false, failed_on: &[], now: self.context.now };
-        self.placer.obstacles(self.fleet, &ask).iter().any(Option::is_none)
+        self.placer.fits(self.fleet, &ask)
     }
 
     /// Whether the replica can take the place of one that leaves, once it is ready: it may stay where it is.

@@ -135,7 +135,7 @@ impl<'a> Round<'_, 'a> {
             );
             self.notice(ConditionKind::Waiting, self.fleet.hosts[host].name.as_str(), case.number(), &text);
         } else if self.successors == 0 {
-            let ask = self.ask(case, &case.desired.failed_on, false);
+            let ask = self.ask(case, false);
             let misfit = self.placer.misfit(self.fleet, &ask).to_string();
             self.note_no_other_host(case, host, why, &misfit);
         }

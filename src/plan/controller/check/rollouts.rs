@@ -180,8 +180,8 @@ fn given_up(
     let policy = &accepted.service.rollout;
     let there = || service.replicas.iter().filter(|(_, replica)| !replica.is_removing());
     let alive = |replica: &Replica| replica.node().is_some_and(|node| before.alive(node));
-    let told = |replica: &Replica| replica.revision().is_some_and(|(rollout, ..)| rollout == Some(number));
-    let told = |replica: &Replica| told(replica) && runs(replica, &old.revision);
+    let by_it = |replica: &Replica| replica.revision().is_some_and(|(rollout, ..)| rollout == Some(number));
+    let told = |replica: &Replica| by_it(replica) && runs(replica, &old.revision);
     let serves = |id: &ReplicaId, replica: &Replica| before.is_ready(id, replica) && told(replica);
     let idle = there().any(|(id, replica)| replica.node().is_some() && !serves(id, replica));
     let idle = idle || !there().any(|(id, replica)| serves(id, replica));
