@@ -75,7 +75,7 @@ impl World {
             doomed: BTreeSet::new(),
         };
         for (name, unit) in [("alpha", "alpha@.service"), ("beta", "beta.service"), ("gamma", "gamma@.service")] {
-            world.specs.insert(name, json!({ "unit": unit }));
+            world.specs.insert(name, json!({ "unit": unit, "config": { "keep": 1 } }));
             world.desireds.insert(name, json!({ "replicas": 2, "version": "v1" }));
             world.write(name);
         }
@@ -115,7 +115,8 @@ impl World {
             }
             Step::Describe(service, keys) => self.describe(service, keys),
             Step::Order(service, actions) => actions.iter().for_each(|action| self.order(service, action)),
-            Step::Push(service) => self.push(service),
+            Step::Undo(service) => self.undo(service),
+            Step::Push(service, count) => (0..*count).for_each(|_| self.push(service)),
             Step::Host(host, words) => {
                 self.hosts.insert(host, words.clone());
                 self.sim.tree.put(&format!("/hosts/{host}"), words.to_string());
@@ -288,6 +289,18 @@ impl World {
         let version = self.sim.tree.version(&path).unwrap();
         let order = last.map_or(order.clone(), |last| order.after(&last, version, record.order));
         self.sim.tree.put(&path, encode(&order));
+    }
+
+    /// An operator wants again what was completed last, and says it as any other wish.
+    fn undo(&mut self, service: &'static str) {
+        let cluster = self.sim.look();
+        let Some(view) = cluster.services.get(&service.parse().unwrap()) else { return };
+        let mut records = view.rollouts.values().rev().filter_map(Doc::good);
+        let Some(record) = records.find(|record| record.state == RolloutState::Completed) else { return };
+        let (version, config) = (&record.revision.version, record.revision.config_version);
+        let keys = json!({ "version": version, "config_version": config });
+        merge(self.desireds.get_mut(service).unwrap(), &keys);
+        self.write(service);
     }
 
     /// The next revision is there before anybody wants it.

@@ -30,6 +30,7 @@ pub(super) fn wrong(
         found.extend(given_up(before, name, number, (old, new), (service, now), context));
         found.extend(canary_that_serves_nobody(before, name, number, (old, new), service));
         found.extend(unheard(name, number, (old, new), service));
+        found.extend(back_to_the_same(name, number, (old, new), service));
     }
     found
 }
@@ -42,6 +43,12 @@ fn exposed(number: u64, service: &Service) -> impl Iterator<Item = &ReplicaId> {
     let told = move |replica: &Replica| replica.revision().is_some_and(|(rollout, ..)| rollout.is_some_and(same));
     let there = move |replica: &Replica| replica.node().is_some() && !replica.is_removing() && told(replica);
     service.replicas.iter().filter(move |(_, replica)| there(replica)).map(|(id, _)| id)
+}
+
+/// Whether nobody knows what brought it, since that record is gone or can't be read: it may be the same.
+fn is_unknown(service: &Service, replica: &Replica) -> bool {
+    let told = replica.revision().and_then(|(rollout, ..)| rollout);
+    told.is_none_or(|told| !service.rollouts.contains_key(&format!("{told:010}")))
 }
 
 /// Whether something was healthy before it, and the record that says what can be read: without that, nobody knows what to go
@@ -88,7 +95,8 @@ fn promoted(name: &ServiceName, number: u64, (old, new): (&Rollout, &Rollout), b
     let policy = before.accepted.as_ref().map(|accepted| &accepted.service.rollout)?;
     let run_it: BTreeSet<&ReplicaId> = exposed(number, before).collect();
     let there = |replica: &Replica| replica.node().is_some() && !replica.is_removing();
-    let all = before.replicas.iter().all(|(id, replica)| !there(replica) || run_it.contains(id));
+    let runs_it = |id: &ReplicaId, replica: &Replica| run_it.contains(id) || is_unknown(before, replica);
+    let all = before.replicas.iter().all(|(id, replica)| !there(replica) || runs_it(id, replica));
     let reason = said || policy.auto_promote || policy.canary.is_zero() || all;
     let became = !old.promoted && new.promoted && follows(old, before);
     (became && !reason).then(|| format!("{name}: rollout {number} is promoted by nobody"))
@@ -105,13 +113,8 @@ fn canary_that_serves_nobody(
     let canary = Some(PauseCause::Canary);
     let waits = old.pause != canary && new.pause == canary;
     let passes = !old.promoted && new.promoted && !service.said.contains("promote");
-    // Of a record that is gone or can't be read, what it brought may be the same.
-    let unknown = |replica: &Replica| {
-        let told = replica.revision().and_then(|(rollout, ..)| rollout);
-        told.is_none_or(|told| !service.rollouts.contains_key(&format!("{told:010}")))
-    };
     let there: BTreeSet<&ReplicaId> = exposed(number, service).collect();
-    let may = |(id, replica): &(&ReplicaId, &Replica)| there.contains(id) || unknown(replica);
+    let may = |(id, replica): &(&ReplicaId, &Replica)| there.contains(id) || is_unknown(service, replica);
     let serves = service.replicas.iter().filter(may).any(|(id, replica)| before.is_ready(id, replica));
     let policy = &service.accepted.as_ref()?.service.rollout;
     let bad = (waits || passes) && !policy.canary.is_zero() && follows(old, service) && !serves;
@@ -140,15 +143,16 @@ fn completed(
         .replicas
         .iter()
         .filter(|(_, replica)| replica.node().is_some() && !replica.is_removing() && !replica.is_surge());
+    let back = old.back || service.said.contains("abort");
     let good = |(id, replica): &(&ReplicaId, &Replica)| {
         // On the way back nobody waits for a lost host: its replica runs what was before with the next one.
-        let lost = old.back && replica.node().is_some_and(|node| !before.alive(node));
+        let lost = back && replica.node().is_some_and(|node| !before.alive(node));
         runs(replica, &new.revision) && before.is_ready(id, replica) || lost
     };
     // What was accepted before may have been deleted by hand.
     let accepted = service.accepted.as_ref().or(now.accepted.as_ref())?;
     let wanted = if service.accepted.is_some() { service.wanted() } else { now.wanted() };
-    if wanted == 0 && follows(old, service) {
+    if wanted == 0 && follows(old, service) && !brings_what_was(new, service) {
         return Some(format!("{name}: a rollout is completed that nobody runs"));
     }
     let forgiven = accepted.service.rollout.max_failures.floor(wanted);
@@ -215,4 +219,22 @@ fn unheard(name: &ServiceName, number: u64, (old, new): (&Rollout, &Rollout), se
     let may = old.ended.is_none() && !old.back && follows(old, service);
     let lost = heard && aborts && may && !new.back && new.ended.is_none();
     lost.then(|| format!("{name}: rollout {number} was aborted, and goes on"))
+}
+
+/// Whether it brings just what was healthy before it.
+fn brings_what_was(record: &Rollout, service: &Service) -> bool {
+    let before = record.from.and_then(|from| service.rollouts.get(&format!("{from:010}")));
+    before.is_some_and(|before| before.revision == record.revision)
+}
+
+/// What goes back to what it brought has come to what was wanted: nobody is told that it was rolled back.
+fn back_to_the_same(
+    name: &ServiceName,
+    number: u64,
+    (old, new): (&Rollout, &Rollout),
+    service: &Service,
+) -> Option<String> {
+    let ends = old.ended.is_none() && new.state == RolloutState::RolledBack;
+    let same = ends && brings_what_was(new, service);
+    same.then(|| format!("{name}: rollout {number} is rolled back to what it brought itself"))
 }

@@ -45,8 +45,10 @@ pub(super) enum Step {
     Describe(&'static str, Value),
     /// Operators' words on the newest rollout, one right after the other.
     Order(&'static str, Vec<&'static str>),
-    /// A configuration is pushed, and wanted.
-    Push(&'static str),
+    /// The service is to run again what it ran before.
+    Undo(&'static str),
+    /// So many configurations are pushed, and the last one is wanted.
+    Push(&'static str, u32),
     Host(&'static str, Value),
     /// Garbage at one of the nodes there are.
     Garbage(prop::sample::Index, &'static str),
@@ -89,7 +91,7 @@ fn description() -> impl Strategy<Value = Value> {
         1 => (1..3).prop_map(|max| json!({ "max_unavailable": max })),
         // Only with surge replicas can a service be updated of which none may be missing.
         2 => Just(json!({ "max_unavailable": 0, "rollout": { "max_surge": 1, "min_healthy_time": "0s" } })),
-        1 => select(vec![json!({ "keep": 1 }), json!({ "keep": 1 }), json!(null)]).prop_map(|config| json!({ "config": config })),
+        1 => select(vec![json!({ "keep": 1 }), json!({ "keep": 3 }), json!(null)]).prop_map(|config| json!({ "config": config })),
         1 => select(vec!["a", "b"]).prop_map(|value| json!({ "environment": { "A": value } })),
         4 => (rollout(), 1..3).prop_map(|(policy, max)| json!({ "rollout": policy, "max_unavailable": max })),
         1 => select(vec![Some(80), Some(90), None]).prop_map(|port| json!({ "port": port })),
@@ -153,7 +155,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         3 => (service(), description()).prop_map(|(service, keys)| Step::Describe(service, keys)),
         3 => (service(), vec(select(vec!["pause", "resume", "promote", "abort"]), 1..3))
             .prop_map(|(service, actions)| Step::Order(service, actions)),
-        2 => service().prop_map(Step::Push),
+        2 => service().prop_map(Step::Undo),
+        2 => (service(), select(vec![1, 1, 6])).prop_map(|(service, count)| Step::Push(service, count)),
         3 => (host(), host_words()).prop_map(|(host, words)| Step::Host(host, words)),
         2 => (any::<prop::sample::Index>(), select(vec!["", "{", "7", "{}", "{\"replicas\":-1}"]))
             .prop_map(|(index, garbage)| Step::Garbage(index, garbage)),

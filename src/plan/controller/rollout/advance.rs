@@ -22,11 +22,6 @@ impl<'a> Round<'_, 'a> {
         let Some(state) = self.course.record().map(|record| record.state) else { return };
         let done = self.course.survey.is_done(self.force.wanted());
         match state {
-            RolloutState::RollingBack if self.course.stable.is_none() => {
-                let reason =
-                    "the record of what was healthy before is gone or can't be read; there is nothing to go back to";
-                self.pause(PauseCause::Failure, reason);
-            }
             RolloutState::RollingBack if done => self.end(RolloutState::RolledBack),
             RolloutState::RollingBack => {
                 self.mark_healthy();

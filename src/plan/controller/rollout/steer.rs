@@ -150,8 +150,15 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// While the service is not enabled, or no replica is wanted of it, nothing can become healthy, and no time is up.
-    /// What nobody has run is not completed, lest a rollback should return to it.
+    /// What nobody has run is not completed, lest a rollback should return to it. On a way back to what nobody knows any
+    /// more, a person has to say what is to run, whatever the mode.
     fn suspend(&mut self) {
+        let lost = self.goes_back() && self.course.stable.is_none();
+        if lost && (self.course.is(RolloutState::RollingBack) || self.is_paused_for(PauseCause::Disabled)) {
+            let reason =
+                "the record of what was healthy before is gone or can't be read; there is nothing to go back to";
+            return self.pause(PauseCause::Failure, reason);
+        }
         let enabled = self.can_become_healthy();
         let untried = self.force.wanted() == 0 && self.course.stable.is_some();
         let (forward, backward) = (self.course.is(RolloutState::Running), self.course.is(RolloutState::RollingBack));

@@ -415,7 +415,7 @@ fn what_an_alleged_index_names_is_taken_on_by_nobody() {
 /// The record that a rollback returns to is damaged or deleted on the way: it says so, and can be resumed.
 #[test]
 fn a_way_back_to_what_nobody_knows_is_paused_and_goes_forward_when_resumed() {
-    for damaged in [true, false] {
+    for (damaged, off) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut sim = fleet(json!({}));
         sim.agents.values_mut().for_each(|agent| _ = agent.failing.insert("webapp".parse().unwrap()));
         want(&mut sim, "v2");
@@ -428,11 +428,17 @@ fn a_way_back_to_what_nobody_knows_is_paused_and_goes_forward_when_resumed() {
         } else {
             sim.tree.delete_all("/services/webapp/rollouts/0000000001");
         }
+        if off {
+            // What is added now would be told what was before.
+            sim.patch_desired("webapp", &json!({ "mode": "disabled", "replicas": 5 }));
+        }
         sim.settle();
         assert_eq!(state(&sim), "2 paused", "{:#?}", sim.log);
         assert_condition(&sim, "webapp", &["RolloutPaused", "nothing to go back to"]);
         sim.agents.values_mut().for_each(|agent| agent.failing.clear());
         order(&mut sim, 2, "resume");
+        sim.settle();
+        sim.patch_desired("webapp", &json!({ "mode": "enabled", "replicas": 4 }));
         sim.live(60);
         assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"), "{:#?}", sim.log);
     }
