@@ -201,13 +201,17 @@ impl Picture {
     pub(super) fn per_host(&self, service: &ServiceName) -> BTreeMap<HostName, usize> {
         let mut count = BTreeMap::new();
         for (id, replica) in self.services.get(service).iter().flat_map(|service| &service.replicas) {
-            let indexed = || self.indexed.get(id).and_then(|hosts| hosts.first());
-            let node = if replica.readable().is_some() { replica.node() } else { indexed() };
-            if let Some(node) = node {
+            if let Some(node) = self.home(id, replica) {
                 *count.entry(node.clone()).or_default() += 1;
             }
         }
         count
+    }
+
+    /// Where the replica is: on the host that its index names, when its desired state can't be read.
+    fn home<'a>(&'a self, id: &ReplicaId, replica: &'a Replica) -> Option<&'a HostName> {
+        let indexed = || self.indexed.get(id).and_then(|hosts| hosts.first());
+        if replica.readable().is_some() { replica.node() } else { indexed() }
     }
 
     pub(super) fn alive(&self, host: &HostName) -> bool {
@@ -304,7 +308,8 @@ impl Picture {
         let host = self.hosts.get(name);
         let drains = host.is_some_and(|host| matches!(&host.spec, Some(Ok(spec)) if spec.drain));
         let misfit = self.why_not_there(name, spec).is_some_and(|why| why.starts_with("not "));
-        let here = service.replicas.values().filter(|other| !other.is_removing() && other.node() == replica.node());
+        let stay = service.replicas.iter().filter(|(_, other)| !other.is_removing());
+        let here = stay.filter(|(id, other)| self.home(id, other) == replica.node());
         let crowded = spec.max_per_host().is_some_and(|max| here.count() > usize::try_from(max).unwrap());
         let unit = spec.unit.for_replica(id.number);
         let shares = |other: &Assignment| {

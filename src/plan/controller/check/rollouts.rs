@@ -57,11 +57,22 @@ fn follows(record: &Rollout, service: &Service) -> bool {
     record.from.is_some_and(|from| service.rollouts.contains_key(&format!("{from:010}")))
 }
 
+/// Whether it brings just what was healthy before it.
+fn brings_what_was(record: &Rollout, service: &Service) -> bool {
+    let before = record.from.and_then(|from| service.rollouts.get(&format!("{from:010}")));
+    before.is_some_and(|before| before.revision == record.revision)
+}
+
+/// Whether what it brings is on trial: something else was healthy before it.
+fn is_trial(record: &Rollout, service: &Service) -> bool {
+    follows(record, service) && !brings_what_was(record, service)
+}
+
 /// Before it is promoted, no more than the canary run what is new, surge included.
 fn too_exposed(name: &ServiceName, number: u64, new: &Rollout, before: &Service, now: &Service) -> Option<String> {
     let accepted = now.accepted.as_ref()?;
     let policy = &accepted.service.rollout;
-    let on_trial = follows(new, before) && !new.back && !new.promoted && new.batch == 0 && new.ended.is_none();
+    let on_trial = is_trial(new, before) && !new.back && !new.promoted && new.batch == 0 && new.ended.is_none();
     if !on_trial || policy.canary.is_zero() {
         return None;
     }
@@ -85,7 +96,7 @@ fn not_paused(
     };
     let was: Vec<&ReplicaId> = exposed(number, before).collect();
     let newly = exposed(number, now).find(|id| !was.contains(id) && before.replicas.contains_key(*id));
-    let newly = newly.filter(|_| holds(old) && holds(new) && follows(old, before))?;
+    let newly = newly.filter(|_| holds(old) && holds(new) && is_trial(old, before))?;
     Some(format!("{name}: {newly} is told what is new, and rollout {number} is paused"))
 }
 
@@ -98,7 +109,7 @@ fn promoted(name: &ServiceName, number: u64, (old, new): (&Rollout, &Rollout), b
     let runs_it = |id: &ReplicaId, replica: &Replica| run_it.contains(id) || is_unknown(before, replica);
     let all = before.replicas.iter().all(|(id, replica)| !there(replica) || runs_it(id, replica));
     let reason = said || policy.auto_promote || policy.canary.is_zero() || all;
-    let became = !old.promoted && new.promoted && follows(old, before);
+    let became = !old.promoted && new.promoted && is_trial(old, before);
     (became && !reason).then(|| format!("{name}: rollout {number} is promoted by nobody"))
 }
 
@@ -117,7 +128,7 @@ fn canary_that_serves_nobody(
     let may = |(id, replica): &(&ReplicaId, &Replica)| there.contains(id) || is_unknown(service, replica);
     let serves = service.replicas.iter().filter(may).any(|(id, replica)| before.is_ready(id, replica));
     let policy = &service.accepted.as_ref()?.service.rollout;
-    let bad = (waits || passes) && !policy.canary.is_zero() && follows(old, service) && !serves;
+    let bad = (waits || passes) && !policy.canary.is_zero() && is_trial(old, service) && !serves;
     bad.then(|| format!("{name}: the canary of rollout {number} counts as healthy, and serves nobody"))
 }
 
@@ -152,7 +163,7 @@ fn completed(
     // What was accepted before may have been deleted by hand.
     let accepted = service.accepted.as_ref().or(now.accepted.as_ref())?;
     let wanted = if service.accepted.is_some() { service.wanted() } else { now.wanted() };
-    if wanted == 0 && follows(old, service) && !brings_what_was(new, service) {
+    if wanted == 0 && is_trial(new, service) {
         return Some(format!("{name}: a rollout is completed that nobody runs"));
     }
     let forgiven = accepted.service.rollout.max_failures.floor(wanted);
@@ -176,7 +187,8 @@ fn given_up(
         return None;
     }
     let accepted = now.accepted.as_ref()?;
-    let (spec, wanted) = (service.spec()?, now.wanted());
+    let (mut spec, wanted) = (service.spec()?, now.wanted());
+    spec.placement = accepted.service.placement.clone();
     let over = |since: Timestamp, limit: Duration| {
         let passed = |since: Timestamp| context.now.duration_since(since).unsigned_abs() >= limit;
         passed(since) && passed(context.leading_since)
@@ -219,12 +231,6 @@ fn unheard(name: &ServiceName, number: u64, (old, new): (&Rollout, &Rollout), se
     let may = old.ended.is_none() && !old.back && follows(old, service);
     let lost = heard && aborts && may && !new.back && new.ended.is_none();
     lost.then(|| format!("{name}: rollout {number} was aborted, and goes on"))
-}
-
-/// Whether it brings just what was healthy before it.
-fn brings_what_was(record: &Rollout, service: &Service) -> bool {
-    let before = record.from.and_then(|from| service.rollouts.get(&format!("{from:010}")));
-    before.is_some_and(|before| before.revision == record.revision)
 }
 
 /// What goes back to what it brought has come to what was wanted: nobody is told that it was rolled back.
