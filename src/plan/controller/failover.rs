@@ -65,11 +65,11 @@ impl<'a> Round<'_, 'a> {
         let status = case.status?;
         let name = self.fleet.hosts[host].name;
         let said = clip(status.message.as_deref().unwrap_or("no message"), 200);
-        let (kind, cause, most) = match status.state {
-            ReplicaState::Refused => (ConditionKind::Refused, Cause::Refused, MOST_REFUSING),
-            _ => (ConditionKind::Failed, Cause::Failed, MOST_TRIED),
+        let (kind, cause) = match status.state {
+            ReplicaState::Refused => (ConditionKind::Refused, Cause::Refused),
+            _ => (ConditionKind::Failed, Cause::Failed),
         };
-        if let Some(why) = self.stays_all_the_same(case, most) {
+        if let Some(why) = self.stays_all_the_same(case) {
             self.notice(kind, name.as_str(), case.number(), &format!("{said}; {why}"));
             self.held += 1;
             if let Some(at) = self.failures_until {
@@ -92,9 +92,15 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
-    /// The brake on moves that change nothing: no replica fails on more than `most` hosts within [`COOL_OFF`], and of one
+    /// Whether no other host is tried at present for a replica that failed.
+    pub(super) fn was_tried_everywhere(&mut self, case: &Case<'a>) -> bool {
+        self.stays_all_the_same(case).is_some() || !self.fits_elsewhere(case)
+    }
+
+    /// The brake on moves that change nothing: no replica fails on more than so many hosts within [`COOL_OFF`], and of one
     /// service there are no more such moves than it has replicas, but as many as that.
-    fn stays_all_the_same(&mut self, case: &Case<'a>, most: usize) -> Option<String> {
+    fn stays_all_the_same(&self, case: &Case<'a>) -> Option<String> {
+        let most = if case.state() == Some(ReplicaState::Refused) { MOST_REFUSING } else { MOST_TRIED };
         let tried = late_failures(&case.desired.failed_on, self.context.now).count();
         if tried >= most - 1 {
             return Some(format!("it failed on {tried} other hosts within {COOL_OFF}, and stays here"));

@@ -125,17 +125,23 @@ impl<'a> Round<'_, 'a> {
         if case.rejected() && !self.course.tries_again {
             return Some(format!("replica {number} on {node} was left as it was: {said}"));
         }
-        // With nothing to go back to, another host is tried; after a resume, time is given.
-        if case.failed() && self.course.stable.is_some() && !record.resumed {
-            if self.course.spared.contains(&case.number()) {
+        // After a resume, time is given; with nothing to go back to, other hosts are tried first.
+        if case.failed() && !record.resumed {
+            let on_trial = self.course.stable.is_some();
+            let spared = self.course.spared.contains(&case.number());
+            let judged = if on_trial { !spared } else { self.was_tried_everywhere(case) };
+            if judged {
+                let failed = late_failures(&case.desired.failed_on, self.context.now);
+                let others: Vec<&str> = failed.map(|it| it.node.as_str()).filter(|it| *it != node.as_str()).collect();
+                let others = if others.is_empty() { String::new() } else { format!(", as on {}", others.join(", ")) };
+                return Some(format!("replica {number} on {node} is {}{others}: {said}", status.state));
+            }
+            if on_trial {
                 return None;
             }
-            let others = late_failures(&case.desired.failed_on, self.context.now).filter(|failed| failed.node != *node);
-            let others: Vec<&str> = others.map(|failed| failed.node.as_str()).collect();
-            let others = if others.is_empty() { String::new() } else { format!(", as on {}", others.join(", ")) };
-            return Some(format!("replica {number} on {node} is {}{others}: {said}", status.state));
         }
-        let updated = *record.updating.get(&case.number()).filter(|_| case.desired.mode == Mode::Enabled)?;
+        let updated =
+            *self.course.record()?.updating.get(&case.number()).filter(|_| case.desired.mode == Mode::Enabled)?;
         let limit = self.force.spec.rollout.healthy_deadline;
         let deadline = self.deadline(updated, limit);
         if deadline > self.context.now {

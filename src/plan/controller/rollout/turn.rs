@@ -38,6 +38,9 @@ impl<'a> Round<'_, 'a> {
             self.course.fresh_left = if self.course.is(RolloutState::Running) { self.batch_left() } else { 0 };
             return;
         }
+        // Their turn may have come, and they keep nobody else from being exposed.
+        let untouchable = outdated.iter().filter(|case| self.budget == 0 && case.ready()).map(|case| case.number());
+        let untouchable: BTreeSet<ReplicaNumber> = untouchable.collect();
         let turn: BTreeSet<ReplicaNumber> = if self.force.enabled() {
             match self.course.record().map(|record| record.state) {
                 Some(RolloutState::Running) => self.turn_forward(outdated),
@@ -47,7 +50,7 @@ impl<'a> Round<'_, 'a> {
         } else {
             self.turn_while_off(outdated)
         };
-        self.course.exposure_left = left.map(|left| left.saturating_sub(turn.len()));
+        self.course.exposure_left = left.map(|left| left.saturating_sub(turn.difference(&untouchable).count()));
         self.course.turn = turn;
     }
 

@@ -151,6 +151,48 @@ fn with_nothing_to_go_back_to_it_pauses() {
     assert_eq!(record(&sim, 1).state, RolloutState::Superseded);
 }
 
+/// A canary that is a surge replica finds no place at first: it comes as soon as there is one.
+#[test]
+fn a_canary_that_no_host_fits_comes_when_one_does() {
+    let keys = json!({
+        "placement": { "max_per_host": 1 }, "max_unavailable": 0,
+        "rollout": { "min_healthy_time": "0s", "max_surge": 1, "canary": 1 },
+    });
+    let mut sim = webapp_with(2, keys);
+    sim.tree.put("/hosts/web3", "{\"cordon\":true}");
+    want(&mut sim, "v2");
+    sim.live(5);
+    assert_eq!(versions(&sim), "v1 v1 [v2]");
+    assert_condition(&sim, "webapp", &["Unplaced", "no host fits"]);
+    sim.tree.put("/hosts/web3", "{}");
+    sim.live(5);
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v1 v1 [v2]", "2 paused"), "{:#?}", sim.log);
+    assert_condition(&sim, "webapp", &["RolloutPaused", "canary (1 of 2) is healthy"]);
+    order(&mut sim, 2, "promote");
+    sim.live(5);
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2", "2 completed"));
+}
+
+/// Nothing was healthy before, and no host is left to try: a person is told at once, not at a deadline.
+#[test]
+fn a_first_version_that_fails_everywhere_pauses_once_every_host_was_tried() {
+    for (policy, fails) in
+        [(json!({}), true), (json!({ "max_failures": 1 }), true), (json!({ "max_failures": 2 }), false)]
+    {
+        let mut sim = Sim::new(&["web1", "web2"]);
+        sim.service("webapp", &spec(json!({ "rollout": policy })), &json!({ "replicas": 2, "version": FAILS }));
+        let began = sim.now;
+        sim.settle();
+        assert_eq!(sim.now, began, "no deadline is waited for");
+        let said = format!("{:#?}", sim.status("webapp").rollout);
+        assert_eq!(
+            state(&sim) == "1 paused" && said.contains("there is nothing to go back to"),
+            fails,
+            "{policy}: {said}"
+        );
+    }
+}
+
 #[test]
 fn a_canary_waits_to_be_promoted() {
     let mut sim = fleet(json!({ "canary": 1 }));
