@@ -182,7 +182,7 @@ fn progress(status: &ServiceStatus) -> String {
     let ServiceStatus { summary, ready, updated, desired, replicas, .. } = status;
     let mut text = format!("{summary}, {ready}/{desired} ready, {updated} up to date");
     if replicas > desired {
-        let _ = write!(text, ", {} leaving", replicas - desired);
+        let _ = write!(text, ", {} more than wanted", replicas - desired);
     }
     for condition in &status.conditions {
         let _ = write!(text, "; {}: {}", condition.kind, condition.message);

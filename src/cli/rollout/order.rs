@@ -181,10 +181,14 @@ fn answer(action: RolloutAction, name: &ServiceName, number: u64, rollout: &Roll
 }
 
 fn pause(rollout: &Rollout) -> Result<Answer, String> {
-    match rollout.state {
-        RolloutState::Running | RolloutState::RollingBack => Ok(Answer::Order),
-        RolloutState::Paused => Ok(Answer::Already("paused already")),
-        RolloutState::Completed | RolloutState::RolledBack | RolloutState::Superseded => Err("it has ended".into()),
+    match (rollout.state, rollout.pause) {
+        (RolloutState::Running | RolloutState::RollingBack, _) | (RolloutState::Paused, Some(PauseCause::Disabled)) => {
+            Ok(Answer::Order)
+        }
+        (RolloutState::Paused, _) => Ok(Answer::Already("paused already")),
+        (RolloutState::Completed | RolloutState::RolledBack | RolloutState::Superseded, _) => {
+            Err("it has ended".into())
+        }
     }
 }
 

@@ -92,7 +92,7 @@ fn an_answer_to_an_older_change_does_not_count() {
 fn replicas_on_their_way_out_count() {
     let mut shrinking = status("healthy");
     shrinking["replicas"] = 4.into();
-    assert!(missing(Aim::Healthy, &shrinking).unwrap().contains("1 leaving"));
+    assert!(missing(Aim::Healthy, &shrinking).unwrap().contains("1 more than wanted"));
 }
 
 #[test]

@@ -138,7 +138,13 @@ impl<'a> Round<'_, 'a> {
     pub(super) fn spend(&mut self, case: &Case<'a>, what: &str) -> bool {
         let Some(left) = self.budget.checked_sub(1) else {
             let max = self.force.spec.max_unavailable;
-            let text = format!("{what} waits: max_unavailable ({max}) replicas are not ready already");
+            let text = if max.is_zero() {
+                format!(
+                    "{what} waits until another replica is ready beside it: max_unavailable (0) lets none be missing"
+                )
+            } else {
+                format!("{what} waits: max_unavailable ({max}) replicas are not ready already")
+            };
             self.notice(ConditionKind::Waiting, "", case.number(), &text);
             return false;
         };

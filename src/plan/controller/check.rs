@@ -333,7 +333,17 @@ fn disturbed(
     // Those that failed in a rollout that goes on without them.
     let idle = staying.len() - ready;
     let runs = now.rollouts.values().next_back().is_some_and(|record| record.state == RolloutState::Running);
-    let forgiven = if runs { accepted.service.rollout.max_failures.floor(wanted).min(idle) } else { 0 };
+    let back = now.rollouts.values().next_back().is_some_and(|record| record.back && !record.state.has_ended());
+    let hopeless = staying.iter().filter(|(id, replica)| {
+        let gone = replica.node().is_none_or(|node| !before.alive(node));
+        !before.is_ready(id, replica) && !replica.is_surge() && (gone || replica.has_failed())
+    });
+    let forgiven = match (back, runs) {
+        // On the way back they are left out.
+        (true, _) => hopeless.count(),
+        (false, true) => accepted.service.rollout.max_failures.floor(wanted).min(idle),
+        (false, false) => 0,
+    };
     let max = max + forgiven;
     (hit > 0 && ready + max < hit + wanted).then(|| {
         format!("{name}: {hit} of {ready} ready replicas are disturbed, {wanted} are wanted, {max} may be unready")

@@ -28,7 +28,7 @@ impl<'a> Round<'_, 'a> {
         let since = self.fleet.hosts[host].lost_since.filter(|_| self.force.enabled())?;
         let name = self.fleet.hosts[host].name;
         let deadline = after(since, self.force.spec.lost_after);
-        let orderly = case.state() == Some(ReplicaState::Stopped) && !self.force.spec.wait_for_reboot;
+        let orderly = self.was_shut_down(case);
         if !orderly && self.context.now < deadline {
             self.wake(deadline);
             let text = format!("is gone since {since:.0}; replaced elsewhere at {deadline:.0} unless it returns");
@@ -54,6 +54,18 @@ impl<'a> Round<'_, 'a> {
                 Standing::Stuck
             }
         })
+    }
+
+    /// Whether its host was shut down in order, and the service does not wait for that.
+    fn was_shut_down(&self, case: &Case<'a>) -> bool {
+        case.state() == Some(ReplicaState::Stopped) && !self.force.spec.wait_for_reboot
+    }
+
+    /// Whether a replica's host is lost for longer than `lost_after`, or was shut down, and no other fits.
+    pub(super) fn is_stranded(&mut self, case: &Case<'a>) -> bool {
+        let Some(since) = case.host.and_then(|host| self.fleet.hosts[host].lost_since) else { return false };
+        let over = self.was_shut_down(case) || after(since, self.force.spec.lost_after) <= self.context.now;
+        over && self.fleet.held.is_none() && !self.fits_elsewhere(case)
     }
 
     /// Past its start limit, or refused: elsewhere, if there is another host; else it stays, its agent tries again.

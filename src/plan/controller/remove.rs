@@ -21,12 +21,15 @@ use crate::{
 /// The most replicas created in one transaction; the others follow in the next rounds.
 const MOST_CREATED: usize = 200;
 
-/// Which replica goes first; the smallest key does: what serves nobody before what serves. Crowds and numbers are
-/// reversed: the largest first.
-type VictimKey = (Condition, Serves, Openness, Reverse<(u32, u32)>, Reverse<ReplicaNumber>);
+/// Which replica goes first; the smallest key does: what serves nobody before what serves, and what is on trial or was given up
+/// before what has been shown to serve. Crowds and numbers are reversed: the largest first.
+type VictimKey = (Condition, Serves, Proven, Openness, Reverse<(u32, u32)>, Reverse<ReplicaNumber>);
 
 /// Whether clients are served by it.
 type Serves = bool;
+
+/// Whether what it runs is neither a canary's that waits to be promoted nor given up.
+type Proven = bool;
 
 /// How many replicas there are that are not on their way out.
 struct Counts {
@@ -141,13 +144,17 @@ impl<'a> Round<'_, 'a> {
             Found::Fresh(..) => (Condition::Unplaced, false, None),
             Found::Known(case) => (condition(case), case.ready(), case.host),
         };
+        let proven = match replica {
+            Found::Known(case) => !self.is_unproven(case),
+            Found::Fresh(..) | Found::Broken(..) => false,
+        };
         let openness = match host.and_then(|host| self.fleet.hosts[host].closed) {
             Some(Closed::Draining) => Openness::Draining,
             Some(_) => Openness::Cordoned,
             None => Openness::Open,
         };
         let crowd = host.map_or((0, 0), |host| self.placer.seats.crowd(self.fleet, host));
-        (condition, serves, openness, Reverse(crowd), number)
+        (condition, serves, proven, openness, Reverse(crowd), number)
     }
 
     /// Starts a replica's way out; one that never was anywhere is deleted at once.

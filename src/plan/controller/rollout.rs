@@ -87,6 +87,16 @@ impl<'a> Course<'a> {
         Self { before, stable, ..Self::default() }
     }
 
+    /// Whether something was healthy before what the newest rollout brings: that is on trial.
+    pub(super) fn follows(&self) -> bool {
+        self.record().is_some_and(|record| record.from.is_some())
+    }
+
+    /// Whether nobody knows any more what that was: its record is gone, or can't be read.
+    fn is_lost(&self) -> bool {
+        self.follows() && self.stable.is_none()
+    }
+
     /// Whether another rollout begins in this round.
     pub(super) fn begins(&self) -> bool {
         self.next.is_some()
@@ -133,6 +143,11 @@ impl<'a> Course<'a> {
             }
             None => self.goal_of_new(surge),
         }
+    }
+
+    /// Whether the replicas are being brought back to what was healthy before, or wait on the way.
+    pub(super) fn goes_back(&self) -> bool {
+        self.record().is_some_and(|record| record.back && !record.state.has_ended())
     }
 
     /// Whether something is still to happen in it.

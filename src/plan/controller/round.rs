@@ -131,6 +131,7 @@ impl<'p, 'a> Round<'p, 'a> {
             return self.delete_service();
         }
         let mut found = classify(self.name, self.view, self.fleet);
+        self.count_failures(&found);
         self.survey(&found);
         self.note_unreadable_hosts(&found);
         self.count_successors(&found);
@@ -138,7 +139,6 @@ impl<'p, 'a> Round<'p, 'a> {
         self.replace(&mut found);
         self.crowd = Crowd::find(self.force.spec, self.placer.unit, &found, self.fleet);
         self.grant_budget(&found);
-        self.count_failures(&found);
         self.choose_turn(&found);
         self.reserve_seats(&found);
         // What begins now is carried out from the next round on.
@@ -188,12 +188,21 @@ impl<'p, 'a> Round<'p, 'a> {
     }
 
     /// How many ready replicas may become unready: those beyond the number wanted, and `max_unavailable`. Of those that
-    /// `max_failures` forgives, nobody hopes that they serve.
+    /// `max_failures` forgives, nobody hopes that they serve; nor, on a way back, of those that are on no host or on a lost one,
+    /// or failed: what was given up does not stay for them.
     fn grant_budget(&mut self, found: &[Found<'a>]) {
         let ready = found.iter().filter_map(known).filter(|case| !case.desired.removing && case.ready()).count();
         let wanted = self.force.wanted();
         let (max_unavailable, _) = self.force.spec.budget(wanted);
-        let forgiven = self.course.survey.forgiven;
+        let idle = |case: &&Case<'a>| {
+            let waits = case.desired.removing || case.desired.surge || case.ready();
+            !waits && (case.host.is_none() || !case.host_alive || case.failed())
+        };
+        let forgiven = if self.course.goes_back() {
+            found.iter().filter_map(known).filter(idle).count()
+        } else {
+            self.course.survey.forgiven
+        };
         self.budget = (ready + max_unavailable + forgiven).saturating_sub(wanted);
     }
 

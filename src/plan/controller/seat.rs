@@ -13,7 +13,7 @@ use super::{
     status::Standing,
 };
 use crate::{
-    model::{Assignment, ConditionKind, FailedOn, ReplicaDesired, ReplicaId, ReplicaNumber, Template},
+    model::{Assignment, ConditionKind, FailedOn, ReplicaDesired, ReplicaId, ReplicaNumber, RolloutState, Template},
     plan::txn::Cause,
 };
 
@@ -42,8 +42,7 @@ impl<'a> Round<'_, 'a> {
     /// A sequential node that has nothing yet.
     pub(super) fn seat_fresh(&mut self, id: &ReplicaId, view: &'a ReplicaView) -> Standing {
         let surge = self.is_surge(id.number);
-        // Without a goal, a rollout is only just about to begin.
-        let Some(goal) = self.course.goal_of_fresh(surge) else { return Standing::Busy };
+        let Some(goal) = self.course.goal_of_fresh(surge) else { return self.without_goal(id) };
         let first = self.runs_first(goal);
         let ask = Ask { id, first, from: None, ahead: false, failed_on: &[], now: self.context.now };
         match self.placer.pick(self.fleet, &ask) {
@@ -61,6 +60,20 @@ impl<'a> Round<'_, 'a> {
                 self.standing_unplaced()
             }
         }
+    }
+
+    /// A rollout is only just about to begin; or the record is gone of what the replicas run.
+    fn without_goal(&mut self, id: &ReplicaId) -> Standing {
+        if !self.course.is(RolloutState::RolledBack) {
+            return Standing::Busy;
+        }
+        let text = format!(
+            "the record of what was healthy before is gone or can't be read, so nobody knows what it is to run: change desired, \
+             or `zkops rollout resume {}` to bring what is wanted",
+            self.name
+        );
+        self.notice(ConditionKind::Unplaced, "", id.number, &text);
+        self.standing_unplaced()
     }
 
     /// A replica for which no host fitted so far.

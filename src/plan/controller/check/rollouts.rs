@@ -51,9 +51,8 @@ fn is_unknown(service: &Service, replica: &Replica) -> bool {
     told.is_none_or(|told| !service.rollouts.contains_key(&format!("{told:010}")))
 }
 
-/// Whether something was healthy before it, and the record that says what can be read: without that, nobody knows what to go
-/// back to, and the rollout is as the first one.
-fn follows(record: &Rollout, service: &Service) -> bool {
+/// Whether there is something to go back to: something was healthy before it, and the record that says what can be read.
+fn can_go_back(record: &Rollout, service: &Service) -> bool {
     record.from.is_some_and(|from| service.rollouts.contains_key(&format!("{from:010}")))
 }
 
@@ -63,9 +62,9 @@ fn brings_what_was(record: &Rollout, service: &Service) -> bool {
     before.is_some_and(|before| before.revision == record.revision)
 }
 
-/// Whether what it brings is on trial: something else was healthy before it.
+/// Whether what it brings is on trial: something else was healthy before it, even if nobody knows any more what.
 fn is_trial(record: &Rollout, service: &Service) -> bool {
-    follows(record, service) && !brings_what_was(record, service)
+    record.from.is_some() && !brings_what_was(record, service)
 }
 
 /// Before it is promoted, no more than the canary run what is new, surge included.
@@ -155,9 +154,13 @@ fn completed(
         .iter()
         .filter(|(_, replica)| replica.node().is_some() && !replica.is_removing() && !replica.is_surge());
     let back = old.back || service.said.contains("abort");
+    let spec = service.spec().or(now.spec())?;
     let good = |(id, replica): &(&ReplicaId, &Replica)| {
-        // On the way back nobody waits for a lost host: its replica runs what was before with the next one.
-        let lost = back && replica.node().is_some_and(|node| !before.alive(node));
+        // On the way back nobody waits for a lost host: its replica runs what was before with the next one. Forward, neither
+        // does anybody if there is none.
+        let lost = replica.node().is_some_and(|node| {
+            !before.alive(node) && (back || !before.has_another_host(id, &spec, &BTreeSet::from([node])))
+        });
         runs(replica, &new.revision) && before.is_ready(id, replica) || lost
     };
     // What was accepted before may have been deleted by hand.
@@ -171,7 +174,7 @@ fn completed(
     (wanted > 0).then(|| format!("{name}: a rollout is completed, and {bad} does not serve with it"))
 }
 
-/// A revision is given up for a reason: a person says so; more replicas fail with it than may, not all on one host while
+/// A revision is given up for a reason: a person says so; what was before is not known any more; more replicas fail with it than may, not all on one host while
 /// there are others; or a time is up that this leader has watched, and something that is there does not serve, or nothing does.
 fn given_up(
     before: &Picture,
@@ -183,7 +186,8 @@ fn given_up(
 ) -> Option<String> {
     let failed = |record: &Rollout| record.pause == Some(PauseCause::Failure);
     let gives_up = !old.back && (new.back || !failed(old) && failed(new));
-    if !gives_up || service.said.contains("abort") {
+    let is_lost = old.from.is_some() && !can_go_back(old, service);
+    if !gives_up || is_lost || service.said.contains("abort") {
         return None;
     }
     let accepted = now.accepted.as_ref()?;
@@ -228,7 +232,7 @@ fn unheard(name: &ServiceName, number: u64, (old, new): (&Rollout, &Rollout), se
     let heard = new.order == Some(*version) && old.order != new.order;
     let earlier = order.earlier.iter().filter(|word| old.order.is_none_or(|seen| seen < word.version));
     let aborts = earlier.map(|word| word.action).chain([order.action]).any(|action| action == RolloutAction::Abort);
-    let may = old.ended.is_none() && !old.back && follows(old, service);
+    let may = old.ended.is_none() && !old.back && can_go_back(old, service);
     let lost = heard && aborts && may && !new.back && new.ended.is_none();
     lost.then(|| format!("{name}: rollout {number} was aborted, and goes on"))
 }

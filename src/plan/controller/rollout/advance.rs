@@ -20,6 +20,9 @@ impl<'a> Round<'_, 'a> {
     /// Decides what comes of how far the replicas are.
     pub(super) fn advance(&mut self, found: &[Found<'a>]) {
         let Some(state) = self.course.record().map(|record| record.state) else { return };
+        if state == RolloutState::RollingBack {
+            self.forgive_on_the_way_back(found);
+        }
         let done = self.course.survey.is_done(self.force.wanted());
         match state {
             RolloutState::RollingBack if done => self.end(RolloutState::RolledBack),
@@ -39,6 +42,7 @@ impl<'a> Round<'_, 'a> {
                 Some(reason) => self.fail(&reason),
                 None if !self.course.survey.in_flight.is_empty() => self.go_on("the canary is not healthy any more"),
                 None if !self.course.survey.has_canary(self.batch_end()) => self.go_on("the canary is gone"),
+                None if self.force.spec.rollout.auto_promote => self.go_on("auto_promote is set"),
                 None => {}
             },
             // All that was wanted has come by itself after all.
@@ -46,11 +50,23 @@ impl<'a> Round<'_, 'a> {
                 let back = self.course.record().is_some_and(|record| record.back);
                 if back {
                     self.end(RolloutState::RolledBack);
+                } else if self.is_on_canary() {
+                    self.go_on("the canary is healthy after all");
                 } else if self.force.wanted() > 0 {
                     self.end(RolloutState::Completed);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Nobody waits there for what fails with what was healthy before, either, as far as `max_failures` goes.
+    fn forgive_on_the_way_back(&mut self, found: &[Found<'a>]) {
+        let Some(goal) = self.course.goal() else { return };
+        let max = self.force.spec.rollout.max_failures.floor(self.force.wanted());
+        let failed = |case: &&Case<'a>| !case.desired.removing && case.host_alive && case.failed() && goal.is_of(case);
+        for case in found.iter().filter_map(known).filter(failed).take(max) {
+            self.course.survey.forgive(case);
         }
     }
 
@@ -181,8 +197,8 @@ impl<'a> Round<'_, 'a> {
             } else {
                 survey.at_goal >= end && survey.healthy + survey.unplaced + survey.forgiven >= survey.at_goal
             };
-            let all = survey.at_goal >= wanted;
-            let is_last = end >= wanted && (all || !on_canary);
+            // A canary of all there are is one, too: they may be more before it is promoted.
+            let is_last = end >= wanted && !on_canary;
             if !complete || (is_last && !survey.is_done(wanted)) {
                 return self.mind_batch();
             }
@@ -190,7 +206,7 @@ impl<'a> Round<'_, 'a> {
                 return self.end(RolloutState::Completed);
             }
             let is_canary = batch == 0 && !self.force.spec.rollout.canary.is_zero();
-            if on_canary && !all && !self.force.spec.rollout.auto_promote {
+            if on_canary && !self.force.spec.rollout.auto_promote {
                 let reason = format!("the canary ({end} of {wanted}) is healthy and waits to be promoted");
                 return self.pause(PauseCause::Canary, &reason);
             }
@@ -239,7 +255,7 @@ impl<'a> Round<'_, 'a> {
         if let Some(stuck) = &survey.stuck {
             return Some(stuck.clone());
         }
-        if !survey.in_flight.is_empty() {
+        if survey.in_flight.len() > survey.lost.len() {
             return None;
         }
         let Some(idle) = &survey.idle else { return survey.outdated.clone() };

@@ -8,7 +8,7 @@ use crate::{
     plan::{
         controller::{
             classify::{Case, Found},
-            cluster::Doc,
+            cluster::{Doc, below},
             draft::Note,
             round::{Round, known},
         },
@@ -122,7 +122,8 @@ impl<'a> Round<'_, 'a> {
             found.iter().filter_map(known).filter_map(|case| case.desired.rollout).collect();
         needed.extend(from);
         needed.extend(self.course.number());
-        let old = self.view.rollouts.iter().filter(|(number, _)| !needed.contains(number));
+        let alone = |number: u64| below(&self.view.others, &layout::rollout(self.name, number)).next().is_none();
+        let old = self.view.rollouts.iter().filter(|(number, _)| !needed.contains(number) && alone(**number));
         let old: Vec<_> = old.rev().skip(limit).take(MOST_PRUNED).collect();
         let delete = |(number, doc): (&u64, &Doc<Rollout>)| Op::Delete {
             path: layout::rollout(self.name, *number),
@@ -160,6 +161,7 @@ impl<'a> Round<'_, 'a> {
             (RolloutState::Paused, cause) => {
                 let hint = match cause {
                     Some(PauseCause::Canary) => format!("`zkops rollout promote {name}` or `abort`"),
+                    _ if record.back => format!("`zkops rollout resume {name}`"),
                     _ => format!("`zkops rollout resume {name}` or `abort`"),
                 };
                 (ConditionKind::RolloutPaused, format!("rollout {number}: {}; {hint}", record.reason))

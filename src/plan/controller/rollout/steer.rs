@@ -12,11 +12,13 @@
 //!
 //! Something new that is wanted supersedes whatever has not ended. Every wait has a deadline or a person.
 
+use std::collections::BTreeSet;
+
 use super::{Survey, survey::Terms};
 use crate::{
-    model::{ConditionKind, OnFailure, PauseCause, Rollout, RolloutAction, RolloutState, Span},
+    model::{ConditionKind, OnFailure, PauseCause, ReplicaNumber, Rollout, RolloutAction, RolloutState, Span, counted},
     plan::controller::{
-        classify::Found,
+        classify::{Case, Found},
         cluster::Doc,
         notice::clip,
         round::{Round, known},
@@ -60,17 +62,23 @@ impl<'a> Round<'_, 'a> {
 
     fn look(&mut self, found: &[Found<'a>]) {
         let Some(goal) = self.course.goal() else { return };
-        // What lost its host runs what was before with the next one.
-        let back = self.goes_back();
-        let terms = Terms { min_healthy_time: self.min_healthy_time(), lost_hosts_count: !back };
         if !self.course.is_active() {
             // Nobody asks.
             return;
         }
-        self.course.survey = Survey::of(found, goal, terms, self.context);
+        let terms = Terms { min_healthy_time: self.min_healthy_time(), stranded: self.stranded(found) };
+        self.course.survey = Survey::of(found, goal, &terms, self.context);
         if let Some(at) = self.course.survey.wake_at {
             self.wake(at);
         }
+    }
+
+    /// Those on lost hosts that nobody waits for: no other host fits, so that they come back with theirs. On the way back that
+    /// is said of all: what lost its host runs what was before with the next one.
+    fn stranded(&mut self, found: &[Found<'a>]) -> BTreeSet<ReplicaNumber> {
+        let back = self.goes_back();
+        let lost = found.iter().filter_map(known).filter(|case| case.host.is_some() && !case.host_alive);
+        lost.filter(|case| back || self.is_stranded(case)).map(Case::number).collect()
     }
 
     fn goes_back(&self) -> bool {
@@ -133,7 +141,8 @@ impl<'a> Round<'_, 'a> {
         let Some(record) = self.course.record().filter(|_| !self.course.begins()) else { return };
         let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
         match (action, record.state, record.pause) {
-            (RolloutAction::Pause, RolloutState::Running | RolloutState::RollingBack, _) => {
+            (RolloutAction::Pause, RolloutState::Running | RolloutState::RollingBack, _)
+            | (RolloutAction::Pause, RolloutState::Paused, Some(PauseCause::Disabled)) => {
                 self.pause(PauseCause::Operator, &format!("paused{by}"));
             }
             (RolloutAction::Resume, RolloutState::Paused, None | Some(PauseCause::Operator | PauseCause::Failure)) => {
@@ -151,10 +160,10 @@ impl<'a> Round<'_, 'a> {
 
     /// While the service is not enabled, or no replica is wanted of it, nothing can become healthy, and no time is up.
     /// What nobody has run is not completed, lest a rollback should return to it. On a way back to what nobody knows any
-    /// more, a person has to say what is to run, whatever the mode.
+    /// more, or with nothing to go back to any more, a person has to say what is to run, whatever the mode.
     fn suspend(&mut self) {
-        let lost = self.goes_back() && self.course.stable.is_none();
-        if lost && (self.course.is(RolloutState::RollingBack) || self.is_paused_for(PauseCause::Disabled)) {
+        let held = self.is_paused_for(PauseCause::Failure) || self.is_paused_for(PauseCause::Operator);
+        if self.course.is_lost() && !held {
             let reason =
                 "the record of what was healthy before is gone or can't be read; there is nothing to go back to";
             return self.pause(PauseCause::Failure, reason);
@@ -178,12 +187,14 @@ impl<'a> Round<'_, 'a> {
         self.say("is paused", reason);
     }
 
-    /// Ends a pause: all deadlines start anew. On a way back to what nobody knows any more, it goes forward again.
+    /// Ends a pause: all deadlines start anew. When nobody knows any more what was before, it goes forward as what comes
+    /// first.
     pub(super) fn go_on(&mut self, why: &str) {
         let now = self.context.now;
         let known = self.course.stable.is_some();
         let Some(record) = self.course.edit() else { return };
         record.back &= known;
+        record.from = record.from.filter(|_| known);
         record.resumed |= record.pause == Some(PauseCause::Failure);
         record.state = if record.back { RolloutState::RollingBack } else { RolloutState::Running };
         (record.pause, record.batch_done, record.progress) = (None, None, now);
@@ -230,16 +241,18 @@ impl<'a> Round<'_, 'a> {
         (record.batch_done, record.back) = (None, record.back && !same);
         record.updating.clear();
         record.healthy = healthy;
+        let without = match self.course.survey.forgiven {
+            0 => String::new(),
+            failed => format!("without {} that failed (max_failures)", counted(failed, "replica")),
+        };
+        let Some(record) = self.course.edit() else { return };
         if state == RolloutState::Completed {
-            record.reason.clear();
+            record.reason.clone_from(&without);
         }
         if let Some(number) = self.course.number() {
             let what = if state == RolloutState::Completed { "completed" } else { "rolled back" };
-            let failed = match self.course.survey.forgiven {
-                0 => String::new(),
-                failed => format!(" without {failed} replicas that failed (max_failures)"),
-            };
-            self.course.said.push(format!("rollout {number} is {what}{failed}"));
+            let said = format!("rollout {number} is {what} {without}");
+            self.course.said.push(said.trim_end().to_owned());
         }
     }
 

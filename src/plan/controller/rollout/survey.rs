@@ -1,5 +1,7 @@
 //! How far the replicas are on their way to what a rollout brings.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::Goal;
@@ -58,16 +60,15 @@ pub(in crate::plan::controller) struct Survey {
 }
 
 /// When a replica is healthy, and which are waited for.
-#[derive(Clone, Copy)]
 pub(super) struct Terms {
     /// How long it must have been ready.
     pub(super) min_healthy_time: Span,
-    /// Whether one whose host is lost is waited for; else it is as good as one that no host fits.
-    pub(super) lost_hosts_count: bool,
+    /// Those on lost hosts that are not waited for: they are as good as those that no host fits.
+    pub(super) stranded: BTreeSet<ReplicaNumber>,
 }
 
 impl Survey {
-    pub(super) fn of(found: &[Found<'_>], goal: Goal<'_>, terms: Terms, context: &Context) -> Self {
+    pub(super) fn of(found: &[Found<'_>], goal: Goal<'_>, terms: &Terms, context: &Context) -> Self {
         let fresh = found.iter().filter(|replica| matches!(replica, Found::Fresh(..))).count();
         let mut survey = Self { fresh, ..Self::default() };
         for case in found.iter().filter_map(known).filter(|case| !case.desired.removing) {
@@ -76,7 +77,7 @@ impl Survey {
         survey
     }
 
-    fn add(&mut self, case: &Case<'_>, goal: Goal<'_>, terms: Terms, context: &Context) {
+    fn add(&mut self, case: &Case<'_>, goal: Goal<'_>, terms: &Terms, context: &Context) {
         let regular = !case.desired.surge;
         self.regular += usize::from(regular);
         self.surge += usize::from(!regular);
@@ -98,7 +99,7 @@ impl Survey {
         if healthy {
             *(if regular { &mut self.healthy } else { &mut self.surge_healthy }) += 1;
             self.healthy_numbers.push(case.number());
-        } else if case.host.is_none() || (!terms.lost_hosts_count && !case.host_alive) {
+        } else if case.host.is_none() || terms.stranded.contains(&case.number()) {
             self.unplaced += usize::from(regular);
         } else {
             self.in_flight.push(case.number());

@@ -56,7 +56,7 @@ impl<'a> Round<'_, 'a> {
 
     /// See [`Course::may_expose`](super::Course::may_expose).
     fn exposure_left(&self) -> Option<usize> {
-        let record = self.course.record().filter(|record| self.course.stable.is_some() && !record.back)?;
+        let record = self.course.record().filter(|record| record.from.is_some() && !record.back)?;
         if record.state == RolloutState::Paused && record.pause != Some(PauseCause::Disabled) {
             return Some(0);
         }
@@ -81,11 +81,15 @@ impl<'a> Round<'_, 'a> {
     /// part of it.
     pub(super) fn is_on_canary(&self) -> bool {
         let policy = &self.force.spec.rollout;
-        let record = self.course.record().filter(|_| self.course.stable.is_some() && !policy.canary.is_zero());
-        let wanted = self.force.wanted();
-        let more = self.batch_end() < wanted || self.force.spec.budget(wanted).1 > 0;
+        let record = self.course.record().filter(|_| self.course.follows() && !policy.canary.is_zero());
         let on_trial = |record: &Rollout| !record.state.has_ended() && !record.promoted && !record.back;
-        more && record.is_some_and(|record| record.batch == 0 && on_trial(record))
+        self.force.wanted() > 0 && record.is_some_and(|record| record.batch == 0 && on_trial(record))
+    }
+
+    /// Whether the replica runs what nobody may rely on: a canary's content before its promotion, or what was given up.
+    pub(in crate::plan::controller) fn is_unproven(&self, case: &Case<'a>) -> bool {
+        let back = self.course.record().is_some_and(|record| record.back);
+        (back || self.is_on_canary()) && self.course.is_newest(case) && self.course.stable.is_some()
     }
 
     /// How many more replicas the present batch has.
@@ -107,7 +111,8 @@ impl<'a> Round<'_, 'a> {
         let (max_unavailable, _) = self.force.spec.budget(wanted);
         let room = max_unavailable.max(1).saturating_sub(survey.in_flight.len());
         let canary = self.is_on_canary();
-        outdated.retain(|case| !canary || case.host.is_some());
+        // What is on no host, or on a lost one, shows nothing.
+        outdated.retain(|case| !canary || case.host.is_some() && case.host_alive);
         let spent = self.budget == 0;
         outdated.sort_by_key(|case| {
             (spent && case.ready(), case.host.is_none(), case.ready(), !case.desired.surge, case.number())
@@ -161,9 +166,12 @@ impl<'a> Round<'_, 'a> {
         let (max_unavailable, surge) = self.force.spec.budget(wanted);
         // What serves by a rollout that was superseded before its end may not be missing either.
         let has_served = self.course.stable.is_some() || max_unavailable == 0;
-        let begins = record.state == RolloutState::Running && !record.back && has_served;
+        let forward = record.state == RolloutState::Running && !record.back && has_served;
+        // Where none may be missing, there is no other way back, either.
+        let backward =
+            record.state == RolloutState::RollingBack && max_unavailable == 0 && self.course.stable.is_some();
         let outdated = self.course.survey.regular.saturating_sub(self.course.survey.at_goal);
-        if !begins || outdated == 0 {
+        if !(forward || backward) || outdated == 0 {
             return there;
         }
         if self.is_on_canary() {

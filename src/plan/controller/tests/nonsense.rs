@@ -443,3 +443,54 @@ fn a_way_back_to_what_nobody_knows_is_paused_and_goes_forward_when_resumed() {
         assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"), "{:#?}", sim.log);
     }
 }
+
+/// The record of what was healthy before is damaged or deleted while a canary waits: nobody else is told what is new.
+#[test]
+fn a_canary_with_nothing_left_to_go_back_to_is_held() {
+    for damaged in [true, false] {
+        let mut sim = fleet(json!({ "canary": 1 }));
+        want(&mut sim, "v2");
+        sim.settle();
+        if damaged {
+            sim.tree.put("/services/webapp/rollouts/0000000001", "{");
+        } else {
+            sim.tree.delete_all("/services/webapp/rollouts/0000000001");
+        }
+        sim.live(20);
+        assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v1 v1 v1", "2 paused"), "{:#?}", sim.log);
+        assert_condition(&sim, "webapp", &["RolloutPaused", "nothing to go back to"]);
+        // A person says that it is to go forward all the same.
+        order(&mut sim, 2, "resume");
+        sim.live(20);
+        assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"), "{:#?}", sim.log);
+    }
+}
+
+/// After a rollback, the record of what runs is lost: what is added says why it is nowhere.
+#[test]
+fn what_is_added_after_a_rollback_to_what_nobody_knows_says_so() {
+    let mut sim = fleet(json!({}));
+    want(&mut sim, crate::plan::controller::sim::REJECTED);
+    sim.settle();
+    assert_eq!(state(&sim), "2 rolled_back");
+    sim.tree.delete_all("/services/webapp/rollouts/0000000001");
+    sim.patch_desired("webapp", &json!({ "replicas": 5 }));
+    sim.settle();
+    assert_condition(&sim, "webapp", &["Unplaced", "nobody knows what it is to run", "zkops rollout resume webapp"]);
+    assert_eq!(sim.status("webapp").summary.to_string(), "degraded");
+}
+
+/// Whatever somebody put below an old record keeps that, and nothing else.
+#[test]
+fn a_foreign_node_below_an_old_record_is_left_alone() {
+    let mut sim = fleet(json!({ "history_limit": 1 }));
+    sim.tree.put("/services/webapp/rollouts/0000000001/note", "x");
+    for version in ["v2", "v3", "v4", "v5"] {
+        want(&mut sim, version);
+        sim.settle();
+        assert_eq!(versions(&sim), [version; 4].join(" "), "{:#?}", sim.log);
+    }
+    assert_eq!(state(&sim), "5 completed");
+    assert!(sim.tree.get("/services/webapp/rollouts/0000000001/note").is_some());
+    assert!(sim.tree.get("/services/webapp/rollouts/0000000002").is_none(), "the others are forgotten as ever");
+}
