@@ -100,7 +100,8 @@ def test() -> None:
         states = {str(each.host): each.status["state"] for each in tree.replicas("webapp").values()}
         assert states == {"web1": "running", "web2": "failed", "web3": "running"}, states
         assert set(rollouts.versions(tree).values()) == {"v3"}, rollouts.versions(tree)
-        assert "without 1 replicas that failed (max_failures)" in fleet.zkops("events webapp")
+        assert "without 1 replica that failed (max_failures)" in fleet.zkops("events webapp")
+        assert "without 1 replica that failed (max_failures)" in fleet.zkops("rollout status webapp")
         web2.succeed(f"rm -r {drop_in} && systemctl daemon-reload")
         fleet.zkops("delete webapp --wait")
 

@@ -131,6 +131,10 @@ impl<'a> Round<'_, 'a> {
         if mode != Mode::Enabled || !case.ready() {
             return true;
         }
+        if let Some(left) = self.leeway.checked_sub(1).filter(|_| self.budget == 0) {
+            self.leeway = left;
+            return true;
+        }
         self.spend(case, "its update")
     }
 

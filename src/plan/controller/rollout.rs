@@ -146,7 +146,7 @@ impl<'a> Course<'a> {
     }
 
     /// Whether the replicas are being brought back to what was healthy before, or wait on the way.
-    pub(super) fn goes_back(&self) -> bool {
+    pub(super) fn is_going_back(&self) -> bool {
         self.record().is_some_and(|record| record.back && !record.state.has_ended())
     }
 

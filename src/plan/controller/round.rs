@@ -50,6 +50,8 @@ pub(super) struct Round<'p, 'a> {
     pub(super) tally: Tally,
     /// How many more ready replicas a planned change may make unready.
     pub(super) budget: usize,
+    /// The same, beyond the budget, of changes that bring replicas back to what was healthy before.
+    pub(super) leeway: usize,
     /// How often replicas were moved of late because they had failed.
     pub(super) failures: usize,
     /// When the first of these no longer counts.
@@ -113,6 +115,7 @@ impl<'p, 'a> Round<'p, 'a> {
             notices,
             tally: Tally::default(),
             budget: 0,
+            leeway: 0,
             failures: 0,
             failures_until: None,
             held: 0,
@@ -188,8 +191,8 @@ impl<'p, 'a> Round<'p, 'a> {
     }
 
     /// How many ready replicas may become unready: those beyond the number wanted, and `max_unavailable`. Of those that
-    /// `max_failures` forgives, nobody hopes that they serve; nor, on a way back, of those that are on no host or on a lost one,
-    /// or failed: what was given up does not stay for them.
+    /// `max_failures` forgives, nobody hopes that they serve. On a way back neither of those that are on no host or on a lost
+    /// one, or failed: what was given up does not stay for them, though nothing else is disturbed beyond the budget.
     fn grant_budget(&mut self, found: &[Found<'a>]) {
         let ready = found.iter().filter_map(known).filter(|case| !case.desired.removing && case.ready()).count();
         let wanted = self.force.wanted();
@@ -198,12 +201,11 @@ impl<'p, 'a> Round<'p, 'a> {
             let waits = case.desired.removing || case.desired.surge || case.ready();
             !waits && (case.host.is_none() || !case.host_alive || case.failed())
         };
-        let forgiven = if self.course.goes_back() {
-            found.iter().filter_map(known).filter(idle).count()
-        } else {
-            self.course.survey.forgiven
-        };
-        self.budget = (ready + max_unavailable + forgiven).saturating_sub(wanted);
+        let left = |forgiven: usize| (ready + max_unavailable + forgiven).saturating_sub(wanted);
+        self.budget = left(self.course.survey.forgiven);
+        if self.course.is_going_back() {
+            self.leeway = left(found.iter().filter_map(known).filter(idle).count()).saturating_sub(self.budget);
+        }
     }
 
     fn count_failures(&mut self, found: &[Found<'a>]) {

@@ -37,8 +37,16 @@ pub(super) fn wrong(
 
 /// Those that run what the rollout brought, by it or by one that brought the same, and serve or are about to.
 fn exposed(number: u64, service: &Service) -> impl Iterator<Item = &ReplicaId> {
+    let record = service.rollouts.get(&format!("{number:010}"));
+    exposed_to(number, record.map(|record| &record.revision), service)
+}
+
+fn exposed_to<'s>(
+    number: u64,
+    brought: Option<&Revision>,
+    service: &'s Service,
+) -> impl Iterator<Item = &'s ReplicaId> {
     let record = |number: u64| service.rollouts.get(&format!("{number:010}"));
-    let brought = record(number).map(|record| &record.revision);
     let same = move |other: u64| other == number || record(other).is_some_and(|it| Some(&it.revision) == brought);
     let told = move |replica: &Replica| replica.revision().is_some_and(|(rollout, ..)| rollout.is_some_and(same));
     let there = move |replica: &Replica| replica.node().is_some() && !replica.is_removing() && told(replica);
@@ -78,7 +86,9 @@ fn too_exposed(name: &ServiceName, number: u64, new: &Rollout, before: &Service,
     let wanted = now.wanted();
     let bound = policy.canary.ceil(wanted).min(wanted);
     let all = bound == wanted && policy.max_surge.is_zero();
-    let (was, is) = (exposed(number, before).count(), exposed(number, now).count());
+    // When it begins, some may run the same since an earlier one.
+    let was = exposed_to(number, Some(&new.revision), before).count();
+    let is = exposed(number, now).count();
     (!all && is > bound && is > was).then(|| format!("{name}: {is} run what is new, the canary is {bound}"))
 }
 

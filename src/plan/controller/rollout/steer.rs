@@ -236,16 +236,15 @@ impl<'a> Round<'_, 'a> {
         let same = self.course.stable.zip(self.course.newest()).is_some_and(|(to, new)| to.revision == new.revision);
         let state = if same { RolloutState::Completed } else { state };
         let healthy = u32::try_from(self.course.survey.healthy).unwrap_or(u32::MAX);
-        let Some(record) = self.course.edit() else { return };
-        (record.state, record.pause, record.ended) = (state, None, Some(now));
-        (record.batch_done, record.back) = (None, record.back && !same);
-        record.updating.clear();
-        record.healthy = healthy;
         let without = match self.course.survey.forgiven {
             0 => String::new(),
             failed => format!("without {} that failed (max_failures)", counted(failed, "replica")),
         };
         let Some(record) = self.course.edit() else { return };
+        (record.state, record.pause, record.ended) = (state, None, Some(now));
+        (record.batch_done, record.back) = (None, record.back && !same);
+        record.updating.clear();
+        record.healthy = healthy;
         if state == RolloutState::Completed {
             record.reason.clone_from(&without);
         }

@@ -139,7 +139,7 @@ impl<'a> Round<'_, 'a> {
     fn turn_back(&self, outdated: Vec<&Case<'a>>) -> BTreeSet<ReplicaNumber> {
         let (mut ready, unready): (Vec<_>, Vec<_>) = outdated.into_iter().partition(|case| case.ready());
         ready.sort_by_key(|case| Reverse(case.number()));
-        unready.into_iter().chain(ready.into_iter().take(self.budget)).map(Case::number).collect()
+        unready.into_iter().chain(ready.into_iter().take(self.budget + self.leeway)).map(Case::number).collect()
     }
 
     /// Whether surge replicas are still to be created or placed before anyone else is touched.
