@@ -48,10 +48,10 @@ def test() -> None:
 
     with subtest("scaled down in the middle of a bad rollout: not one request fails"):
         # Clients hear a little later than its host that a replica goes.
-        shop = {"probes": READY, "restart": RESTART, "rollout": POLICY, "drain_time": "500ms"}
-        fleet.apply(webapp(4, version="v1", **shop), "--wait")
+        common = {"probes": READY, "restart": RESTART, "rollout": POLICY, "extra": 'drain_time = "500ms"'}
+        fleet.apply(webapp(4, version="v1", **common), "--wait")
         with Load(zk1, "webapp") as load:
-            bad = webapp(4, version="v2", environment={"SHOP_BROKEN": "v2:ready"}, **shop)
+            bad = webapp(4, version="v2", environment={"SHOP_BROKEN": "v2:ready"}, **common)
             fleet.apply(bad)
             rollouts.wait_begun(after=rollouts.newest()[0] - 1)
             fleet.wait(lambda tree: any(each.desired.get("version") == "v2" for each in tree.replicas("webapp").values()), "v2 is told")
