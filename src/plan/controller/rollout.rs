@@ -93,7 +93,7 @@ impl<'a> Course<'a> {
     }
 
     /// Whether nobody knows any more what that was: its record is gone, or can't be read.
-    fn is_lost(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         self.follows() && self.stable.is_none()
     }
 
@@ -127,10 +127,14 @@ impl<'a> Course<'a> {
         if self.record()?.back { self.stable } else { self.newest() }
     }
 
-    /// What a replica that is added gets: what is known to be good, as long as it is not known of what is new.
+    /// What a replica that is added gets: what is known to be good, as long as it is not known of what is new. `None` also when
+    /// nobody knows any more what that is.
     pub(super) fn goal_of_new(&self, surge: bool) -> Option<Goal<'a>> {
         let proven = self.record()?.state == RolloutState::Completed;
-        if surge || proven { self.goal() } else { self.stable.or(self.goal()) }
+        if surge || proven {
+            return self.goal();
+        }
+        self.stable.or(self.goal().filter(|_| !self.is_lost()))
     }
 
     /// The same of one that is placed for the first time. Where nobody runs what was before, it need not be started once

@@ -13,7 +13,7 @@ use super::{
     status::Standing,
 };
 use crate::{
-    model::{Assignment, ConditionKind, FailedOn, ReplicaDesired, ReplicaId, ReplicaNumber, RolloutState, Template},
+    model::{Assignment, ConditionKind, FailedOn, ReplicaDesired, ReplicaId, ReplicaNumber, Template},
     plan::txn::Cause,
 };
 
@@ -64,7 +64,7 @@ impl<'a> Round<'_, 'a> {
 
     /// A rollout is only just about to begin; or the record is gone of what the replicas run.
     fn without_goal(&mut self, id: &ReplicaId) -> Standing {
-        if !self.course.is(RolloutState::RolledBack) {
+        if !self.course.is_lost() {
             return Standing::Busy;
         }
         let text = format!(

@@ -459,6 +459,11 @@ fn a_canary_with_nothing_left_to_go_back_to_is_held() {
         sim.live(20);
         assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v1 v1 v1", "2 paused"), "{:#?}", sim.log);
         assert_condition(&sim, "webapp", &["RolloutPaused", "nothing to go back to"]);
+        sim.patch_desired("webapp", &json!({ "replicas": 5 }));
+        sim.live(20);
+        assert_eq!(sim.processes().split(' ').count(), 4, "{}", sim.processes());
+        assert_condition(&sim, "webapp", &["Unplaced", "nobody knows what it is to run"]);
+        sim.patch_desired("webapp", &json!({ "replicas": 4 }));
         // A person says that it is to go forward all the same.
         order(&mut sim, 2, "resume");
         sim.live(20);
