@@ -5,7 +5,7 @@
 
 use super::{
     classify::Case,
-    cluster::{Doc, ReplicaView, below},
+    cluster::{Doc, ReplicaView},
     draft::Note,
     fleet::HostIndex,
     rollout::Goal,
@@ -211,8 +211,7 @@ impl<'a> Round<'_, 'a> {
     pub(super) fn delete_status(&self, id: &ReplicaId, view: &ReplicaView) -> Option<Op> {
         let version = view.status.as_ref()?.version;
         let path = layout::replica_status(id);
-        let free = below(&self.view.others, &path).next().is_none();
-        free.then_some(Op::Delete { path, version: Some(version) })
+        self.is_leaf(&path).then_some(Op::Delete { path, version: Some(version) })
     }
 
     /// Nothing while the host has no `assigned`: it was deleted by hand, and is created by itself.

@@ -332,8 +332,9 @@ fn disturbed(
     let (max, _) = accepted.service.budget(wanted);
     // Those that failed in a rollout that goes on without them.
     let idle = staying.len() - ready;
-    let runs = now.rollouts.values().next_back().is_some_and(|record| record.state == RolloutState::Running);
-    let back = now.rollouts.values().next_back().is_some_and(|record| record.back && !record.state.has_ended());
+    let newest = now.rollouts.values().next_back();
+    let runs = newest.is_some_and(|record| record.state == RolloutState::Running);
+    let back = newest.is_some_and(|record| record.back && !record.state.has_ended());
     let hopeless = staying.iter().filter(|(id, replica)| {
         let gone = replica.node().is_none_or(|node| !before.alive(node));
         !before.is_ready(id, replica) && !replica.is_surge() && (gone || replica.has_failed())

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{
     classify::{Case, Found},
-    cluster::{Doc, below},
+    cluster::Doc,
     draft::Note,
     round::{Round, known},
 };
@@ -29,11 +29,11 @@ impl<'a> Round<'_, 'a> {
         let Some(used) = self.used_configs(found) else { return };
         let old = self.view.configs.iter().rev().filter(|revision| !used.contains(revision)).skip(keep);
         let path = |revision: &u64| layout::config(self.name, *revision);
-        let alone = |path: &String| below(&self.view.others, path).next().is_none();
         let delete = |path: String| Some(Op::Delete { version: Some(*self.view.others.get(&path)?), path });
         let mut oldest: Vec<&u64> = old.collect();
         oldest.reverse();
-        let mut ops: Vec<Op> = oldest.into_iter().map(path).filter(alone).filter_map(delete).take(MOST).collect();
+        let mut ops: Vec<Op> =
+            oldest.into_iter().map(path).filter(|path| self.is_leaf(path)).filter_map(delete).take(MOST).collect();
         if ops.is_empty() {
             return;
         }
@@ -56,8 +56,7 @@ impl<'a> Round<'_, 'a> {
         let waits = |case: &Case<'a>| {
             !case.desired.removing && case.host.is_some_and(|host| self.is_asked_to_leave(case.number(), host))
         };
-        let is_free = below(&self.view.others, &path).next().is_none();
-        if !is_free || found.iter().filter_map(known).any(waits) || !self.draft.has_room() {
+        if !self.is_leaf(&path) || found.iter().filter_map(known).any(waits) || !self.draft.has_room() {
             return;
         }
         let ops = vec![Op::Delete { path, version: Some(doc.version) }];

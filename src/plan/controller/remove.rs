@@ -139,14 +139,10 @@ impl<'a> Round<'_, 'a> {
 
     fn victim_key(&mut self, replica: &Found<'a>) -> VictimKey {
         let number = Reverse(replica.id().number);
-        let (condition, serves, host) = match replica {
-            Found::Broken(..) => (Condition::Unreadable, false, None),
-            Found::Fresh(..) => (Condition::Unplaced, false, None),
-            Found::Known(case) => (condition(case), case.ready(), case.host),
-        };
-        let proven = match replica {
-            Found::Known(case) => !self.is_unproven(case),
-            Found::Fresh(..) | Found::Broken(..) => false,
+        let (condition, serves, proven, host) = match replica {
+            Found::Broken(..) => (Condition::Unreadable, false, false, None),
+            Found::Fresh(..) => (Condition::Unplaced, false, false, None),
+            Found::Known(case) => (condition(case), case.ready(), !self.is_unproven(case), case.host),
         };
         let openness = match host.and_then(|host| self.fleet.hosts[host].closed) {
             Some(Closed::Draining) => Openness::Draining,

@@ -314,6 +314,11 @@ impl<'p, 'a> Round<'p, 'a> {
         self.note_in_the_way(id, path.map(str::to_owned))
     }
 
+    /// Whether nobody has put anything below the node, so that it can be deleted.
+    pub(super) fn is_leaf(&self, path: &str) -> bool {
+        below(&self.view.others, path).next().is_none()
+    }
+
     /// Whether the replica's nodes can't be deleted, for the same reason.
     pub(super) fn replica_blocked(&mut self, id: &ReplicaId) -> bool {
         let path = below(&self.view.others, &layout::replica(id)).next().map(str::to_owned);

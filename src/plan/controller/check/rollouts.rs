@@ -184,8 +184,8 @@ fn completed(
     (wanted > 0).then(|| format!("{name}: a rollout is completed, and {bad} does not serve with it"))
 }
 
-/// A revision is given up for a reason: a person says so; what was before is not known any more; more replicas fail with it than may, not all on one host while
-/// there are others; or a time is up that this leader has watched, and something that is there does not serve, or nothing does.
+/// A revision is given up for a reason: a person says so; what was before is not known any more; more replicas fail with it
+/// than may, not all on one host while there are others; or a time is up that this leader has watched, and something that is there does not serve, or nothing does.
 fn given_up(
     before: &Picture,
     name: &ServiceName,

@@ -142,7 +142,8 @@ impl<'a> Round<'_, 'a> {
             return Some(format!("replica {number} on {node} was left as it was: {said}"));
         }
         // After a resume, time is given; with nothing to go back to, other hosts are tried first.
-        if case.failed() && !record.resumed {
+        let (resumed, updated) = (record.resumed, record.updating.get(&case.number()).copied());
+        if case.failed() && !resumed {
             let on_trial = self.course.stable.is_some();
             let spared = self.course.spared.contains(&case.number());
             let judged = if on_trial { !spared } else { self.was_tried_everywhere(case) };
@@ -156,8 +157,7 @@ impl<'a> Round<'_, 'a> {
                 return None;
             }
         }
-        let updated =
-            *self.course.record()?.updating.get(&case.number()).filter(|_| case.desired.mode == Mode::Enabled)?;
+        let updated = updated.filter(|_| case.desired.mode == Mode::Enabled)?;
         let limit = self.force.spec.rollout.healthy_deadline;
         let deadline = self.deadline(updated, limit);
         if deadline > self.context.now {

@@ -8,7 +8,7 @@ use crate::{
     plan::{
         controller::{
             classify::{Case, Found},
-            cluster::{Doc, below},
+            cluster::Doc,
             draft::Note,
             round::{Round, known},
         },
@@ -122,8 +122,8 @@ impl<'a> Round<'_, 'a> {
             found.iter().filter_map(known).filter_map(|case| case.desired.rollout).collect();
         needed.extend(from);
         needed.extend(self.course.number());
-        let alone = |number: u64| below(&self.view.others, &layout::rollout(self.name, number)).next().is_none();
-        let old = self.view.rollouts.iter().filter(|(number, _)| !needed.contains(number) && alone(**number));
+        let may_go = |number: &u64| !needed.contains(number) && self.is_leaf(&layout::rollout(self.name, *number));
+        let old = self.view.rollouts.iter().filter(|(number, _)| may_go(number));
         let old: Vec<_> = old.rev().skip(limit).take(MOST_PRUNED).collect();
         let delete = |(number, doc): (&u64, &Doc<Rollout>)| Op::Delete {
             path: layout::rollout(self.name, *number),
