@@ -48,10 +48,11 @@ def test() -> None:
 
     with subtest("scaled down in the middle of a bad rollout: not one request fails"):
         # Clients hear a little later than its host that a replica goes.
-        common = {"probes": READY, "restart": RESTART, "rollout": POLICY, "extra": 'drain_time = "500ms"'}
-        fleet.apply(webapp(4, version="v1", **common), "--wait")
+        drained = 'drain_time = "500ms"'
+        fleet.apply(webapp(4, version="v1", probes=READY, restart=RESTART, rollout=POLICY, extra=drained), "--wait")
         with Load(zk1, "webapp") as load:
-            bad = webapp(4, version="v2", environment={"SHOP_BROKEN": "v2:ready"}, **common)
+            broken = {"SHOP_BROKEN": "v2:ready"}
+            bad = webapp(4, version="v2", probes=READY, restart=RESTART, rollout=POLICY, extra=drained, environment=broken)
             fleet.apply(bad)
             rollouts.wait_begun(after=rollouts.newest()[0] - 1)
             fleet.wait(lambda tree: any(each.desired.get("version") == "v2" for each in tree.replicas("webapp").values()), "v2 is told")
