@@ -65,7 +65,11 @@ pub(super) fn tree() -> BTreeMap<String, Node> {
         wanted
     };
     add("/services/webapp/0000000001", json!({}), 0);
-    add("/services/webapp/0000000001/desired", wanted(Some("web1"), "fewest replicas of 2 hosts that fit"), 0);
+    add(
+        "/services/webapp/0000000001/desired",
+        wanted(Some("web1"), "the best host that fits, with 0 of this service and 0 in all"),
+        0,
+    );
     add(
         "/services/webapp/0000000001/status",
         json!({"state": "running", "node": "web1", "pid": 4711, "version": "v2",
@@ -73,7 +77,11 @@ pub(super) fn tree() -> BTreeMap<String, Node> {
         3,
     );
     add("/services/webapp/0000000002", json!({}), 0);
-    add("/services/webapp/0000000002/desired", wanted(Some("web2"), "fewest replicas of 2 hosts that fit"), 0);
+    add(
+        "/services/webapp/0000000002/desired",
+        wanted(Some("web2"), "the best host that fits, with 0 of this service and 0 in all"),
+        0,
+    );
     add(
         "/services/webapp/0000000002/status",
         json!({"state": "running", "node": "web2", "pid": 99, "version": "v2",

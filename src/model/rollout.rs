@@ -103,6 +103,9 @@ pub struct Rollout {
     /// Whether it goes back to `from`; also while paused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub back: bool,
+    /// Why it goes back, or went back, in words; empty while it does not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cause: String,
     /// When it began.
     pub started: Timestamp,
     /// When it came to its end.

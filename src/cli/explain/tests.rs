@@ -24,10 +24,10 @@ webapp
   Unplaced: 0000000003: no host fits
 
 webapp.0000000001 is on web1: running, ready
-  reason: fewest replicas of 2 hosts that fit
+  reason: the best host that fits, with 0 of this service and 0 in all
 
 webapp.0000000002 is on web2: lost, not ready
-  reason: fewest replicas of 2 hosts that fit
+  reason: the best host that fits, with 0 of this service and 0 in all
   web2 is lost: no agent of it is connected, so what runs there is not known
   hosts:
     web1: has as many of its replicas as are allowed on one host

@@ -21,7 +21,7 @@ use crate::{
         render::{self, Bars, Cell, Table, Tone, or_dash},
         wait::{self, WaitArgs},
     },
-    model::{ReplicaNumber, Rollout, RolloutSummary, ServiceName, read_sequence},
+    model::{ConditionKind, ReplicaNumber, Rollout, RolloutSummary, ServiceName, read_sequence},
     store::layout,
 };
 
@@ -127,6 +127,16 @@ struct Page<'f> {
     fleet: &'f Fleet,
 }
 
+/// What may keep a rollout from going on, the weightiest first.
+const HINDRANCES: [ConditionKind; 6] = [
+    ConditionKind::Refused,
+    ConditionKind::Failed,
+    ConditionKind::Unplaced,
+    ConditionKind::FailoverHeld,
+    ConditionKind::HostLost,
+    ConditionKind::Waiting,
+];
+
 /// The shape for programs.
 #[derive(Serialize)]
 struct Document<'f> {
@@ -192,8 +202,8 @@ impl<'f> Page<'f> {
         let (healthy, total) = service.rollout_progress(self.number, record);
         line("Rollout:", self.number.into());
         line("State:", Cell::new(words::state(record), words::tone(record)));
-        if !record.reason.is_empty() {
-            line("Reason:", (&record.reason).into());
+        if let Some(reason) = self.reason() {
+            line("Reason:", reason.into());
         }
         if let Some(way_out) = words::way_out(self.name, record) {
             line("Next:", way_out.into());
@@ -213,6 +223,18 @@ impl<'f> Page<'f> {
             line("Order:", format!("{}{by}, not carried out yet", order::verb(order.action)).into());
         }
         table
+    }
+
+    /// Why it is in its state; of one that goes on, what the controller says that it waits for.
+    fn reason(&self) -> Option<&'f str> {
+        if !self.record.reason.is_empty() {
+            return Some(&self.record.reason);
+        }
+        let is_newest = self.service.newest_rollout().is_some_and(|(number, _)| number == self.number);
+        let status =
+            fleet::read(self.service.status.as_ref()).filter(|_| is_newest && !self.record.state.has_ended())?;
+        let first = |kind: &ConditionKind| status.conditions.iter().find(|condition| condition.kind == *kind);
+        HINDRANCES.iter().find_map(first).map(|condition| condition.message.as_str())
     }
 
     /// The rollout before, with what it brought if it is still known.
@@ -307,4 +329,28 @@ fn said(last: &mut String, line: String) -> anyhow::Result<()> {
         *last = line;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use crate::cli::fixture;
+
+    use super::*;
+
+    fn text(state: &str, reason: &str) -> String {
+        let name: ServiceName = "webapp".parse().unwrap();
+        let mut record = fixture::rollout(state, "v2", 7);
+        record["reason"] = reason.into();
+        let mut tree = fixture::tree();
+        tree.insert(layout::rollout(&name, 2), fixture::node(&record, 0));
+        Page::of(&name, 2, &Fleet::of(&tree)).unwrap().text(fixture::now())
+    }
+
+    #[test]
+    fn what_a_rollout_waits_for_is_its_reason_while_it_has_no_other() {
+        assert!(text("running", "").contains("Reason:     0000000003: no host fits\n"), "{}", text("running", ""));
+        assert!(!text("running", "resumed by ann").contains("no host fits"));
+        assert!(!text("completed", "").contains("Reason:"));
+    }
 }

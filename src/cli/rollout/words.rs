@@ -33,7 +33,11 @@ pub(in crate::cli) const fn tone(rollout: &Rollout) -> Tone {
 
 /// What would end the state that it is in, where that is up to a person.
 pub(in crate::cli) fn way_out(name: &ServiceName, rollout: &Rollout) -> Option<String> {
-    let back = if rollout.from.is_some() { format!(", `zkops rollout abort {name}` goes back") } else { String::new() };
+    let back = if rollout.from.is_some() && !rollout.back {
+        format!(", `zkops rollout abort {name}` goes back")
+    } else {
+        String::new()
+    };
     match (rollout.state, rollout.pause) {
         (RolloutState::Paused, Some(PauseCause::Canary)) => {
             Some(format!("`zkops rollout promote {name}` goes on{back}"))

@@ -280,6 +280,11 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// A replica of another service that has the port on the host. Only after [`count_ports`](Self::count_ports).
+    pub(super) fn port_of_another(&self, host: HostIndex, port: u16, id: &ReplicaId) -> Option<&ReplicaId> {
+        self.ports.as_ref()?.taken_by_foreign(host, port, id)
+    }
+
     /// Another replica that has the port on the host. Only after [`count_ports`](Self::count_ports).
     pub(super) fn port_taken(&self, host: HostIndex, port: Option<u16>, id: &ReplicaId) -> Option<(u16, &ReplicaId)> {
         let port = port?;

@@ -184,27 +184,27 @@ impl<'a> Placer<'a> {
         let open = fleet.open_to(&self.spec.placement.constraints);
         fleet.work += open.len();
         let asked = self.asked(fleet, ask.first);
-        let mut fits = 0;
+        let fits =
+            |host: HostIndex| asked.objections.of(host).is_none() && obstacle(&asked, fleet, ask, host).is_none();
         let mut best: Option<Rank> = None;
-        let fits_there =
-            |&&host: &&HostIndex| asked.objections.of(host).is_none() && obstacle(&asked, fleet, ask, host).is_none();
-        for &host in open.iter().filter(fits_there) {
-            fits += 1;
+        for &host in open.iter() {
             let (domain, here) = asked.seats.crowd(host);
             let rank = (domain, here, fleet.hosts[host].load, host);
-            if best.is_none_or(|best| rank < best) {
+            // Far cheaper than to ask whether it fits: few are ever the best so far.
+            if best.is_none_or(|best| rank < best) && fits(host) {
                 best = Some(rank);
             }
         }
         let rank = best?;
-        Some(Choice { host: rank.3, reason: self.explain(fleet, rank, fits) })
+        let is_only = !open.iter().any(|&other| other != rank.3 && fits(other));
+        Some(Choice { host: rank.3, reason: self.explain(fleet, rank, is_only) })
     }
 
-    fn explain(&self, fleet: &Fleet<'a>, (_, here, load, host): Rank, fits: usize) -> String {
+    fn explain(&self, fleet: &Fleet<'a>, (_, here, load, host): Rank, is_only: bool) -> String {
         let host = &fleet.hosts[host];
         let spread = self.spec.placement.spread.as_deref();
         let spread = spread.and_then(|key| Some(format!(" in {key}={}", host.label(key)?))).unwrap_or_default();
-        let of = if fits == 1 { "the only host that fits".to_owned() } else { format!("best of {fits} that fit") };
+        let of = if is_only { "the only host that fits" } else { "the best host that fits" };
         format!("{of}{spread}, with {here} of this service and {load} in all")
     }
 

@@ -13,7 +13,7 @@ use super::{
     status::Standing,
 };
 use crate::{
-    model::{Assignment, ConditionKind, Mode, ReplicaDesired, ReplicaId, ReplicaNumber},
+    model::{Assignment, ConditionKind, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, counted},
     plan::txn::Op,
     store::layout,
 };
@@ -125,7 +125,8 @@ impl<'a> Round<'_, 'a> {
         let check = check.map(|version| Op::Check { path: layout::desired(self.name), version });
         let one = Op::CreateSequential { prefix: format!("{}/", layout::service(self.name)), data: b"{}".to_vec() };
         let ops = check.into_iter().chain(std::iter::repeat_n(one, count)).collect();
-        let message = format!("{count} replicas created: {} wanted, {staying} there", self.force.wanted());
+        let created = counted(count, "replica");
+        let message = format!("{created} created: {} wanted, {staying} there", self.force.wanted());
         self.tally.created(count);
         self.push(ops, Note::new(None, None, message), false);
     }

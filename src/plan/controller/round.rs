@@ -137,12 +137,14 @@ impl<'p, 'a> Round<'p, 'a> {
         self.count_failures(&found);
         self.survey(&found);
         self.note_unreadable_hosts(&found);
+        self.find_crowd(&found);
         self.count_successors(&found);
         self.change_count(&mut found);
         self.replace(&mut found);
-        self.crowd = Crowd::find(self.force.spec, self.placer.unit, &found, self.fleet);
+        self.find_crowd(&found);
         self.grant_budget(&found);
         self.choose_turn(&found);
+        self.count_ports_for_turn(&found);
         self.reserve_seats(&found);
         // What begins now is carried out from the next round on.
         let begins = self.course.begins();
@@ -166,6 +168,11 @@ impl<'p, 'a> Round<'p, 'a> {
         if let Some(goal) = self.course.goal() {
             self.placer.run_as(&goal.revision.template);
         }
+    }
+
+    /// Who has to leave because of others of the service. Those that are put on their way out are in nobody's way.
+    fn find_crowd(&mut self, found: &[Found<'a>]) {
+        self.crowd = Crowd::find(self.force.spec, self.placer.unit, found, self.fleet);
     }
 
     /// Every placed replica has its seat, those on their way out too, and every index that is still there: their

@@ -22,11 +22,12 @@ impl<'a> Round<'_, 'a> {
         self.force.spec.placement.move_order == MoveOrder::StartFirst || max_unavailable == 0
     }
 
-    /// Whether the replica waits for its successor before it leaves its host.
+    /// Whether the replica waits for its successor before it leaves its host. What leaves for a port does so as its rollout's
+    /// turn has come, and that has surge replicas of its own.
     pub(super) fn waits_for_successor(&self, case: &Case<'a>) -> bool {
         let leaves = |host| {
             let why = self.unfit(case, host);
-            matches!(why, Some(Unfit::Drains | Unfit::Constraint(_) | Unfit::Asked)) && !self.is_overdue(host)
+            why.is_some_and(|why| !matches!(why, Unfit::PortTaken(..))) && !self.is_overdue(host)
         };
         self.starts_first() && !case.desired.surge && case.ready() && case.host.is_some_and(leaves)
     }

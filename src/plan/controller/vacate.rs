@@ -13,7 +13,7 @@ use super::{
     round::{Round, known},
     status::Standing,
 };
-use crate::model::{ConditionKind, Mode, ServiceName};
+use crate::model::{ConditionKind, Mode, ReplicaId, ServiceName};
 
 /// Why a replica has to leave its host.
 pub(super) enum Unfit {
@@ -27,6 +27,8 @@ pub(super) enum Unfit {
     Crowded,
     /// Another service's replica has its unit there.
     UnitTaken(String),
+    /// The port that it is to have now is another service's replica's there.
+    PortTaken(u16, String),
 }
 
 impl fmt::Display for Unfit {
@@ -37,6 +39,7 @@ impl fmt::Display for Unfit {
             Self::Asked => f.write_str("it is to be less crowded elsewhere (zkops rebalance)"),
             Self::Crowded => f.write_str("more than max_per_host are on the host"),
             Self::UnitTaken(service) => write!(f, "its unit there is {service}'s"),
+            Self::PortTaken(port, holder) => write!(f, "port {port} there is {holder}'s"),
         }
     }
 }
@@ -60,7 +63,26 @@ impl<'a> Round<'_, 'a> {
         if self.crowd.is_too_many(case) {
             return Some(Unfit::Crowded);
         }
-        self.rival(case, index).map(|service| Unfit::UnitTaken(service.to_string()))
+        let unit_taken = self.rival(case, index).map(|service| Unfit::UnitTaken(service.to_string()));
+        let port_taken = || self.port_holder(case, index).map(|(port, id)| Unfit::PortTaken(port, id.to_string()));
+        unit_taken.or_else(port_taken)
+    }
+
+    /// Who has the port on the replica's host that it is to get with what is new, once its turn has come. Who shares one
+    /// already is not moved for it.
+    fn port_holder(&self, case: &Case<'a>, host: HostIndex) -> Option<(u16, &ReplicaId)> {
+        let port = self.placer.unit.port?;
+        let comes_anew = self.course.may_update(case.number()) && is_to_change_port(case, port);
+        self.fleet.port_of_another(host, port, &case.id).filter(|_| comes_anew).map(|holder| (port, holder))
+    }
+
+    /// Counts the ports in use, if a replica whose turn has come is to get another.
+    pub(super) fn count_ports_for_turn(&mut self, found: &[Found<'a>]) {
+        let Some(port) = self.placer.unit.port else { return };
+        let mut due = found.iter().filter_map(known).filter(|case| self.course.may_update(case.number()));
+        if due.any(|case| is_to_change_port(case, port)) {
+            self.fleet.count_ports();
+        }
     }
 
     fn rival(&self, case: &Case<'a>, host: HostIndex) -> Option<&ServiceName> {
@@ -76,6 +98,7 @@ impl<'a> Round<'_, 'a> {
         let now = case.assignment.and_then(Doc::good).map(|assignment| &assignment.unit);
         let comes_anew = now != Some(&self.placer.unit.unit.for_replica(case.number()));
         own || self.rival(case, host).is_some()
+            || self.port_holder(case, host).is_some()
             || comes_anew && self.fleet.unit_alleged(host, self.placer.unit, &case.id)
     }
 
@@ -173,4 +196,9 @@ impl<'a> Round<'_, 'a> {
             }
         }
     }
+}
+
+/// Whether the replica binds no such port as it is now.
+fn is_to_change_port(case: &Case<'_>, port: u16) -> bool {
+    case.assignment.and_then(Doc::good).is_some_and(|now| now.port != Some(port))
 }

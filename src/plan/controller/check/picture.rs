@@ -173,18 +173,22 @@ impl Picture {
         self.shared_units = users.into_iter().filter(|(_, count)| *count > 1).map(|(key, _)| key).collect();
     }
 
-    /// Replicas that came to a host where another has their port: which, where, and the other.
+    /// Replicas that came to a host where another has their port, or got a port there that another service's has: which,
+    /// where, and the other.
     pub(super) fn newly_shared_ports(&self, before: &Self) -> Vec<(ReplicaId, HostName, ReplicaId)> {
         let mut found = Vec::new();
         for ((host, id), assignment) in &self.assignments {
             let port = assignment.as_ref().and_then(|assignment| assignment.port);
-            let was_here = before.assignments.contains_key(&(host.clone(), id.clone()))
-                || before.replica(id).and_then(Replica::node) == Some(host);
-            if was_here || port.is_none() {
+            let at_first = before.assignments.get(&(host.clone(), id.clone()));
+            let had_it = at_first.is_some_and(|index| index.as_ref().is_none_or(|index| index.port == port));
+            let was_here = at_first.is_some() || before.replica(id).and_then(Replica::node) == Some(host);
+            let index_is_back = was_here && at_first.is_none();
+            if port.is_none() || had_it || index_is_back {
                 continue;
             }
             let has_it = |other: &Option<Rc<Assignment>>| other.as_ref().is_some_and(|other| other.port == port);
-            let mut others = self.assignments.iter().filter(|((at, other), _)| at == host && other != id);
+            let stranger = |other: &ReplicaId| other != id && !(was_here && other.service == id.service);
+            let mut others = self.assignments.iter().filter(|((at, other), _)| at == host && stranger(other));
             found.extend(
                 others.find(|(_, it)| has_it(it)).map(|((_, other), _)| (id.clone(), host.clone(), other.clone())),
             );
@@ -276,17 +280,13 @@ impl Picture {
         service.replicas.iter().filter(|(id, replica)| !replica.is_surge() && self.leaves(id, replica, service)).count()
     }
 
-    /// Whether another may be started before the replica leaves its host, which it has to: it drains, or the host's labels
-    /// do not match.
+    /// Whether another may be started before the replica leaves its host, which it has to.
     pub(super) fn leaves(&self, id: &ReplicaId, replica: &Replica, service: &Service) -> bool {
         let Some(accepted) = &service.accepted else { return false };
         let first = accepted.service.placement.move_order == MoveOrder::StartFirst
             || accepted.service.budget(service.wanted()).0 == 0;
         let Some(node) = replica.node().filter(|_| first && !replica.is_removing()) else { return false };
-        let host = self.hosts.get(node);
-        let drains = host.is_some_and(|host| matches!(&host.spec, Some(Ok(spec)) if spec.drain));
-        let misfit = self.why_not_there(node, &accepted.service).is_some_and(|why| why.starts_with("not "));
-        self.replica(id).is_some() && (drains || misfit || service.asks(id, node))
+        self.replica(id).is_some() && self.must_leave(id, replica, node, &accepted.service, service)
     }
 
     /// Whether the host drains, and the time given to that has passed.
@@ -319,7 +319,25 @@ impl Picture {
         // What an index that can't be read names is anyone's guess, and of one that is gone what its service has had.
         let mut others = others.map(|(_, assignment)| assignment.as_deref());
         let shared = others.any(|other| other.is_none_or(shares)) || self.lacks_index_with(&unit, name, &id.service);
-        drains || misfit || crowded || service.asks(id, name) || shared
+        let port = spec.port.is_some_and(|port| self.is_to_share_port(port, name, id));
+        drains || misfit || crowded || service.asks(id, name) || shared || port
+    }
+
+    /// Whether the port, which the replica does not have yet, is one that a replica of another service has or may have there.
+    fn is_to_share_port(&self, port: u16, host: &HostName, id: &ReplicaId) -> bool {
+        let own = self.assignments.get(&(host.clone(), id.clone())).and_then(Option::as_ref);
+        let mut assigned = self.assignments.iter().filter(|((at, other), _)| at == host && other.service != id.service);
+        let others = || self.services.iter().filter(|(name, _)| **name != id.service);
+        let described = |service: &Service| {
+            let accepted = service.accepted.iter().map(|accepted| accepted.service.port);
+            accepted
+                .chain(service.rollouts.values().map(|record| record.revision.template.port))
+                .any(|it| it == Some(port))
+        };
+        let placed = |service: &Service| service.replicas.values().any(|replica| replica.node() == Some(host));
+        own.is_some_and(|own| own.port != Some(port))
+            && (assigned.any(|(_, other)| other.as_ref().is_some_and(|other| other.port == Some(port)))
+                || others().any(|(_, service)| described(service) && placed(service)))
     }
 
     /// Whether the replica serves, as its agent and `instances` say.

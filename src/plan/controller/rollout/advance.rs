@@ -275,10 +275,11 @@ impl<'a> Round<'_, 'a> {
         let reason =
             format!("{what} made no progress for {limit} (progress_deadline): {healthy} of {wanted} are healthy");
         let stuck = self.in_the_way().map(|stuck| format!("; {stuck}")).unwrap_or_default();
-        let reason = match (record.back, record.reason.is_empty()) {
-            (true, false) => format!("{reason}{stuck}; it was begun because: {}", record.reason),
-            _ => format!("{reason} with {}{stuck}", describe(&record.revision)),
-        };
-        if record.back { self.pause(PauseCause::Failure, &reason) } else { self.fail(&reason) }
+        if record.back {
+            self.pause(PauseCause::Failure, &format!("{reason}{stuck}"));
+        } else {
+            let with = describe(&record.revision);
+            self.fail(&format!("{reason} with {with}{stuck}"));
+        }
     }
 }

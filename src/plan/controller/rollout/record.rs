@@ -52,6 +52,7 @@ impl<'a> Round<'_, 'a> {
             revision,
             from,
             back: false,
+            cause: String::new(),
             started: now,
             ended: None,
             batch: u32::from(proven && !self.force.spec.rollout.canary.is_zero()),

@@ -194,6 +194,9 @@ impl<'a> Round<'_, 'a> {
         let known = self.course.stable.is_some();
         let Some(record) = self.course.edit() else { return };
         record.back &= known;
+        if !record.back {
+            record.cause.clear();
+        }
         record.from = record.from.filter(|_| known);
         record.resumed |= record.pause == Some(PauseCause::Failure);
         record.state = if record.back { RolloutState::RollingBack } else { RolloutState::Running };
@@ -220,6 +223,7 @@ impl<'a> Round<'_, 'a> {
         (record.state, record.pause, record.back) = (RolloutState::RollingBack, None, true);
         (record.batch_done, record.progress, record.healthy) = (None, now, 0);
         record.updating.clear();
+        record.cause = clip(reason, LONGEST);
         self.say("is rolled back", reason);
     }
 
@@ -243,10 +247,15 @@ impl<'a> Round<'_, 'a> {
         let Some(record) = self.course.edit() else { return };
         (record.state, record.pause, record.ended) = (state, None, Some(now));
         (record.batch_done, record.back) = (None, record.back && !same);
+        if !record.back {
+            record.cause.clear();
+        }
         record.updating.clear();
         record.healthy = healthy;
         if state == RolloutState::Completed {
             record.reason.clone_from(&without);
+        } else if !record.cause.is_empty() {
+            record.reason.clone_from(&record.cause);
         }
         if let Some(number) = self.course.number() {
             let what = if state == RolloutState::Completed { "completed" } else { "rolled back" };
@@ -255,12 +264,17 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
+    /// What happens on the way back does not hide why it was begun.
     fn say(&mut self, what: &str, reason: &str) {
         let Some(number) = self.course.number() else { return };
         self.course.said.push(format!("rollout {number} {what}: {reason}"));
-        if let Some(record) = self.course.edit() {
-            record.reason = clip(reason, LONGEST);
-        }
+        let Some(record) = self.course.edit() else { return };
+        record.reason = match record.cause.as_str() {
+            cause if record.back && !cause.is_empty() && cause != reason => {
+                format!("{}; it goes back because: {cause}", clip(reason, LONGEST))
+            }
+            _ => clip(reason, LONGEST),
+        };
     }
 }
 

@@ -187,6 +187,27 @@ fn where_none_may_be_missing_another_is_started_before_one_leaves() {
 }
 
 #[test]
+fn a_lower_max_per_host_is_carried_out_where_none_may_be_missing() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    for host in ["web2", "web3"] {
+        sim.tree.put(&format!("/hosts/{host}"), r#"{"cordon":true}"#);
+    }
+    let rollout = json!({ "max_surge": 1, "min_healthy_time": "0s" });
+    sim.service("webapp", &spec(json!({ "max_unavailable": 0, "rollout": rollout })), &json!({ "replicas": 3 }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 2=web1 3=web1");
+    for host in ["web2", "web3"] {
+        sim.tree.put(&format!("/hosts/{host}"), "{}");
+    }
+    sim.patch("/services/webapp", &json!({ "placement": { "max_per_host": 1 } }));
+    assert_eq!(fewest_ready(&mut sim), 3);
+    let hosts: Vec<String> =
+        sim.places("webapp").split(' ').map(|place| place.split('=').nth(1).unwrap().to_owned()).collect();
+    assert_eq!((hosts.len(), hosts.iter().collect::<std::collections::BTreeSet<_>>().len()), (3, 3), "{hosts:?}");
+    assert_rest(&mut sim);
+}
+
+#[test]
 fn a_service_may_ask_that_its_replicas_start_first() {
     let placement = json!({ "move": "start-first" });
     let mut sim = webapp_with(1, json!({ "placement": placement, "rollout": { "min_healthy_time": "0s" } }));

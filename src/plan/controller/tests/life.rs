@@ -37,10 +37,10 @@ fn every_action_is_an_event_with_its_reason() {
     assert_eq!(
         events,
         [
-            "1 replicas created: 1 wanted, 0 there",
+            "1 replica created: 1 wanted, 0 there",
             "rollout 1 begins: version v1",
             "instances created",
-            "placed on web1: best of 3 that fit, with 0 of this service and 0 in all",
+            "placed on web1: the best host that fits, with 0 of this service and 0 in all",
             "rollout 1 is completed",
         ]
     );

@@ -222,6 +222,34 @@ fn who_shares_a_port_already_is_not_moved_for_it() {
     assert_eq!((port, others), (8080, vec!["webapp.0000000003".parse().unwrap()]));
 }
 
+#[test]
+fn a_port_that_changes_is_no_other_services_there() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    sim.tree.put("/hosts/web3", r#"{"cordon":true}"#);
+    sim.service("alpha", &json!({ "unit": "alpha.service", "port": 80 }), &json!({ "version": "v1" }));
+    sim.service("beta", &json!({ "unit": "beta.service", "port": 81 }), &json!({ "replicas": 2 }));
+    sim.settle();
+    let alpha = |sim: &Sim, host: &str| {
+        let (host, id) = (host.parse().unwrap(), "alpha.0000000001".parse().unwrap());
+        (sim.places("alpha"), sim.cluster().hosts[&host].assigned[&id].good().unwrap().port.unwrap())
+    };
+    assert_eq!(alpha(&sim, "web1"), ("1=web1".to_owned(), 80));
+    sim.patch("/services/alpha", &json!({ "port": 81 }));
+    sim.settle();
+    assert_eq!(alpha(&sim, "web1"), ("1=web1".to_owned(), 80));
+    let words = ["Waiting: web1", "port 81 there is beta.0000000002's, but no other host fits", "1 cordoned"];
+    assert_condition(&sim, "alpha", &words);
+    sim.tree.put("/hosts/web3", "{}");
+    sim.settle();
+    assert_eq!(alpha(&sim, "web3"), ("1=web3".to_owned(), 81));
+    // Where it is free, it stays.
+    sim.patch("/services/alpha", &json!({ "port": 82 }));
+    sim.settle();
+    assert_eq!(alpha(&sim, "web3"), ("1=web3".to_owned(), 82));
+    assert_eq!((sim.status("alpha").ready, sim.status("beta").ready), (1, 2));
+    assert_rest(&mut sim);
+}
+
 /// What speaks against each host, as `zkops explain` tells it.
 fn why_not(sim: &mut Sim, id: &str) -> String {
     let context = sim.context();

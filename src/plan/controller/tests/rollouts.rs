@@ -423,6 +423,26 @@ fn a_configuration_that_is_not_there_is_not_accepted() {
 }
 
 #[test]
+fn why_it_goes_back_is_said_until_its_end() {
+    let mut sim = fleet(json!({}));
+    want(&mut sim, "v2");
+    for _ in 0..2 {
+        sim.run_controller();
+        sim.run_agents();
+    }
+    order(&mut sim, 2, "abort");
+    sim.run_controller();
+    order(&mut sim, 2, "pause");
+    sim.settle();
+    assert_eq!(record(&sim, 2).reason, "paused by ann; it goes back because: aborted by ann");
+    order(&mut sim, 2, "resume");
+    sim.run_controller();
+    assert_eq!(record(&sim, 2).reason, "resumed by ann; it goes back because: aborted by ann");
+    sim.settle();
+    assert_eq!((state(&sim).as_str(), record(&sim, 2).reason.as_str()), ("2 rolled_back", "aborted by ann"));
+}
+
+#[test]
 fn a_way_back_that_makes_progress_is_not_given_up() {
     let mut sim = fleet(json!({ "healthy_deadline": "30s", "progress_deadline": "40s" }));
     want(&mut sim, "v2");
