@@ -182,7 +182,9 @@ impl<'a> Round<'_, 'a> {
     /// its host loses its status as well: nobody is to take an old host's word for the new one's.
     pub(super) fn ops(&self, change: Change<'_, 'a>) -> Vec<Op> {
         let Change { id, view, from, home, desired, assignment } = change;
-        let mut ops = write(&layout::replica_desired(id), view.desired.as_ref(), desired);
+        let path = layout::replica_desired(id);
+        let mut ops = write(&path, view.desired.as_ref(), desired);
+        let is_said = ops.is_empty();
         if from != home {
             ops.extend(home.and_then(|home| self.still_open(home)));
             ops.extend(from.and_then(|from| self.delete_index(id, from)));
@@ -190,6 +192,10 @@ impl<'a> Round<'_, 'a> {
         }
         if let (Some(home), Some(assignment)) = (home, assignment) {
             ops.extend(self.write_index(id, home, &assignment));
+        }
+        // An index says what `desired` said when it was planned.
+        if let Some(doc) = view.desired.as_ref().filter(|_| is_said && !ops.is_empty()) {
+            ops.push(Op::Check { path, version: doc.version });
         }
         ops
     }

@@ -44,6 +44,12 @@ impl<'a> Round<'_, 'a> {
             self.keep(case);
             return Some(Standing::Stuck);
         }
+        if let Some(held) = self.is_held(case) {
+            let text = format!("is gone since {since:.0}, but the replica stays: {held}");
+            self.notice(ConditionKind::HostLost, name.as_str(), case.number(), &text);
+            self.keep(case);
+            return Some(Standing::Stuck);
+        }
         let why = if orderly { format!("{name} was shut down") } else { format!("{name} is lost since {since:.0}") };
         Some(match self.pick(case) {
             Ok(choice) => self.move_to(case, &choice, &why, case.desired.failed_on.clone(), Some(Cause::Lost)),
@@ -87,6 +93,10 @@ impl<'a> Round<'_, 'a> {
             if let Some(at) = self.failures_until {
                 self.wake(at);
             }
+            return None;
+        }
+        if let Some(held) = self.is_held(case) {
+            self.notice(kind, name.as_str(), case.number(), &format!("{said}; it stays here: {held}"));
             return None;
         }
         match self.pick(case) {

@@ -78,20 +78,16 @@ impl<'a> Round<'_, 'a> {
 
     /// A replica for which no host fitted so far.
     pub(super) fn seat_unplaced(&mut self, case: &Case<'a>) -> Standing {
-        let outfit = self.outfit(case);
-        let goal = self.brought(outfit).filter(|_| !self.course.may_update(case.number()));
-        if let Some(Goal { number, .. }) = goal.filter(|goal| !self.course.may_expose(*goal)) {
-            let text = format!("waits for rollout {number}, which is on its canary or paused");
+        if let Some(text) = self.is_held(case) {
             self.notice(ConditionKind::Unplaced, "", case.number(), &text);
             return self.standing_unplaced();
         }
         match self.pick(case) {
             Ok(choice) => {
-                if let Some(goal) = goal {
-                    self.course.exposes(goal);
-                }
+                let outfit = self.outfit(case);
                 let failed_on = case.desired.failed_on.clone();
                 let sitter = Sitter { id: &case.id, view: case.view, from: None, failed_on, outfit };
+                self.expose(case, outfit);
                 self.settle(sitter, &choice, "", false)
             }
             Err(misfit) => {
@@ -99,6 +95,34 @@ impl<'a> Round<'_, 'a> {
                 self.align(case, self.force.desired.mode, Content::Update, "");
                 self.standing_unplaced()
             }
+        }
+    }
+
+    /// What the replica would be told out of its turn where it is seated: it is nowhere, or what it ran is not known well
+    /// enough to be run elsewhere.
+    fn untimely(&self, case: &Case<'a>, outfit: Outfit<'_, 'a>) -> Option<Goal<'a>> {
+        let anew = case.host.is_none() || matches!(outfit, Outfit::Goal(..));
+        self.brought(outfit).filter(|_| anew && !self.course.may_update(case.number()))
+    }
+
+    /// What keeps the replica from any other host: nobody knows what it would run there, or it would be told what is new, which
+    /// is on its canary or paused.
+    pub(super) fn is_held(&self, case: &Case<'a>) -> Option<String> {
+        let unknown = "what it ran is not known any more";
+        if self.course.goal().is_none() && !self.is_known(case) {
+            return Some(format!("{unknown}, and the record of what it is to run can't be read"));
+        }
+        let goal = self.untimely(case, self.outfit(case)).filter(|goal| !self.course.may_expose(*goal))?;
+        let waits = format!("rollout {}, which is on its canary or paused", goal.number);
+        Some(match case.host {
+            None => format!("waits for {waits}"),
+            Some(_) => format!("{unknown}, and what is new waits for {waits}"),
+        })
+    }
+
+    fn expose(&mut self, case: &Case<'a>, outfit: Outfit<'_, 'a>) {
+        if let Some(goal) = self.untimely(case, outfit) {
+            self.course.exposes(goal);
         }
     }
 
@@ -121,6 +145,7 @@ impl<'a> Round<'_, 'a> {
         self.moves.extend(unasked);
         let outfit = self.outfit(case);
         let failed_on = if matches!(outfit, Outfit::Same(_)) { failed_on } else { Vec::new() };
+        self.expose(case, outfit);
         let sitter = Sitter { id: &case.id, view: case.view, from: case.host, failed_on, outfit };
         self.settle(sitter, choice, why, unasked.is_some())
     }
@@ -150,16 +175,21 @@ impl<'a> Round<'_, 'a> {
         Standing::Busy
     }
 
-    /// What the replica runs from now on: what is new when its turn has come, else what it ran, if that is known. Where only
-    /// its index says it, and its unit is to be another, a place was looked for as that.
+    /// What the replica runs from now on: what is new when its turn has come, else what it ran, if that is known.
     fn outfit<'s>(&self, case: &'s Case<'a>) -> Outfit<'s, 'a> {
+        let known = self.is_known(case);
+        let goal = self.course.goal().filter(|_| !known || self.course.may_update(case.number()));
+        goal.map_or(Outfit::Same(case), |goal| Outfit::Goal(goal, case.desired.surge))
+    }
+
+    /// Whether it is known what the replica ran, so that it can be run elsewhere. Where only its index says it, and its unit is to be
+    /// another, a place is looked for as that.
+    fn is_known(&self, case: &Case<'a>) -> bool {
         let unit = self.placer.unit;
         let is_same = |before: &Assignment| {
             before.unit == unit.unit.for_replica(case.number()) && before.unit_file.as_deref() == unit.unit_file
         };
-        let same = self.own(case).is_some() || case.assignment.and_then(Doc::good).is_some_and(is_same);
-        let goal = self.course.goal().filter(|_| !same || self.course.may_update(case.number()));
-        goal.map_or(Outfit::Same(case), |goal| Outfit::Goal(goal, case.desired.surge))
+        self.own(case).is_some() || case.assignment.and_then(Doc::good).is_some_and(is_same)
     }
 
     /// What brought this, as far as that is known.

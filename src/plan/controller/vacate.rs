@@ -104,6 +104,12 @@ impl<'a> Round<'_, 'a> {
 
     /// One step of leaving the host.
     pub(super) fn vacate(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit) -> Standing {
+        if let Some(held) = self.is_held(case) {
+            let name = self.fleet.hosts[host].name.as_str();
+            let text = format!("{why}, but it stays here: {held}");
+            self.notice(ConditionKind::Waiting, name, case.number(), &text);
+            return self.keep(case);
+        }
         if case.down() {
             return self.vacate_down(case, host, why);
         }

@@ -164,12 +164,16 @@ fn completed(
         .iter()
         .filter(|(_, replica)| replica.node().is_some() && !replica.is_removing() && !replica.is_surge());
     let back = old.back || service.said.contains("abort");
-    let spec = service.spec().or(now.spec())?;
+    // What it was, or is by a description that has just been accepted.
+    let specs: Vec<_> = [service.spec(), now.spec()].into_iter().flatten().collect();
+    let has_another = |id: &ReplicaId, node: &HostName| {
+        specs.iter().all(|spec| before.has_another_host(id, spec, &BTreeSet::from([node])))
+    };
     let good = |(id, replica): &(&ReplicaId, &Replica)| {
         // On the way back nobody waits for a lost host: its replica runs what was before with the next one. Forward, neither
         // does anybody if there is none.
         let lost = replica.node().is_some_and(|node| {
-            !before.alive(node) && (back || !before.has_another_host(id, &spec, &BTreeSet::from([node])))
+            !before.alive(node) && (back || !has_another(id, node))
         });
         runs(replica, &new.revision) && before.is_ready(id, replica) || lost
     };

@@ -471,6 +471,39 @@ fn a_canary_with_nothing_left_to_go_back_to_is_held() {
     }
 }
 
+/// The same where the canary has another unit, so that what the others run can't be told from their indices: they stay where they
+/// are, whatever becomes of their hosts.
+#[test]
+fn what_nobody_knows_how_to_run_is_moved_nowhere_while_a_canary_waits() {
+    for leaves in ["lost", "drains"] {
+        let mut sim = fleet(json!({ "canary": 1 }));
+        sim.patch("/services/webapp", &json!({ "unit": "shop@.service" }));
+        want(&mut sim, "v2");
+        sim.settle();
+        sim.tree.delete_all("/services/webapp/rollouts/0000000001");
+        sim.live(20);
+        assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v1 v1 v1", "2 paused"));
+        let kind = if leaves == "lost" {
+            sim.crash("web3");
+            "HostLost: web3"
+        } else {
+            sim.tree.put("/hosts/web3", r#"{"drain":true}"#);
+            "Waiting: web3"
+        };
+        sim.live(60);
+        assert_eq!(versions(&sim), "v2 v1 v1 v1", "{leaves}");
+        assert_condition(
+            &sim,
+            "webapp",
+            &[kind, "what it ran is not known any more, and what is new waits for rollout 2"],
+        );
+        order(&mut sim, 2, "resume");
+        sim.live(60);
+        assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"), "{:#?}", sim.log);
+        assert!(!sim.places("webapp").contains("web3"), "{}", sim.places("webapp"));
+    }
+}
+
 /// After a rollback, the record of what runs is lost: what is added says why it is nowhere.
 #[test]
 fn what_is_added_after_a_rollback_to_what_nobody_knows_says_so() {
