@@ -172,9 +172,7 @@ fn completed(
     let good = |(id, replica): &(&ReplicaId, &Replica)| {
         // On the way back nobody waits for a lost host: its replica runs what was before with the next one. Forward, neither
         // does anybody if there is none.
-        let lost = replica.node().is_some_and(|node| {
-            !before.alive(node) && (back || !has_another(id, node))
-        });
+        let lost = replica.node().is_some_and(|node| !before.alive(node) && (back || !has_another(id, node)));
         runs(replica, &new.revision) && before.is_ready(id, replica) || lost
     };
     // What was accepted before may have been deleted by hand.
