@@ -105,7 +105,7 @@ fn not_paused(
     };
     let was: Vec<&ReplicaId> = exposed(number, before).collect();
     let newly = exposed(number, now).find(|id| !was.contains(id) && before.replicas.contains_key(*id));
-    let newly = newly.filter(|_| holds(old) && holds(new) && is_trial(old, before))?;
+    let newly = newly.filter(|_| holds(old) && holds(new) && is_trial(old, before) && is_trial(new, before))?;
     Some(format!("{name}: {newly} is told what is new, and rollout {number} is paused"))
 }
 
