@@ -241,11 +241,11 @@ impl Picture {
         host.is_some_and(|host| matches!(&host.spec, Some(Ok(spec)) if spec.drain || spec.cordon))
     }
 
-    /// Whether a replica of another service that may have the unit is on the host, whose index does not have it.
-    fn lacks_index_with(&self, unit: &UnitName, host: &HostName, own: &ServiceName) -> bool {
+    /// Whether a replica of another service is on the host that may have the unit: its index does not say it, or it goes back to it.
+    fn may_be_anothers(&self, unit: &UnitName, host: &HostName, own: &ServiceName) -> bool {
         let others = self.services.iter().filter(|(name, service)| *name != own && service.has_had(unit));
         let mut others = others.flat_map(|(_, service)| &service.replicas);
-        others.any(|(id, it)| it.node() == Some(host) && !self.assignments.contains_key(&(host.clone(), id.clone())))
+        others.any(|(_, replica)| replica.node() == Some(host))
     }
 
     /// Whether a host that is told to have nothing of the service would surely take the replica, were it of a template.
@@ -318,7 +318,7 @@ impl Picture {
         let others = self.assignments.iter().filter(|((host, other), _)| host == name && other.service != id.service);
         // What an index that can't be read names is anyone's guess, and of one that is gone what its service has had.
         let mut others = others.map(|(_, assignment)| assignment.as_deref());
-        let shared = others.any(|other| other.is_none_or(shares)) || self.lacks_index_with(&unit, name, &id.service);
+        let shared = others.any(|other| other.is_none_or(shares)) || self.may_be_anothers(&unit, name, &id.service);
         let port = spec.port.is_some_and(|port| self.is_to_share_port(port, name, id));
         drains || misfit || crowded || service.asks(id, name) || shared || port
     }

@@ -25,7 +25,7 @@ pub(super) fn wrong(
     found.extend(too_exposed(name, number, new, service, now));
     if let Some(old) = old {
         found.extend(not_paused(name, number, (old, new), service, now));
-        found.extend(promoted(name, number, (old, new), service));
+        found.extend(promoted(name, number, (old, new), service, now));
         found.extend(completed(before, name, (old, new), service, now));
         found.extend(given_up(before, name, number, (old, new), (service, now), context));
         found.extend(canary_that_serves_nobody(before, name, number, (old, new), service));
@@ -110,14 +110,22 @@ fn not_paused(
 }
 
 /// Only a person or the policy promotes a canary, while there is anybody left who does not run it.
-fn promoted(name: &ServiceName, number: u64, (old, new): (&Rollout, &Rollout), before: &Service) -> Option<String> {
+fn promoted(
+    name: &ServiceName,
+    number: u64,
+    (old, new): (&Rollout, &Rollout),
+    before: &Service,
+    now: &Service,
+) -> Option<String> {
     let said = before.said.contains("promote") && before.said.contains(&number.to_string());
-    let policy = before.accepted.as_ref().map(|accepted| &accepted.service.rollout)?;
+    // As it was, or as it has just been accepted.
+    let mut policies = before.accepted.iter().chain(&now.accepted).map(|accepted| &accepted.service.rollout);
+    let by_policy = policies.any(|policy| policy.auto_promote || policy.canary.is_zero());
     let run_it: BTreeSet<&ReplicaId> = exposed(number, before).collect();
     let there = |replica: &Replica| replica.node().is_some() && !replica.is_removing();
     let runs_it = |id: &ReplicaId, replica: &Replica| run_it.contains(id) || is_unknown(before, replica);
     let all = before.replicas.iter().all(|(id, replica)| !there(replica) || runs_it(id, replica));
-    let reason = said || policy.auto_promote || policy.canary.is_zero() || all;
+    let reason = said || by_policy || all;
     let became = !old.promoted && new.promoted && is_trial(old, before);
     (became && !reason).then(|| format!("{name}: rollout {number} is promoted by nobody"))
 }
