@@ -183,9 +183,7 @@ fn completed(
         let lost = replica.node().is_some_and(|node| !before.alive(node) && (back || !has_another(id, node)));
         runs(replica, &new.revision) && before.is_ready(id, replica) || lost
     };
-    // What was accepted before may have been deleted by hand.
-    let accepted = service.accepted.as_ref().or(now.accepted.as_ref())?;
-    let wanted = if service.accepted.is_some() { service.wanted() } else { now.wanted() };
+    let (accepted, wanted) = (now.accepted.as_ref()?, now.wanted());
     if wanted == 0 && is_trial(new, service) {
         return Some(format!("{name}: a rollout is completed that nobody runs"));
     }
