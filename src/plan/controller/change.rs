@@ -131,11 +131,14 @@ impl<'a> Round<'_, 'a> {
         if mode != Mode::Enabled || !case.ready() {
             return true;
         }
-        if let Some(left) = self.leeway.checked_sub(1).filter(|_| self.budget == 0) {
-            self.leeway = left;
-            return true;
-        }
-        self.spend(case, "its update")
+        self.take_leeway() || self.spend(case, "its update")
+    }
+
+    /// Takes one from what may be disturbed beyond the budget, once that is spent.
+    pub(super) fn take_leeway(&mut self) -> bool {
+        let left = self.leeway.checked_sub(1).filter(|_| self.budget == 0);
+        self.leeway = left.unwrap_or(self.leeway);
+        left.is_some()
     }
 
     /// Takes one from the budget; without any, notes what waits.

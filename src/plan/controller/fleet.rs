@@ -16,7 +16,9 @@ use super::{
     cluster::{Cluster, Doc, HostView, ServiceView},
     ports::Ports,
 };
-use crate::model::{Accepts, HostAlive, HostName, ReplicaId, ReplicaNumber, Selector, ServiceName, Span, UnitName};
+use crate::model::{
+    Accepts, Assignment, HostAlive, HostName, Mode, ReplicaId, ReplicaNumber, Selector, ServiceName, Span, UnitName,
+};
 
 /// How long the loss of a host without work is taken for a sign of a fault of the network: all that such a fault hides
 /// is missing within a session timeout, 60 s at most.
@@ -45,6 +47,8 @@ pub(super) struct Fleet<'a> {
     acceptance: Option<Rc<Acceptance<'a>>>,
     /// Which ports are taken, counted when first asked for.
     ports: Option<Ports>,
+    /// Those that this plan gives away.
+    given_ports: Ports,
     /// Hosts that are open and meet a set of constraints, found when first asked for.
     open: HashMap<&'a [Selector], Rc<[HostIndex]>>,
     /// The domains of a spread label, found when first asked for.
@@ -125,7 +129,7 @@ impl<'a> Host<'a> {
         constraints.iter().find(|selector| !selector.accepts(self.label(selector.key())))
     }
 
-    pub(super) fn assignment(&self, id: &ReplicaId) -> Option<&'a Doc<crate::model::Assignment>> {
+    pub(super) fn assignment(&self, id: &ReplicaId) -> Option<&'a Doc<Assignment>> {
         self.view.and_then(|view| view.assigned.get(id))
     }
 
@@ -261,6 +265,7 @@ impl<'a> Fleet<'a> {
     /// Notes that the replica's unit and port are in use on the host from now on.
     pub(super) fn claim(&mut self, host: HostIndex, unit: Described<'a>, id: &ReplicaId) {
         self.claims.add_unit(host, id, unit, Strength::Held);
+        self.given_ports.take(host, unit.port, id);
         if let Some(ports) = &mut self.ports {
             ports.take(host, unit.port, id);
         }
@@ -275,14 +280,20 @@ impl<'a> Fleet<'a> {
 
     /// The replica's port on the host is free again.
     pub(super) fn release_port(&mut self, host: HostIndex, port: Option<u16>, id: &ReplicaId) {
+        self.given_ports.give_back(host, port, id);
         if let Some(ports) = &mut self.ports {
             ports.give_back(host, port, id);
         }
     }
 
-    /// A replica of another service that has the port on the host. Only after [`count_ports`](Self::count_ports).
+    /// A replica of another service that has the port on the host: by its index there, unless that is off, or by this plan.
     pub(super) fn port_of_another(&self, host: HostIndex, port: u16, id: &ReplicaId) -> Option<&ReplicaId> {
-        self.ports.as_ref()?.taken_by_foreign(host, port, id)
+        let assigned = self.hosts[host].view.iter().flat_map(|view| &view.assigned);
+        let has_it = |doc: &Doc<Assignment>| {
+            doc.good().is_some_and(|index| index.port == Some(port) && index.mode != Mode::Disabled)
+        };
+        let mut holders = assigned.filter(|(other, doc)| other.service != id.service && has_it(doc));
+        holders.next().map(|(holder, _)| holder).or_else(|| self.given_ports.taken_by_another_service(host, port, id))
     }
 
     /// Another replica that has the port on the host. Only after [`count_ports`](Self::count_ports).

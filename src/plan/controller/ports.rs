@@ -54,8 +54,8 @@ impl Ports {
         }
     }
 
-    /// A replica of another service that has the port on the host, or is to have it.
-    pub(super) fn taken_by_foreign(&self, host: HostIndex, port: u16, id: &ReplicaId) -> Option<&ReplicaId> {
+    /// A replica of another service that has the port on the host.
+    pub(super) fn taken_by_another_service(&self, host: HostIndex, port: u16, id: &ReplicaId) -> Option<&ReplicaId> {
         self.holders.get(&(host, port))?.iter().find(|holder| holder.service != id.service)
     }
 

@@ -144,7 +144,6 @@ impl<'p, 'a> Round<'p, 'a> {
         self.find_crowd(&found);
         self.grant_budget(&found);
         self.choose_turn(&found);
-        self.count_ports_for_turn(&found);
         self.reserve_seats(&found);
         // What begins now is carried out from the next round on.
         let begins = self.course.begins();

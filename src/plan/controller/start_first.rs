@@ -22,12 +22,16 @@ impl<'a> Round<'_, 'a> {
         self.force.spec.placement.move_order == MoveOrder::StartFirst || max_unavailable == 0
     }
 
-    /// Whether the replica waits for its successor before it leaves its host. What leaves for a port does so as its rollout's
-    /// turn has come, and that has surge replicas of its own.
+    /// Whether the replica waits for its successor before it leaves its host. What keeps it from being updated where it is does not
+    /// wait while a rollout is under way, which waits for it, and has surge replicas of its own.
     pub(super) fn waits_for_successor(&self, case: &Case<'a>) -> bool {
         let leaves = |host| {
-            let why = self.unfit(case, host);
-            why.is_some_and(|why| !matches!(why, Unfit::PortTaken(..))) && !self.is_overdue(host)
+            let waits = match self.unfit(case, host) {
+                Some(Unfit::Drains | Unfit::Constraint(_) | Unfit::Asked) => self.port_holder(case, host).is_none(),
+                Some(Unfit::Crowded | Unfit::UnitTaken(_)) => !self.course.is_active(),
+                Some(Unfit::PortTaken(..)) | None => false,
+            };
+            waits && !self.is_overdue(host)
         };
         self.starts_first() && !case.desired.surge && case.ready() && case.host.is_some_and(leaves)
     }

@@ -70,19 +70,10 @@ impl<'a> Round<'_, 'a> {
 
     /// Who has the port on the replica's host that it is to get with what is new, once its turn has come. Who shares one
     /// already is not moved for it.
-    fn port_holder(&self, case: &Case<'a>, host: HostIndex) -> Option<(u16, &ReplicaId)> {
-        let port = self.placer.unit.port?;
-        let comes_anew = self.course.may_update(case.number()) && is_to_change_port(case, port);
-        self.fleet.port_of_another(host, port, &case.id).filter(|_| comes_anew).map(|holder| (port, holder))
-    }
-
-    /// Counts the ports in use, if a replica whose turn has come is to get another.
-    pub(super) fn count_ports_for_turn(&mut self, found: &[Found<'a>]) {
-        let Some(port) = self.placer.unit.port else { return };
-        let mut due = found.iter().filter_map(known).filter(|case| self.course.may_update(case.number()));
-        if due.any(|case| is_to_change_port(case, port)) {
-            self.fleet.count_ports();
-        }
+    pub(super) fn port_holder(&self, case: &Case<'a>, host: HostIndex) -> Option<(u16, &ReplicaId)> {
+        let port = self.placer.unit.port.filter(|_| self.course.may_update(case.number()))?;
+        let has_another = case.assignment.and_then(Doc::good).is_some_and(|now| now.port != Some(port));
+        has_another.then(|| self.fleet.port_of_another(host, port, &case.id))?.map(|holder| (port, holder))
     }
 
     fn rival(&self, case: &Case<'a>, host: HostIndex) -> Option<&ServiceName> {
@@ -105,6 +96,7 @@ impl<'a> Round<'_, 'a> {
     /// One step of leaving the host.
     pub(super) fn vacate(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit) -> Standing {
         if let Some(held) = self.is_held(case) {
+            self.cancel(case);
             let name = self.fleet.hosts[host].name.as_str();
             let text = format!("{why}, but it stays here: {held}");
             self.notice(ConditionKind::Waiting, name, case.number(), &text);
@@ -128,7 +120,7 @@ impl<'a> Round<'_, 'a> {
         }
         let overdue = self.is_overdue(host);
         match self.reserve(case) {
-            Ok(()) if !case.ready() || overdue || self.spend(case, &format!("leaving ({why})")) => {
+            Ok(()) if !case.ready() || overdue || self.may_leave(case, why) => {
                 self.align(case, Mode::Drain, Content::Keep, &why.to_string());
                 Standing::Busy
             }
@@ -141,6 +133,11 @@ impl<'a> Round<'_, 'a> {
                 self.keep(case)
             }
         }
+    }
+
+    /// What leaves to be brought to what is wanted where its port is free does so as it would be updated where it is.
+    fn may_leave(&mut self, case: &Case<'a>, why: &Unfit) -> bool {
+        matches!(why, Unfit::PortTaken(..)) && self.take_leeway() || self.spend(case, &format!("leaving ({why})"))
     }
 
     /// Whether the time has passed that the operator gave the host to be drained within the services' budgets.
@@ -202,9 +199,4 @@ impl<'a> Round<'_, 'a> {
             }
         }
     }
-}
-
-/// Whether the replica binds no such port as it is now.
-fn is_to_change_port(case: &Case<'_>, port: u16) -> bool {
-    case.assignment.and_then(Doc::good).is_some_and(|now| now.port != Some(port))
 }

@@ -186,7 +186,9 @@ impl Picture {
             if port.is_none() || had_it || index_is_back {
                 continue;
             }
-            let has_it = |other: &Option<Rc<Assignment>>| other.as_ref().is_some_and(|other| other.port == port);
+            // What is off is in the way of newcomers alone.
+            let counts = |other: &Assignment| other.port == port && !(was_here && other.mode == Mode::Disabled);
+            let has_it = |other: &Option<Rc<Assignment>>| other.as_ref().is_some_and(|other| counts(other));
             let stranger = |other: &ReplicaId| other != id && !(was_here && other.service == id.service);
             let mut others = self.assignments.iter().filter(|((at, other), _)| at == host && stranger(other));
             found.extend(

@@ -269,12 +269,14 @@ impl<'a> Round<'_, 'a> {
         let Some(number) = self.course.number() else { return };
         self.course.said.push(format!("rollout {number} {what}: {reason}"));
         let Some(record) = self.course.edit() else { return };
-        record.reason = match record.cause.as_str() {
-            cause if record.back && !cause.is_empty() && cause != reason => {
-                format!("{}; it goes back because: {cause}", clip(reason, LONGEST))
-            }
-            _ => clip(reason, LONGEST),
-        };
+        if record.back && record.cause.is_empty() {
+            // Written by an earlier release.
+            record.cause.clone_from(&record.reason);
+        }
+        record.reason = clip(reason, LONGEST);
+        if record.back && !record.cause.is_empty() && record.cause != record.reason {
+            record.reason = format!("{}; it went back because: {}", record.reason, record.cause);
+        }
     }
 }
 

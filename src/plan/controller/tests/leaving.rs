@@ -207,6 +207,60 @@ fn a_lower_max_per_host_is_carried_out_where_none_may_be_missing() {
     assert_rest(&mut sim);
 }
 
+/// The rollout waits for what it can't update where it is, which therefore does not wait for the rollout.
+#[test]
+fn what_keeps_a_rollout_from_its_end_leaves_within_it() {
+    let policy = json!({ "max_surge": 1, "min_healthy_time": "0s", "progress_deadline": "10m" });
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    let alpha = json!({ "unit": "alpha.service", "max_unavailable": 0, "port": 80, "rollout": policy });
+    sim.service("alpha", &alpha, &json!({ "version": "v1" }));
+    sim.service("beta", &json!({ "unit": "beta.service", "port": 81 }), &json!({}));
+    sim.settle();
+    assert_eq!((sim.places("alpha"), sim.places("beta")), ("1=web1".into(), "1=web2".into()));
+    drain(&mut sim, "web2");
+    sim.tree.put("/hosts/web3", r#"{"cordon":true}"#);
+    sim.settle();
+    assert_eq!(sim.places("beta"), "1=web1");
+    sim.tree.put("/hosts/web2", "{}");
+    sim.tree.put("/hosts/web3", "{}");
+    // Another's port there, while the host drains.
+    drain(&mut sim, "web1");
+    sim.patch("/services/alpha", &json!({ "port": 81 }));
+    sim.settle();
+    let rollout = sim.status("alpha").rollout.unwrap();
+    assert_eq!((rollout.number, rollout.state.to_string().as_str()), (2, "completed"), "{:#?}", sim.log);
+    // Another's unit.
+    sim.tree.put("/hosts/web1", "{}");
+    let at = sim.places("beta");
+    sim.patch("/services/alpha", &json!({ "unit": "beta.service", "port": null }));
+    sim.settle();
+    let rollout = sim.status("alpha").rollout.unwrap();
+    assert_eq!((rollout.number, rollout.state.to_string().as_str()), (3, "completed"), "{:#?}", sim.log);
+    assert_eq!(sim.places("beta"), at);
+    assert_rest(&mut sim);
+}
+
+#[test]
+fn a_lower_max_per_host_and_a_new_version_come_at_once_where_none_may_be_missing() {
+    let others = ["web2", "web3", "web4"];
+    let mut sim = Sim::new(&["web1", "web2", "web3", "web4"]);
+    for host in others {
+        sim.tree.put(&format!("/hosts/{host}"), r#"{"cordon":true}"#);
+    }
+    let rollout = json!({ "max_surge": 1, "min_healthy_time": "0s" });
+    let keys = json!({ "max_unavailable": 0, "rollout": rollout });
+    sim.service("webapp", &spec(keys), &json!({ "replicas": 3, "version": "v1" }));
+    sim.settle();
+    assert_eq!(sim.places("webapp"), "1=web1 2=web1 3=web1");
+    for host in others {
+        sim.tree.put(&format!("/hosts/{host}"), "{}");
+    }
+    sim.patch("/services/webapp", &json!({ "placement": { "max_per_host": 1 } }));
+    want(&mut sim, "v2");
+    sim.live(120);
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2", "2 completed"), "{:#?}", sim.log);
+}
+
 #[test]
 fn a_service_may_ask_that_its_replicas_start_first() {
     let placement = json!({ "move": "start-first" });

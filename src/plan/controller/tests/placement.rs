@@ -250,6 +250,29 @@ fn a_port_that_changes_is_no_other_services_there() {
     assert_rest(&mut sim);
 }
 
+#[test]
+fn the_port_of_what_is_off_or_only_planned_keeps_no_rollout_up() {
+    let mut sim = Sim::new(&["web1"]);
+    sim.service("alpha", &json!({ "unit": "alpha.service", "port": 80 }), &json!({ "version": "v1" }));
+    sim.service("beta", &json!({ "unit": "beta.service", "port": 81 }), &json!({ "mode": "disabled" }));
+    sim.settle();
+    let port = |sim: &Sim, id: &str| {
+        sim.cluster().hosts[&"web1".parse().unwrap()].assigned[&id.parse().unwrap()].good().unwrap().port.unwrap()
+    };
+    sim.patch("/services/alpha", &json!({ "port": 81 }));
+    sim.settle();
+    assert_eq!(port(&sim, "alpha.0000000001"), 81);
+    // Of two that want the same one of them has it.
+    sim.patch("/services/beta", &json!({ "port": 82 }));
+    sim.patch_desired("beta", &json!({ "mode": "enabled" }));
+    sim.settle();
+    sim.patch("/services/alpha", &json!({ "port": 90 }));
+    sim.patch("/services/beta", &json!({ "port": 90 }));
+    sim.settle();
+    assert_eq!((port(&sim, "alpha.0000000001"), port(&sim, "beta.0000000001")), (90, 82));
+    assert_condition(&sim, "beta", &["Waiting: web1", "port 90 there is alpha.0000000001's, but no other host fits"]);
+}
+
 /// What speaks against each host, as `zkops explain` tells it.
 fn why_not(sim: &mut Sim, id: &str) -> String {
     let context = sim.context();

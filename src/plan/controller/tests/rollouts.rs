@@ -434,10 +434,10 @@ fn why_it_goes_back_is_said_until_its_end() {
     sim.run_controller();
     order(&mut sim, 2, "pause");
     sim.settle();
-    assert_eq!(record(&sim, 2).reason, "paused by ann; it goes back because: aborted by ann");
+    assert_eq!(record(&sim, 2).reason, "paused by ann; it went back because: aborted by ann");
     order(&mut sim, 2, "resume");
     sim.run_controller();
-    assert_eq!(record(&sim, 2).reason, "resumed by ann; it goes back because: aborted by ann");
+    assert_eq!(record(&sim, 2).reason, "resumed by ann; it went back because: aborted by ann");
     sim.settle();
     assert_eq!((state(&sim).as_str(), record(&sim, 2).reason.as_str()), ("2 rolled_back", "aborted by ann"));
 }
