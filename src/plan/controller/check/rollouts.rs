@@ -223,6 +223,9 @@ fn given_up(
     let serves = |id: &ReplicaId, replica: &Replica| before.is_ready(id, replica) && told(replica);
     let idle = there().any(|(id, replica)| replica.node().is_some() && !serves(id, replica));
     let idle = idle || !there().any(|(id, replica)| serves(id, replica));
+    // Who serves since a moment ago is not healthy yet.
+    let is_new = |since: &Timestamp| !over(*since, policy.min_healthy_time.get());
+    let idle = idle || there().any(|(id, _)| context.ready_since.get(id).is_none_or(is_new));
     if idle && over(old.progress, policy.progress_deadline.get()) {
         return None;
     }
@@ -237,8 +240,9 @@ fn given_up(
             new.reason
         ));
     }
-    let tried: BTreeSet<&HostName> =
-        bad.iter().flat_map(|(_, it)| it.node().into_iter().chain(it.failed_lately_on(context.now))).collect();
+    // What others left because they failed there counts, too.
+    let before_that = there().flat_map(|(_, it)| it.failed_lately_on(context.now));
+    let tried: BTreeSet<&HostName> = bad.iter().filter_map(|(_, it)| it.node()).chain(before_that).collect();
     let only_failed = bad.iter().all(|(id, it)| it.has_failed() && !it.is_rejected() && !late(id));
     let other = tried.len() == 1 && only_failed && bad.iter().any(|(id, _)| before.has_another_host(id, &spec, &tried));
     other.then(|| format!("{name}: given up for what failed on {tried:?} alone: {}", new.reason))
