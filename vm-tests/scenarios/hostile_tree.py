@@ -13,8 +13,9 @@ from lib.service import webapp
 from lib.tree import Tree
 
 # Every accept_… key is off, which is the default. The attacker's replicas run `decoy…@…`, the good service `webapp@…`.
+# What lies about takes an agent's time on a slow machine, above all as it starts: its session has to outlast that.
 CLUSTER = cluster(
-    releases=("bookworm", "trixie"), agents=2, accept_unit_files=False,
+    releases=("bookworm", "trixie"), agents=2, session_timeout="15s", accept_unit_files=False,
     allowed_units=("webapp@*.service", "decoy*@*.service", "nick.service"),
 )
 
