@@ -225,7 +225,8 @@ fn given_up(
     let idle = idle || !there().any(|(id, replica)| serves(id, replica));
     // Who serves since a moment ago is not healthy yet.
     let is_new = |since: &Timestamp| !over(*since, policy.min_healthy_time.get());
-    let idle = idle || there().any(|(id, _)| context.ready_since.get(id).is_none_or(is_new));
+    let is_young = |id: &ReplicaId| context.ready_since.get(id).is_none_or(is_new);
+    let idle = idle || there().any(|(id, replica)| serves(id, replica) && is_young(id));
     if idle && over(old.progress, policy.progress_deadline.get()) {
         return None;
     }
