@@ -137,7 +137,9 @@ impl<'p, 'a> Round<'p, 'a> {
         self.count_failures(&found);
         self.survey(&found);
         self.note_unreadable_hosts(&found);
-        self.find_crowd(&found);
+        if self.starts_first() {
+            self.find_crowd(&found);
+        }
         self.count_successors(&found);
         self.change_count(&mut found);
         self.replace(&mut found);

@@ -47,8 +47,7 @@ impl<'a> Round<'_, 'a> {
             },
             // All that was wanted has come by itself after all.
             RolloutState::Paused if done && self.is_paused_for(PauseCause::Failure) => {
-                let back = self.course.record().is_some_and(|record| record.back);
-                if back {
+                if self.goes_back() {
                     self.end(RolloutState::RolledBack);
                 } else if self.is_on_canary() {
                     self.go_on("the canary is healthy after all");

@@ -81,7 +81,7 @@ impl<'a> Round<'_, 'a> {
         lost.filter(|case| back || self.is_stranded(case)).map(Case::number).collect()
     }
 
-    fn goes_back(&self) -> bool {
+    pub(super) fn goes_back(&self) -> bool {
         self.course.record().is_some_and(|record| record.back)
     }
 

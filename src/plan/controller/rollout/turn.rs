@@ -88,8 +88,7 @@ impl<'a> Round<'_, 'a> {
 
     /// Whether the replica runs what nobody may rely on: a canary's content before its promotion, or what was given up.
     pub(in crate::plan::controller) fn is_unproven(&self, case: &Case<'a>) -> bool {
-        let back = self.course.record().is_some_and(|record| record.back);
-        (back || self.is_on_canary()) && self.course.is_newest(case) && self.course.stable.is_some()
+        (self.goes_back() || self.is_on_canary()) && self.course.is_newest(case) && self.course.stable.is_some()
     }
 
     /// How many more replicas the present batch has.
