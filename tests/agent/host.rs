@@ -19,7 +19,7 @@ use zkops::{
     },
 };
 
-use super::support::{Tree, eventually};
+use super::support::{Tree, eventually, holds_in_time};
 
 /// A host named web1.
 pub struct Host {
@@ -144,7 +144,16 @@ impl Host {
         if let Some(agent) = self.agent.take() {
             agent.abort();
             assert!(agent.await.is_err(), "the agent had ended by itself");
+            self.wait_until_unlocked().await;
         }
+    }
+
+    /// A command that is being started has its parent's files open until it is executed, the lock too, and here it
+    /// outlives the agent: systemd would have waited for it.
+    async fn wait_until_unlocked(&self) {
+        let Ok(lock) = fs::File::open(self.state().join("lock")) else { return };
+        eventually("the agent's lock to be free", async || lock.try_lock().is_ok()).await;
+        lock.unlock().unwrap();
     }
 
     /// How many plans the agent made.
@@ -214,8 +223,13 @@ impl Host {
 
     /// Waits until something is said of the replica that has `text` in its message.
     pub async fn wait_for_message(&self, id: &str, text: &str) {
-        let told = async || self.status(id).await["message"].as_str().is_some_and(|message| message.contains(text));
-        eventually(&format!("{id}: {text}"), told).await;
+        let mut last = Value::Null;
+        let told = async || {
+            last = self.status(id).await;
+            last["message"].as_str().is_some_and(|message| message.contains(text))
+        };
+        let is_told = holds_in_time(told).await;
+        assert!(is_told, "waited for {id} to say {text:?}; its status: {last}; the ledger: {}", self.ledger());
     }
 
     /// Waits until the replica is in `instances`.

@@ -46,13 +46,18 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// Asks `condition` again and again until it holds.
-pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    within(what, async {
+pub async fn eventually(what: &str, condition: impl AsyncFnMut() -> bool) {
+    assert!(holds_in_time(condition).await, "waited {PATIENCE:?} for {what}");
+}
+
+/// Whether `condition`, asked again and again, comes to hold: for callers that can tell what they saw instead.
+pub async fn holds_in_time(mut condition: impl AsyncFnMut() -> bool) -> bool {
+    let holds = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    })
-    .await;
+    };
+    tokio::time::timeout(PATIENCE, holds).await.is_ok()
 }
 
 /// A chroot of its own on the shared server, with the tree's roots, and a client that no fault reaches.
