@@ -143,7 +143,7 @@ impl<'a> Round<'_, 'a> {
 
     /// Takes one from the budget; without any, notes what waits.
     pub(super) fn spend(&mut self, case: &Case<'a>, what: &str) -> bool {
-        let Some(left) = self.budget.checked_sub(1) else {
+        if !self.take_budget() {
             let max = self.force.spec.max_unavailable;
             let text = if max.is_zero() {
                 format!(
@@ -154,9 +154,15 @@ impl<'a> Round<'_, 'a> {
             };
             self.notice(ConditionKind::Waiting, "", case.number(), &text);
             return false;
-        };
-        self.budget = left;
+        }
         true
+    }
+
+    /// Takes one from the budget, if there is any.
+    pub(super) fn take_budget(&mut self) -> bool {
+        let left = self.budget.checked_sub(1);
+        self.budget = left.unwrap_or(self.budget);
+        left.is_some()
     }
 
     fn claim_unit(&mut self, case: &Case<'a>) {

@@ -180,6 +180,11 @@ impl<'a> Course<'a> {
         }
     }
 
+    /// Whether the replica is healthy with what the replicas are brought to.
+    pub(super) fn is_healthy(&self, number: ReplicaNumber) -> bool {
+        self.survey.healthy_numbers.contains(&number)
+    }
+
     /// Whether the replica's turn has come to be brought to the goal.
     pub(super) fn may_update(&self, number: ReplicaNumber) -> bool {
         self.turn.contains(&number)

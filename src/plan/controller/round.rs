@@ -146,6 +146,7 @@ impl<'p, 'a> Round<'p, 'a> {
         self.find_crowd(&found);
         self.grant_budget(&found);
         self.choose_turn(&found);
+        self.give_way(&mut found);
         self.reserve_seats(&found);
         // What begins now is carried out from the next round on.
         let begins = self.course.begins();

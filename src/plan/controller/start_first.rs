@@ -13,7 +13,7 @@ use super::{
     status::Standing,
     vacate::Unfit,
 };
-use crate::model::{MoveOrder, ReplicaDesired, ReplicaId, ReplicaNumber};
+use crate::model::{MoveOrder, ReplicaDesired, ReplicaId, ReplicaNumber, RolloutState};
 
 impl<'a> Round<'_, 'a> {
     /// Whether replicas of the service leave a host in this order: it says so, or no ready one may ever be missing.
@@ -80,18 +80,49 @@ impl<'a> Round<'_, 'a> {
         }
         while self.draft.has_room() {
             let is_successor = |case: &Case<'a>| case.ready() && self.may_succeed(case);
-            let position =
-                |wanted: &dyn Fn(&Case<'a>) -> bool| found.iter().position(|it| known(it).is_some_and(wanted));
             let leaves = |case: &Case<'a>| !case.desired.removing && self.waits_for_successor(case);
-            let (Some(successor), Some(leaving)) = (position(&is_successor), position(&leaves)) else { return };
-            let (first, second) = (successor.max(leaving), successor.min(leaving));
-            let (one, other) = (found.remove(first), found.remove(second));
-            let (successor, leaving) = if first == successor { (one, other) } else { (other, one) };
-            let (Found::Known(new), Found::Known(old)) = (&successor, &leaving) else { return };
-            self.replace_by(old, new);
-            self.tally.retired();
-            self.tally.count(Standing::Busy, &successor, &self.course);
+            let pair = (position(found, is_successor), position(found, leaves));
+            let (Some(successor), Some(leaving)) = pair else { return };
+            self.exchange(found, leaving, successor);
         }
+    }
+
+    /// In a rollout, what has to leave for what that brings, and fits nowhere else, gives way to a surge replica that is
+    /// healthy with it: that one may have the last place there is.
+    pub(super) fn give_way(&mut self, found: &mut Vec<Found<'a>>) {
+        let under_way = self.course.is(RolloutState::Running) || self.course.is(RolloutState::RollingBack);
+        if !under_way || self.course.begins() || !self.force.enabled() {
+            return;
+        }
+        while self.draft.has_room() {
+            let is_healthy = |case: &Case<'a>| self.course.is_healthy(case.number()) && self.may_succeed(case);
+            let Some(successor) = position(found, is_healthy) else { return };
+            let mut known = found.iter().enumerate().filter_map(|(index, it)| Some((index, known(it)?)));
+            let leaving = known.find(|(_, case)| {
+                self.has_no_place(case) && (!case.ready() || self.take_leeway() || self.take_budget())
+            });
+            let Some((leaving, _)) = leaving else { return };
+            self.exchange(found, leaving, successor);
+        }
+    }
+
+    /// Whether the replica can't be brought to what the rollout brings where it is, nor anywhere else.
+    fn has_no_place(&mut self, case: &Case<'a>) -> bool {
+        let stays = case.desired.removing || case.desired.surge || self.is_held(case).is_some();
+        let Some(host) = case.host.filter(|_| !stays) else { return false };
+        let leaves =
+            matches!(self.unfit(case, host), Some(Unfit::Crowded | Unfit::UnitTaken(_) | Unfit::PortTaken(..)));
+        leaves && !self.fits_elsewhere(case)
+    }
+
+    fn exchange(&mut self, found: &mut Vec<Found<'a>>, leaving: usize, successor: usize) {
+        let old = found.remove(leaving);
+        let new = found.remove(successor - usize::from(successor > leaving));
+        if let (Some(old), Some(new)) = (known(&old), known(&new)) {
+            self.replace_by(old, new);
+        }
+        self.tally.retired();
+        self.tally.count(Standing::Busy, &new, &self.course);
     }
 
     /// Both in one step: between the two there would be one too many, or one too few.
@@ -106,4 +137,8 @@ impl<'a> Round<'_, 'a> {
         ops.extend(self.ops(Change { id, view, from: home, home, desired: &stays, assignment: None }));
         self.draft.push(Step { ops, event: Note::new(Some(old.number()), Some(name), reason), urgent: false });
     }
+}
+
+fn position<'a>(found: &[Found<'a>], wanted: impl Fn(&Case<'a>) -> bool) -> Option<usize> {
+    found.iter().position(|it| known(it).is_some_and(&wanted))
 }

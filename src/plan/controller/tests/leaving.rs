@@ -157,13 +157,14 @@ fn drain(sim: &mut Sim, host: &str) {
 }
 
 /// Lets everyone act in turn until nothing happens, and returns the fewest that were ready meanwhile.
-fn fewest_ready(sim: &mut Sim) -> usize {
-    let ready = |sim: &Sim| sim.cluster().services[&"webapp".parse().unwrap()].instances.len();
+fn fewest_ready(sim: &mut Sim, service: &str) -> usize {
+    let ready = |sim: &Sim| sim.cluster().services[&service.parse().unwrap()].instances.len();
+    let hosts: Vec<String> = sim.cluster().hosts.keys().map(ToString::to_string).collect();
     let mut fewest = ready(sim);
     for _ in 0..50 {
         let planned = sim.round();
         fewest = fewest.min(ready(sim));
-        for host in ["web1", "web2", "web3"] {
+        for host in &hosts {
             sim.step_agent(host);
             fewest = fewest.min(ready(sim));
         }
@@ -178,7 +179,7 @@ fn where_none_may_be_missing_another_is_started_before_one_leaves() {
         let mut sim = never_missing(2, keys);
         assert_eq!(sim.places("webapp"), "1=web1 2=web2");
         drain(&mut sim, "web1");
-        assert_eq!(fewest_ready(&mut sim), 2);
+        assert_eq!(fewest_ready(&mut sim, "webapp"), 2);
         let places = sim.places("webapp");
         assert!(places.starts_with("2=web2 ") && places.ends_with("=web3"), "{places}");
         assert_eq!((sim.status("webapp").replicas, versions(&sim).as_str()), (2, "v1 v1"), "none is for the time only");
@@ -200,7 +201,7 @@ fn a_lower_max_per_host_is_carried_out_where_none_may_be_missing() {
         sim.tree.put(&format!("/hosts/{host}"), "{}");
     }
     sim.patch("/services/webapp", &json!({ "placement": { "max_per_host": 1 } }));
-    assert_eq!(fewest_ready(&mut sim), 3);
+    assert_eq!(fewest_ready(&mut sim, "webapp"), 3);
     let hosts: Vec<String> =
         sim.places("webapp").split(' ').map(|place| place.split('=').nth(1).unwrap().to_owned()).collect();
     assert_eq!((hosts.len(), hosts.iter().collect::<std::collections::BTreeSet<_>>().len()), (3, 3), "{hosts:?}");
@@ -240,6 +241,40 @@ fn what_keeps_a_rollout_from_its_end_leaves_within_it() {
     assert_rest(&mut sim);
 }
 
+/// With no more spare hosts than replicas that have to leave, the surge replica has the last of them.
+#[test]
+fn what_fits_nowhere_gives_way_to_the_surge_replica_that_has_its_place() {
+    for (replicas, max_unavailable) in [(1, 0), (2, 0), (2, 1), (3, 1)] {
+        let hosts = ["web1", "web2", "web3", "web4", "web5", "web6"];
+        let mut sim = Sim::new(&hosts[..2 * replicas]);
+        let spare = &hosts[replicas..2 * replicas];
+        for host in spare {
+            sim.tree.put(&format!("/hosts/{host}"), r#"{"cordon":true}"#);
+        }
+        let policy = json!({ "max_surge": 1, "min_healthy_time": "0s", "progress_deadline": "10m" });
+        let alpha =
+            json!({ "unit": "alpha.service", "max_unavailable": max_unavailable, "port": 80, "rollout": policy });
+        sim.service("alpha", &alpha, &json!({ "version": "v1", "replicas": replicas }));
+        sim.service("beta", &json!({ "unit": "beta.service", "port": 81 }), &json!({ "replicas": replicas }));
+        sim.settle();
+        for host in spare {
+            sim.tree.put(&format!("/hosts/{host}"), "{}");
+        }
+        let beta = sim.places("beta");
+        sim.patch("/services/alpha", &json!({ "port": 81 }));
+        let fewest = fewest_ready(&mut sim, "alpha");
+        assert!(fewest + max_unavailable >= replicas, "{fewest} of {replicas}: {:#?}", sim.log);
+        let status = sim.status("alpha");
+        let rollout = status.rollout.unwrap();
+        assert_eq!((rollout.number, rollout.state.to_string().as_str()), (2, "completed"), "{:#?}", sim.log);
+        let places = sim.places("alpha");
+        let at: Vec<&str> = places.split(' ').map(|place| place.split('=').nth(1).unwrap()).collect();
+        assert!(at.len() == replicas && at.iter().all(|host| spare.contains(host)), "{places}");
+        assert_eq!((status.ready, sim.places("beta")), (u32::try_from(replicas).unwrap(), beta));
+        assert_rest(&mut sim);
+    }
+}
+
 #[test]
 fn a_lower_max_per_host_and_a_new_version_come_at_once_where_none_may_be_missing() {
     let others = ["web2", "web3", "web4"];
@@ -266,7 +301,7 @@ fn a_service_may_ask_that_its_replicas_start_first() {
     let placement = json!({ "move": "start-first" });
     let mut sim = webapp_with(1, json!({ "placement": placement, "rollout": { "min_healthy_time": "0s" } }));
     drain(&mut sim, "web1");
-    assert_eq!(fewest_ready(&mut sim), 1);
+    assert_eq!(fewest_ready(&mut sim, "webapp"), 1);
     assert!(sim.places("webapp").ends_with("=web2"), "{}", sim.places("webapp"));
     // The same when it is its labels that the host has no more.
     let labelled = |zone: &str| json!({ "labels": { "zone": zone } }).to_string();
@@ -275,7 +310,7 @@ fn a_service_may_ask_that_its_replicas_start_first() {
     sim.patch("/services/webapp", &json!({ "placement": { "move": "start-first", "constraints": ["zone=a"] } }));
     sim.settle();
     sim.tree.put("/hosts/web2", labelled("b"));
-    assert_eq!(fewest_ready(&mut sim), 1);
+    assert_eq!(fewest_ready(&mut sim, "webapp"), 1);
     assert!(sim.places("webapp").ends_with("=web3"), "{}", sim.places("webapp"));
     assert_rest(&mut sim);
 }
@@ -316,7 +351,7 @@ fn a_drain_waits_for_the_rollout_under_way_and_says_so() {
     sim.settle();
     assert_condition(&sim, "webapp", &["Waiting", "web1", "once rollout 2 has ended", "zkops rollout status webapp"]);
     order(&mut sim, 2, "promote");
-    assert!(fewest_ready(&mut sim) >= 2);
+    assert!(fewest_ready(&mut sim, "webapp") >= 2);
     assert!(!sim.places("webapp").contains("web1"), "{}", sim.places("webapp"));
     assert_eq!((sim.status("webapp").replicas, state(&sim).as_str()), (2, "2 completed"));
 }
@@ -370,7 +405,7 @@ fn uneven(keys: Value) -> Sim {
 fn what_is_uneven_is_spread_again_when_somebody_asks() {
     let mut sim = uneven(json!({ "rollout": { "min_healthy_time": "0s" } }));
     assert_eq!(rebalance(&mut sim, usize::MAX), ["6: web2 → web3", "5: web1 → web3"]);
-    assert!(fewest_ready(&mut sim) >= 5, "within max_unavailable");
+    assert!(fewest_ready(&mut sim, "webapp") >= 5, "within max_unavailable");
     assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web1 4=web2 5=web3 6=web3");
     assert_eq!(sim.tree.get("/services/webapp/moves"), None, "it is done");
     assert_rest(&mut sim);
@@ -383,7 +418,7 @@ fn what_is_uneven_is_spread_again_when_somebody_asks() {
 fn moves_are_bounded_and_start_first_where_that_is_wanted() {
     let mut sim = uneven(json!({ "max_unavailable": 0, "rollout": { "max_surge": 1, "min_healthy_time": "0s" } }));
     assert_eq!(rebalance(&mut sim, 1), ["6: web2 → web3"]);
-    assert_eq!(fewest_ready(&mut sim), 6);
+    assert_eq!(fewest_ready(&mut sim, "webapp"), 6);
     assert_eq!(sim.places("webapp").matches("web3").count(), 1, "{}", sim.places("webapp"));
     assert_eq!((sim.status("webapp").replicas, sim.tree.get("/services/webapp/moves")), (6, None));
     assert_rest(&mut sim);
