@@ -23,6 +23,7 @@ pub(super) fn wrong(
     let old = service.rollouts.get(&format!("{number:010}"));
     let mut found = Vec::new();
     found.extend(too_exposed(name, number, new, service, now));
+    found.extend(batch_too_large(name, number, new, service, now));
     if let Some(old) = old {
         found.extend(not_paused(name, number, (old, new), service, now));
         found.extend(promoted(name, number, (old, new), service, now));
@@ -90,6 +91,28 @@ fn too_exposed(name: &ServiceName, number: u64, new: &Rollout, before: &Service,
     let was = exposed_to(number, Some(&new.revision), before).count();
     let is = exposed(number, now).count();
     (!all && is > bound && is > was).then(|| format!("{name}: {is} run what is new, the canary is {bound}"))
+}
+
+/// Nobody is told what is new beyond the present batch and those before it. Of surge replicas, as many as the canary has are
+/// that.
+fn batch_too_large(name: &ServiceName, number: u64, new: &Rollout, before: &Service, now: &Service) -> Option<String> {
+    let (accepted, wanted) = (now.accepted.as_ref()?, now.wanted());
+    let policy = &accepted.service.rollout;
+    let on_trial = is_trial(new, before) && can_go_back(new, before) && !new.back && new.ended.is_none();
+    let canary = policy.canary.ceil(wanted);
+    let size = |batch: usize| match (policy.batches.get(batch), policy.batches.last()) {
+        (Some(size), _) | (None, Some(size)) => size.ceil(wanted).max(1),
+        (None, None) => wanted,
+    };
+    let batches = usize::try_from(new.batch).ok()? + usize::from(canary == 0);
+    let end = (0..batches.min(wanted)).map(size).fold(canary, usize::saturating_add);
+    let was: BTreeSet<&ReplicaId> = exposed_to(number, Some(&new.revision), before).collect();
+    let (surge, regular): (Vec<_>, Vec<_>) = exposed(number, now).partition(|id| now.replicas[*id].is_surge());
+    let known = |id: &&ReplicaId| before.replicas.get(*id).is_some_and(|replica| !is_unknown(before, replica));
+    let newly = regular.iter().find(|id| !was.contains(**id) && known(id))?;
+    let end = end.saturating_sub(canary.min(surge.len()));
+    (on_trial && end < wanted && regular.len() > end)
+        .then(|| format!("{name}: {newly} is told what is new, and batch {} ends with {end}", new.batch))
 }
 
 /// While somebody or a failure has paused it, nobody else is told what is new.

@@ -39,7 +39,9 @@ pub(in crate::plan::controller) struct Survey {
     pub(in crate::plan::controller) surge: usize,
     /// Of these, those that no host fits.
     pub(super) surge_unplaced: usize,
-    /// Surge replicas that have been ready for long enough.
+    /// Those that are placed and whose documents say what the rollout brings.
+    pub(super) surge_at_goal: usize,
+    /// Of these, those that have been ready for long enough.
     pub(super) surge_healthy: usize,
     /// Replicas told what is new and not healthy yet, surge included.
     pub(super) in_flight: Vec<ReplicaNumber>,
@@ -94,6 +96,7 @@ impl Survey {
         }
         self.exposed += usize::from(case.host.is_some());
         self.at_goal += usize::from(regular);
+        self.surge_at_goal += usize::from(!regular && case.host.is_some());
         let due = healthy_at(case, terms.min_healthy_time, context);
         let healthy = due.is_some_and(|due| due <= context.now);
         if healthy {

@@ -11,19 +11,19 @@ use crate::{
 };
 
 /// How many replicas are to be updated when batch `batch` is done, all batches before it included. The canary is the
-/// first batch; the last size given repeats.
-fn batch_end(policy: &RolloutPolicy, batch: u32, wanted: usize) -> usize {
+/// first batch; the last size given repeats. `surge` of the canary's were surge replicas, which are not among those wanted.
+fn batch_end(policy: &RolloutPolicy, batch: u32, wanted: usize, surge: usize) -> usize {
     let canary = Some(policy.canary.ceil(wanted)).filter(|size| *size > 0);
     let sizes = canary.into_iter().chain(policy.batches.iter().map(|size| size.ceil(wanted).max(1)));
     let rest = policy.batches.last().map_or(wanted, |size| size.ceil(wanted).max(1));
     let mut end: usize = 0;
     for size in sizes.chain(std::iter::repeat(rest)).take(usize::try_from(batch).unwrap_or(usize::MAX) + 1) {
         end = end.saturating_add(size);
-        if end >= wanted {
+        if end.saturating_sub(surge) >= wanted {
             return wanted;
         }
     }
-    end
+    end.saturating_sub(surge)
 }
 
 impl<'a> Round<'_, 'a> {
@@ -127,11 +127,13 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// How many replicas are to be updated when the present batch is done. What is the first of its kind is not rolled
-    /// out in batches: there is nothing that served before.
+    /// out in batches: there is nothing that served before. While on the canary, surge replicas count; what comes after it is
+    /// no larger for the canary having been one.
     pub(super) fn batch_end(&self) -> usize {
-        let wanted = self.force.wanted();
+        let (policy, wanted) = (&self.force.spec.rollout, self.force.wanted());
         let batch = self.course.record().filter(|_| self.course.stable.is_some()).map(|record| record.batch);
-        batch.map_or(wanted, |batch| batch_end(&self.force.spec.rollout, batch, wanted))
+        let canary = if self.is_on_canary() { 0 } else { policy.canary.ceil(wanted) };
+        batch.map_or(wanted, |batch| batch_end(policy, batch, wanted, canary.min(self.course.survey.surge_at_goal)))
     }
 
     /// Those that serve nobody at once, of the others the highest numbers first.
@@ -200,7 +202,7 @@ mod tests {
 
     fn ends(canary: Amount, batches: &[Amount], wanted: usize) -> Vec<usize> {
         let policy = RolloutPolicy { canary, batches: batches.to_vec(), ..RolloutPolicy::default() };
-        (0..6).map(|batch| batch_end(&policy, batch, wanted)).collect()
+        (0..6).map(|batch| batch_end(&policy, batch, wanted, 0)).collect()
     }
 
     #[test]

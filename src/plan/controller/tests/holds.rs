@@ -115,6 +115,23 @@ fn a_canary_bounds_what_is_exposed_surge_included() {
     assert_rest(&mut sim);
 }
 
+/// What comes after a canary is no larger for that having been a surge replica.
+#[test]
+fn a_batch_after_a_canary_of_surge_replicas_is_as_large_as_any() {
+    let mut sim = fleet(json!({ "canary": 1, "max_surge": 1, "batches": [1], "batch_pause": "1h" }));
+    want(&mut sim, "v2");
+    sim.settle();
+    assert_eq!(versions(&sim), "v1 v1 v1 v1 [v2]");
+    order(&mut sim, 2, "promote");
+    for told in ["v2 v1 v1 v1 [v2]", "v2 v2 v1 v1 [v2]", "v2 v2 v2 v1 [v2]"] {
+        sim.settle();
+        assert_eq!(versions(&sim), told);
+        sim.sleep(3601);
+    }
+    sim.settle();
+    assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"));
+}
+
 #[test]
 fn one_replica_with_a_surge_replica_has_a_canary_too() {
     let mut sim = webapp_with(
