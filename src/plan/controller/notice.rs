@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::model::{Condition, ConditionKind, ReplicaNumber, ServiceName};
 
-/// The most conditions a status carries.
+/// The most conditions a status carries; each kind that holds has one at least.
 const MOST: usize = 20;
 /// The longest message, in characters: part of it may be an agent's or a document's.
 const LONGEST: usize = 500;
@@ -38,8 +38,27 @@ impl Notices {
             };
             (*kind, message)
         });
-        lines.take(MOST).collect()
+        let mut by_kind: BTreeMap<ConditionKind, Vec<String>> = BTreeMap::new();
+        lines.for_each(|(kind, message)| by_kind.entry(kind).or_default().push(message));
+        let each = share(by_kind.values().map(Vec::len));
+        by_kind.into_iter().flat_map(|(kind, messages)| shortened(messages, each).map(move |it| (kind, it))).collect()
     }
+}
+
+/// How many of each kind there may be, so that they are no more than [`MOST`] in all.
+fn share(counts: impl Iterator<Item = usize> + Clone) -> usize {
+    let all = |each: usize| counts.clone().map(|count| count.min(each)).sum::<usize>();
+    (2..=MOST).rev().find(|each| all(*each) <= MOST).unwrap_or(1)
+}
+
+/// The first few; the last of these says how many more there are.
+fn shortened(mut messages: Vec<String>, most: usize) -> impl Iterator<Item = String> {
+    let more = messages.len().saturating_sub(most);
+    messages.truncate(most);
+    if let Some(last) = messages.last_mut().filter(|_| more > 0) {
+        *last += &format!("; and {more} more like this");
+    }
+    messages.into_iter()
 }
 
 /// `webapp.0000000001, webapp.0000000002 and 5 more`
@@ -71,4 +90,33 @@ fn since(kind: ConditionKind, message: &str, before: &[Condition]) -> Option<Tim
     let about_one_thing = matches!(kind, ConditionKind::Progressing | ConditionKind::FailoverHeld);
     same.find(|condition| about_one_thing || subject(&condition.message) == subject(message))
         .map(|condition| condition.since)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn many_of_one_kind_hide_none_of_another() {
+        let mut notices = Notices::default();
+        for host in 0..30 {
+            notices.add(ConditionKind::Failed, &format!("web{host:02}"), None, "exited with status 1");
+        }
+        notices.add(ConditionKind::RolloutPaused, "", None, "rollout 2 is paused");
+        notices.add(ConditionKind::FailoverHeld, "", None, "3 of 4 hosts are lost");
+        let told = notices.messages(&"webapp".parse().unwrap());
+        assert_eq!(told.len(), MOST);
+        let of = |kind| told.iter().filter(move |(it, _)| *it == kind).map(|(_, text)| text.as_str());
+        assert_eq!(of(ConditionKind::Failed).last(), Some("web17: exited with status 1; and 12 more like this"));
+        assert_eq!((of(ConditionKind::RolloutPaused).count(), of(ConditionKind::FailoverHeld).count()), (1, 1));
+    }
+
+    #[test]
+    fn each_kind_has_its_share() {
+        assert_eq!(share([1, 2, 3].into_iter()), MOST);
+        assert_eq!(share([30, 30].into_iter()), MOST / 2);
+        assert_eq!(share([30, 1, 30, 30].into_iter()), 6);
+        assert_eq!(share(std::iter::repeat_n(30, 15)), 1);
+    }
 }
