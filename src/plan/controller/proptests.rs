@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     model::{
-        Accepts, AllowedUnits, ConfigPolicy, Mode, PauseCause, ReplicaId, Rollout, RolloutOrder, RolloutState,
-        ServiceStatus, decode, encode,
+        Accepts, AllowedUnits, ConfigPolicy, Mode, PauseCause, ReplicaId, ReplicaNumber, Rollout, RolloutOrder,
+        RolloutState, ServiceName, ServiceStatus, decode, encode,
     },
     store::layout,
 };
@@ -103,11 +103,9 @@ impl World {
             Step::ShutDown(host) => self.sim.shut_down(host),
             Step::Boot(host) => self.sim.boot(host),
             Step::Doom(hosts) => self.doomed.extend(hosts),
-            Step::Fail(hosts, service) => {
-                for host in HOSTS {
-                    self.fail(host, service, hosts.contains(&host));
-                }
-            }
+            Step::Fail(hosts, service) => self.choose_hosts(service, hosts, |agent| &mut agent.failing),
+            Step::Refuse(hosts, service) => self.choose_hosts(service, hosts, |agent| &mut agent.refused),
+            Step::Leave(service, index) => self.leave(service, *index),
             Step::Allow(host, units) => self.allow(host, units.as_deref()),
             Step::Desired(service, keys) => {
                 merge(self.desireds.get_mut(service).unwrap(), keys);
@@ -142,14 +140,30 @@ impl World {
         }
     }
 
-    fn fail(&mut self, host: &str, service: &str, fails: bool) {
-        let service = service.parse().unwrap();
-        let failing = &mut self.sim.agent(host).failing;
-        if fails {
-            failing.insert(service)
-        } else {
-            failing.remove(&service)
-        };
+    /// The service is in that set of these hosts' agents from now on, and of no other's.
+    fn choose_hosts(&mut self, service: &str, hosts: &[&str], set: impl Fn(&mut Agent) -> &mut BTreeSet<ServiceName>) {
+        let service: ServiceName = service.parse().unwrap();
+        for host in HOSTS {
+            let set = set(self.sim.agent(host));
+            if hosts.contains(&host) {
+                set.insert(service.clone());
+            } else {
+                set.remove(&service);
+            }
+        }
+    }
+
+    /// As `zkops rebalance` writes it.
+    fn leave(&mut self, service: &str, index: prop::sample::Index) {
+        let cluster = self.sim.look();
+        let Some(view) = cluster.services.get(&service.parse().unwrap()) else { return };
+        let placed =
+            |number: &ReplicaNumber| Some((number.0.to_string(), fleet::placed_on(view, *number)?.to_string()));
+        let placed: Vec<_> = view.replicas.keys().filter_map(placed).collect();
+        if !placed.is_empty() {
+            let (number, host) = index.get(&placed);
+            self.sim.tree.put(&format!("/services/{service}/moves"), json!({ "leave": { number: host } }).to_string());
+        }
     }
 
     fn allow(&mut self, host: &str, units: Option<&[&str]>) {
@@ -336,6 +350,7 @@ impl World {
             self.sim.tree.delete_all(&format!("/hosts/{host}/alive")); // It may be garbage.
             self.sim.boot(host);
             self.sim.agent(host).failing.clear();
+            self.sim.agent(host).refused.clear();
             self.sim.agent(host).accepts = None;
             let words = self.hosts[host].to_string();
             self.sim.tree.put(&format!("/hosts/{host}"), words);

@@ -39,6 +39,10 @@ pub(super) enum Step {
     Doom(Vec<&'static str>),
     /// On these hosts the service fails from now on, on the others it does not.
     Fail(Vec<&'static str>, &'static str),
+    /// These hosts refuse the service from now on without having told so, the others do not.
+    Refuse(Vec<&'static str>, &'static str),
+    /// An operator asks that one of the service's replicas leave its host.
+    Leave(&'static str, prop::sample::Index),
     /// An agent's `allowed_units` change, and it is started again; none: it tells nothing.
     Allow(&'static str, Option<Vec<&'static str>>),
     Desired(&'static str, Value),
@@ -150,6 +154,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         4 => host().prop_map(Step::Boot),
         1 => hosts(1..=HOSTS.len()).prop_map(Step::Doom),
         2 => (hosts(0..=HOSTS.len()), service()).prop_map(|(hosts, service)| Step::Fail(hosts, service)),
+        1 => (hosts(0..=HOSTS.len()), service()).prop_map(|(hosts, service)| Step::Refuse(hosts, service)),
+        2 => (service(), any::<prop::sample::Index>()).prop_map(|(service, index)| Step::Leave(service, index)),
         1 => (host(), allowed()).prop_map(|(host, units)| Step::Allow(host, units)),
         6 => (service(), desired()).prop_map(|(service, keys)| Step::Desired(service, keys)),
         3 => (service(), description()).prop_map(|(service, keys)| Step::Describe(service, keys)),
