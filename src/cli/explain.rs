@@ -21,7 +21,7 @@ use crate::{
         ConditionKind, HostName, InvalidName, Mode, ReplicaId, ReplicaNumber, ReplicaState, RolloutState, ServiceName,
         read_sequence,
     },
-    plan::controller::{Cluster, Context, obstacles, port_neighbours},
+    plan::controller::{Cluster, Context, Prospects, port_neighbours, prospects},
     store::layout,
 };
 
@@ -193,8 +193,9 @@ impl ReplicaExplanation {
     ) -> Self {
         let state = fleet.state(replica);
         let settled = matches!(state, State::Seen(_)) && !replica.current_status().is_some_and(|it| it.state.is_down());
-        let hosts = if settled { BTreeMap::new() } else { verdicts(id, cluster, now) };
+        let could_be = if settled { Prospects::default() } else { prospects(cluster, &Context::of_onlooker(now), id) };
         let mut why = of_replica(replica, state, of, fleet);
+        why.extend(could_be.held.map(|held| format!("no other host is tried: {held}")));
         why.extend(port_neighbours(cluster, id).map(|(port, others)| {
             let others: Vec<_> = others.iter().map(ToString::to_string).collect();
             format!(
@@ -209,7 +210,7 @@ impl ReplicaExplanation {
             state: state.to_string(),
             ready: of.ready().contains(&id.number),
             why,
-            hosts,
+            hosts: could_be.hosts.into_iter().map(|(host, against)| (host, against.into_iter().collect())).collect(),
         }
     }
 
@@ -268,12 +269,6 @@ fn of_host(name: &HostName, host: &Host) -> Option<String> {
     let word = host.word();
     let until = word.drain_deadline.map(|until| format!(" until {}", render::moment(until))).unwrap_or_default();
     word.drain.then(|| format!("{name} is being drained: it has to leave, within the service's max_unavailable{until}"))
-}
-
-/// What speaks against each host for a replica that needs one: the planner's own answer.
-fn verdicts(id: &ReplicaId, cluster: &Cluster, now: Timestamp) -> BTreeMap<HostName, Vec<String>> {
-    let obstacles = obstacles(cluster, &Context::of_onlooker(now), id);
-    obstacles.into_iter().map(|(host, against)| (host, against.into_iter().collect())).collect()
 }
 
 #[cfg(test)]

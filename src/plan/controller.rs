@@ -54,7 +54,7 @@ use jiff::Timestamp;
 
 pub use self::{
     cluster::{Cluster, Doc, HostView, ReplicaView, ServiceView},
-    explain::{obstacles, port_neighbours},
+    explain::{Prospects, port_neighbours, prospects},
     memory::Memory,
     spread::{Move, spread},
 };

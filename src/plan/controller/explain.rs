@@ -22,27 +22,37 @@ impl Context {
     }
 }
 
-/// What speaks against each host for a replica that would have to be placed now, in the controller's own words; `None`
-/// for one that would do. Nothing at all when the service has no description in force, or no such replica.
-pub fn obstacles(cluster: &Cluster, context: &Context, id: &ReplicaId) -> BTreeMap<HostName, Option<String>> {
-    let Some((name, view)) = cluster.services.get_key_value(&id.service) else { return BTreeMap::new() };
+/// Where a replica could be: the controller's own words.
+#[derive(Debug, Default)]
+pub struct Prospects {
+    /// Why it is not placed on another host whatever that is like: it failed on others, or what it is to run is held back.
+    pub held: Option<String>,
+    /// What speaks against each host, would it have to be placed now; `None` for one that would do.
+    pub hosts: BTreeMap<HostName, Option<String>>,
+}
+
+/// Where the replica could be. Nothing at all when the service has no description in force, or no such replica.
+pub fn prospects(cluster: &Cluster, context: &Context, id: &ReplicaId) -> Prospects {
+    let Some((name, view)) = cluster.services.get_key_value(&id.service) else { return Prospects::default() };
     let mut notices = Notices::default();
-    let Some(force) = in_force(name, view, &mut notices) else { return BTreeMap::new() };
+    let Some(force) = in_force(name, view, &mut notices) else { return Prospects::default() };
     let mut fleet = Fleet::new(cluster, context);
     let mut round = Round::new(name, view, force, &mut fleet, context, notices);
     let found = classify(name, view, round.fleet);
+    round.count_failures(&found);
     round.survey(&found);
-    let Some(replica) = found.iter().find(|replica| replica.id() == id) else { return BTreeMap::new() };
-    let ask = match replica {
-        Found::Known(case) => round.ask(case, false),
+    let Some(replica) = found.iter().find(|replica| replica.id() == id) else { return Prospects::default() };
+    let (held, ask) = match replica {
+        Found::Known(case) => (round.no_other_host_is_tried(case), round.ask(case, false)),
         Found::Fresh(..) | Found::Broken(..) => {
-            Ask { id, first: None, from: None, ahead: false, failed_on: &[], now: context.now }
+            (None, Ask { id, first: None, from: None, ahead: false, failed_on: &[], now: context.now })
         }
     };
     let Round { placer, fleet, .. } = &mut round;
     let obstacles = placer.obstacles(fleet, &ask);
-    let hosts = fleet.hosts.iter().map(|host| host.name.clone());
-    hosts.zip(obstacles.into_iter().map(|obstacle| obstacle.map(|obstacle| obstacle.of_host()))).collect()
+    let names = fleet.hosts.iter().map(|host| host.name.clone());
+    let hosts = names.zip(obstacles.into_iter().map(|obstacle| obstacle.map(|obstacle| obstacle.of_host()))).collect();
+    Prospects { held, hosts }
 }
 
 /// Other replicas on the replica's host that have the same port, as those that were placed before ports were looked at

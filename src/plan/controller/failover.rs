@@ -114,6 +114,12 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
+    /// Why no other host is tried for the replica at present, if so, whatever there are.
+    pub(super) fn no_other_host_is_tried(&self, case: &Case<'a>) -> Option<String> {
+        let brake = case.failed().then(|| self.stays_all_the_same(case)).flatten();
+        brake.or_else(|| self.is_held(case))
+    }
+
     /// Whether no other host is tried at present for a replica that failed.
     pub(super) fn was_tried_everywhere(&mut self, case: &Case<'a>) -> bool {
         self.stays_all_the_same(case).is_some() || !self.fits_elsewhere(case)

@@ -217,7 +217,7 @@ impl<'p, 'a> Round<'p, 'a> {
         }
     }
 
-    fn count_failures(&mut self, found: &[Found<'a>]) {
+    pub(super) fn count_failures(&mut self, found: &[Found<'a>]) {
         let late = |case: &'_ Case<'a>| late_failures(&case.desired.failed_on, self.context.now).map(|it| it.at);
         let ends: Vec<Timestamp> =
             found.iter().filter_map(known).flat_map(late).map(|at| after(at, COOL_OFF)).collect();

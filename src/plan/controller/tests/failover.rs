@@ -190,6 +190,10 @@ fn what_fails_everywhere_is_moved_a_few_times_only() {
         assert!((1..=20).contains(&first), "{first} moves");
         let kind = if refused { "Refused" } else { "Failed" };
         assert_condition(&sim, "webapp", &[kind, "stays here"]);
+        let id = "webapp.0000000001".parse().unwrap();
+        let context = sim.context();
+        let prospects = crate::plan::controller::prospects(&sim.cluster(), &context, &id);
+        assert!(prospects.held.is_some_and(|held| held.contains("stays here")), "explained, too");
         sim.live(120);
         assert_eq!(moves(&sim), first, "and no more in the next minutes");
         sim.sleep(3600);

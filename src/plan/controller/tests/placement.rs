@@ -276,9 +276,9 @@ fn the_port_of_what_is_off_or_only_planned_keeps_no_rollout_up() {
 /// What speaks against each host, as `zkops explain` tells it.
 fn why_not(sim: &mut Sim, id: &str) -> String {
     let context = sim.context();
-    let obstacles = crate::plan::controller::obstacles(&sim.cluster(), &context, &id.parse().unwrap());
+    let prospects = crate::plan::controller::prospects(&sim.cluster(), &context, &id.parse().unwrap());
     let lines =
-        obstacles.into_iter().map(|(host, why)| format!("{host}: {}", why.unwrap_or_else(|| "fits".to_owned())));
+        prospects.hosts.into_iter().map(|(host, why)| format!("{host}: {}", why.unwrap_or_else(|| "fits".to_owned())));
     lines.collect::<Vec<_>>().join("; ")
 }
 
