@@ -362,6 +362,34 @@ fn people_see_what_is_and_why() {
 }
 
 #[test]
+fn what_nothing_is_done_about_is_told() {
+    let tree = Tree::new("alone");
+    two_replicas(&tree);
+    assert_eq!(tree.json(&["status"])["notes"], json!([]));
+    tree.put("/services/worker", &json!({"unit": "worker.service"}));
+    tree.put("/services/No Such_Name!/desired", &json!({}));
+    tree.put("/hosts/a_b", &json!({}));
+    let missing = "/services/worker/desired is missing; write it, with `zkops apply` or by hand";
+    let told = [
+        "/hosts/a_b is left alone: \"a_b\" is not a host name".to_owned(),
+        "/services/No Such_Name! is left alone: \"No Such_Name!\" is not a service name".to_owned(),
+        format!("nothing of worker runs: {missing}"),
+    ];
+    let page = tree.zkops(&["status"]).assert().success().stdout(contains("webapp    enabled"));
+    let page = String::from_utf8(page.get_output().stdout.clone()).unwrap();
+    let lines: Vec<_> = page.lines().rev().take(told.len()).collect();
+    let json = tree.json(&["status"]);
+    assert_eq!(json["items"].as_array().unwrap().len(), 2, "webapp and worker");
+    let notes: Vec<_> = json["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap()).collect();
+    assert_eq!(notes.len(), told.len(), "{notes:?}");
+    for ((line, note), told) in lines.iter().rev().zip(notes).zip(told) {
+        assert!(line.starts_with(&told) && *line == note, "{line:?} and {note:?} begin with {told:?}");
+    }
+    tree.zkops(&["explain", "worker"]).assert().success().stdout(contains(format!("nothing of it runs: {missing}")));
+    assert_eq!(tree.json(&["explain", "worker"])["why"], json!([format!("nothing of it runs: {missing}")]));
+}
+
+#[test]
 fn programs_get_stable_shapes() {
     let tree = Tree::new("programs");
     two_replicas(&tree);

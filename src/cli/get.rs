@@ -12,7 +12,8 @@ use crate::model::{ReplicaNumber, read_sequence};
 
 pub(super) use self::{
     json::{
-        ReplicaItem, Trouble, page as service_json, replicas as replica_items, text as json_text, trouble, troubles,
+        ReplicaItem, Trouble, fleet_page as fleet_json, page as service_json, replicas as replica_items, trouble,
+        troubles,
     },
     tables::{ready_cell, remark, replicas_of, rollout_cell, state_cell, summary_cell},
 };

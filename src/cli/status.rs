@@ -83,7 +83,7 @@ fn show(args: &Args, fleet: &Fleet) -> anyhow::Result<()> {
 
 fn page(args: &Args, fleet: &Fleet, now: Timestamp) -> anyhow::Result<String> {
     match &args.service {
-        None if args.output.is_json() => get::json_text(get::Kind::Services, fleet, false),
+        None if args.output.is_json() => get::fleet_json(fleet),
         None => Ok(summary(fleet).text("") + &left_alone(fleet)),
         Some(name) => {
             let service = fleet.services.get(name).ok_or_else(|| context::no_service(name))?;

@@ -88,11 +88,21 @@ def test() -> None:
         fleet.wait(lambda tree: not tree.condition("webapp", "InvalidDocument"), "the condition is gone")
         undisturbed(fleet, pids)
 
-    with subtest("a nonsensical name among the services"):
+    with subtest("a nonsensical name among the services, and one that nobody wants to run: told, and nothing else"):
         fleet.put("/services/No Such_Name!/desired", "{}")
-        bystander.obeys()
+        fleet.put("/services/unwanted", {"unit": "webapp@.service"})
+        for _ in range(2):
+            bystander.obeys()
         undisturbed(fleet, pids)
+        text = fleet.zkops("status")
+        assert "/services/No Such_Name! is left alone: " in text, text
+        assert "nothing of unwanted runs: /services/unwanted/desired is missing" in text, text
+        journal = "".join(each.succeed("journalctl --boot --no-pager --quiet --unit=zkops-controller.service --output=cat")
+                          for each in fleet.controllers)
+        for told in ("/services/No Such_Name!: ", "unwanted has no desired state, so nothing of it runs"):
+            assert sum(told in line for line in journal.splitlines()) == 1, (told, journal)
         fleet.delete("/services/No Such_Name!")
+        fleet.delete("/services/unwanted")
 
     with subtest("nonsense in what only the daemons write: they write it again"):
         (number, host), *_ = sorted(fleet.tree().hosts_of("webapp").items())

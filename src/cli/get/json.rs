@@ -19,6 +19,13 @@ struct List<T> {
     items: Vec<T>,
 }
 
+/// All services, and what is in the tree beside them.
+#[derive(Serialize)]
+struct FleetPage<'f> {
+    items: Vec<ServiceItem<'f>>,
+    notes: Vec<String>,
+}
+
 #[derive(Serialize)]
 struct ServiceItem<'f> {
     name: &'f ServiceName,
@@ -114,6 +121,12 @@ fn items<T: Serialize>(items: impl Iterator<Item = T>, bare: bool) -> anyhow::Re
         [item] if bare => render::json_text(item),
         _ => render::json_text(&List { items }),
     }
+}
+
+/// All services, and what is in the tree and nothing is done about, as `zkops status` shows them.
+pub(in crate::cli) fn fleet_page(fleet: &Fleet) -> anyhow::Result<String> {
+    let items = fleet.services.iter().map(|(name, it)| service(name, it)).collect();
+    render::json_text(&FleetPage { items, notes: fleet.left_alone() })
 }
 
 /// One service with its replicas and instances, as `zkops status SERVICE` shows it.
