@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::model::read_number;
+use crate::{blocking, model::read_number};
 
 /// The user's number.
 pub(super) fn user(name: &str) -> Result<u32, String> {
@@ -29,6 +29,7 @@ fn getent(database: &str, name: &str) -> Option<String> {
     if name.starts_with('-') {
         return None;
     }
+    blocking::may_block();
     let mut command = Command::new("getent");
     let output = command.args([database, name]).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     String::from_utf8(output.stdout).ok()

@@ -95,13 +95,9 @@ impl Outcome {
 /// When the program can't be started, or systemd did not let it come to an end of its own: the bus is away, say, or memory
 /// is short. Only [`io::ErrorKind::NotFound`] and [`io::ErrorKind::PermissionDenied`] are about the program.
 pub(crate) async fn run(order: &Order) -> io::Result<Outcome> {
-    let unit = runs_in_units().then(|| order.unit.clone().unwrap_or_else(unit_name));
-    let mut command = match &unit {
-        Some(unit) => in_unit(order, unit)?,
-        None => directly(order)?,
-    };
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let mut group = Group::new(blocking::STARTS.run(move || command.spawn()).await?);
+    let asked = order.clone();
+    let (child, unit) = blocking::STARTS.run(move || start(&asked)).await?;
+    let mut group = Group::new(child);
     let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
     // What it leaves running may hold the pipes open for ever: the end of the process counts, not that of its output.
     let mut output = Tail::default();
@@ -123,6 +119,17 @@ pub(crate) async fn run(order: &Order) -> io::Result<Outcome> {
         return Err(io::Error::other(why));
     }
     Ok(Outcome { status, late, output: account::own_words(&output) })
+}
+
+/// Starts the command; tells the unit that it runs as, if it does.
+fn start(order: &Order) -> io::Result<(Child, Option<String>)> {
+    let unit = runs_in_units().then(|| order.unit.clone().unwrap_or_else(unit_name));
+    let mut command = match &unit {
+        Some(unit) => in_unit(order, unit)?,
+        None => directly(order)?,
+    };
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    Ok((command.spawn()?, unit))
 }
 
 /// Whether commands run as transient units, and so see [`Order::binds`].
@@ -189,7 +196,6 @@ pub(crate) async fn end_unit(unit: &str) {
 async fn stop(unit: &str) {
     let unit = unit.to_owned();
     let start = move || {
-        blocking::may_block();
         let mut command = Command::new(find("systemctl")?);
         command.args(["stop", &unit]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn()
@@ -212,6 +218,7 @@ fn parts(order: &Order) -> io::Result<(PathBuf, &[String])> {
 
 /// The program's path. Asked for here, so that a missing one is told apart from one that fails.
 fn find(program: &str) -> io::Result<PathBuf> {
+    blocking::may_block();
     let given = Path::new(program);
     let mut candidates = FOLDERS.iter().map(|folder| Path::new(folder).join(program));
     let found = if given.is_absolute() {

@@ -5,12 +5,15 @@
 //! `systemd-journal`.
 
 use std::{
+    io,
     path::Path,
     process::{Output, Stdio},
     time::Duration,
 };
 
-use tokio::process::Command;
+use tokio::process::{Child, Command};
+
+use crate::blocking;
 
 /// The longest line that is handed on, in characters.
 const LONGEST: usize = 200;
@@ -43,21 +46,28 @@ pub(super) async fn of_manager(id: &str) -> Option<String> {
 
 /// The messages that match, the end of them.
 async fn read(matches: &[&str]) -> Option<String> {
-    let program = PROGRAMS.iter().find(|program| Path::new(program).exists())?;
     // What was just said may still be on its way to the file.
-    let sync = journalctl(program, &["--sync"], SYNC_LIMIT).await;
+    let sync = run(&PROGRAMS, &["--sync"], SYNC_LIMIT).await;
     tracing::trace!(?sync, "the journal is written");
     let words: Vec<_> = ["--output=cat", "--no-pager", "--quiet"].iter().chain(matches).copied().collect();
-    let output = journalctl(program, &words, LIMIT).await.filter(|output| output.status.success())?;
+    let output = run(&PROGRAMS, &words, LIMIT).await.filter(|output| output.status.success())?;
     let answer = &output.stdout[output.stdout.len().saturating_sub(MOST)..];
     Some(String::from_utf8_lossy(answer).into_owned())
 }
 
-async fn journalctl(program: &str, words: &[&str], limit: Duration) -> Option<Output> {
+/// Runs the first of the programs that is there. It is started beside the loop: its disk may hang.
+async fn run(programs: &'static [&'static str], words: &[&str], limit: Duration) -> Option<Output> {
+    let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
+    let output = async { blocking::STARTS.run(move || start(programs, &words)).await?.wait_with_output().await };
+    tokio::time::timeout(limit, output).await.ok()?.ok()
+}
+
+fn start(programs: &[&str], words: &[String]) -> io::Result<Child> {
+    blocking::may_block();
+    let program = programs.iter().find(|program| Path::new(program).exists()).ok_or(io::ErrorKind::NotFound)?;
     let mut command = Command::new(program);
-    command.args(words).env_clear().env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).stderr(Stdio::null());
-    command.kill_on_drop(true);
-    tokio::time::timeout(limit, command.output()).await.ok()?.ok()
+    command.args(words).env_clear().env("LC_ALL", "C.UTF-8").kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
 }
 
 /// The last line that says something, fit to be shown and kept: without control characters and colours, and not long.
@@ -91,7 +101,35 @@ fn is_direction(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::mpsc;
+
+    use tokio::runtime::Builder;
+
     use super::*;
+    use crate::blocking::Loop;
+
+    /// As when all threads hang at the start of something else: it is not started on the loop's own.
+    #[test]
+    fn the_journal_is_asked_by_a_process_that_is_started_beside_the_loop() {
+        const SHELL: [&str; 2] = ["/no/such/program", "/bin/sh"];
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("started");
+        let script = format!("echo > {}; echo a line", mark.display());
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+        let (release, hung) = mpsc::channel::<()>();
+        runtime.block_on(async {
+            let _loop = Loop::begin();
+            let hung = tokio::task::spawn_blocking(move || hung.recv());
+            assert!(run(&SHELL, &["-c", &script], Duration::from_millis(200)).await.is_none() && !mark.exists());
+            drop(release);
+            let _ = hung.await;
+            let output = run(&SHELL, &["-c", &script], Duration::from_secs(10)).await.unwrap();
+            assert_eq!((output.status.success(), &*output.stdout), (true, &b"a line\n"[..]));
+        });
+        assert!(mark.exists());
+    }
 
     #[test]
     fn a_line_is_fit_to_be_shown() {

@@ -24,6 +24,15 @@ async fn tells_how_a_command_ended() {
     assert_eq!(run(&missing).await.unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
+/// Its disk may hang: so may the look for it, and its start.
+#[tokio::test]
+async fn a_program_is_looked_for_and_started_beside_the_loop() {
+    let _loop = blocking::Loop::begin();
+    let outcome = run(&shell("exit 3", Duration::from_secs(20))).await.unwrap();
+    assert_eq!(outcome.status, Some(3));
+    end_unit("zkops-run-none.service").await;
+}
+
 #[test]
 fn systemd_is_told_all_of_an_order() {
     if find("systemd-run").is_err() {
