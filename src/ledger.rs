@@ -264,6 +264,7 @@ impl LedgerFile {
 
     /// Reads the ledger. One that can't be read is no reason not to run: then it starts empty.
     pub fn load(&self) -> Loaded {
+        blocking::may_block();
         let read = match fs::read(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Loaded { ledger: Ledger::default(), problem: None };

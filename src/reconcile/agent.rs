@@ -55,7 +55,7 @@ use tokio::sync::watch;
 use crate::{
     blocking::Worker,
     config::{AgentSettings, ConfigError},
-    ledger::{Ledger, LedgerFile},
+    ledger::{Ledger, LedgerFile, Loaded},
     model::{HostAlive, ReplicaId, ReplicaStatus, UnitName},
     plan::agent::{Busy, Files, Memory},
     report::{http, log, metrics::AgentMetrics, notify::ServiceManager},
@@ -86,23 +86,25 @@ pub async fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
     metrics.register(&mut registry);
     let (shown, status) = watch::channel(serde_json::Value::Null);
     http::serve(registry, &status).context("can't serve on the sockets that systemd passed")?;
-    let load = || {
+    let load = move || {
         let settings = AgentSettings::load(Path::new("/"), config.as_deref())?;
         rights(&settings).map(|()| settings)
     };
     let waits = |why: &str| drop(shown.send_replace(serde_json::json!({ "status": why })));
     let identified = identity::identify(load, identity::unit_files, &mut service_manager, waits).await?;
-    let Some(Identified { settings, lock: _only_one }) = identified else { return Ok(()) };
+    let Some(Identified { settings, lock: _only_one, loaded }) = identified else { return Ok(()) };
     service_manager.status("connecting to systemd");
     let manager = DBusManager::connect();
-    let version = manager.version().await.context("can't ask systemd for its version")?;
+    let Some(version) = service_manager.during(manager.version()).await else { return Ok(()) };
+    let version = version.context("can't ask systemd for its version")?;
     let alive = facts::alive(&settings, Some(version))?;
     let session = Session::start(SessionConfig {
         servers: settings.zookeeper.servers.clone(),
         session_timeout: settings.zookeeper.session_timeout,
     });
     let unit_files = identity::unit_files(&settings);
-    let agent = Agent::new(Parts { settings, manager: Arc::new(manager), unit_files, session, alive, metrics, shown })?;
+    let agent =
+        Agent::new(Parts { settings, loaded, manager: Arc::new(manager), unit_files, session, alive, metrics, shown })?;
     agent.run(service_manager).await
 }
 
@@ -127,12 +129,13 @@ pub async fn run_with<M: UnitManager + 'static>(
     metrics: AgentMetrics,
 ) -> anyhow::Result<()> {
     let mut service_manager = ServiceManager::new().context("can't install signal handlers")?;
-    let (load, files) = (|| Ok(settings.clone()), |_: &AgentSettings| unit_files.clone());
+    let for_owner = unit_files.clone();
+    let (load, files) = (move || Ok(settings.clone()), move |_: &AgentSettings| for_owner.clone());
     let identified = identity::identify(load, files, &mut service_manager, |_| {}).await?;
-    let Some(Identified { settings, lock: _only_one }) = identified else { return Ok(()) };
+    let Some(Identified { settings, lock: _only_one, loaded }) = identified else { return Ok(()) };
     let alive = facts::alive(&settings, Some(manager.version().await?))?;
     let (shown, _status) = watch::channel(serde_json::Value::Null);
-    let agent = Agent::new(Parts { settings, manager, unit_files, session, alive, metrics, shown })?;
+    let agent = Agent::new(Parts { settings, loaded, manager, unit_files, session, alive, metrics, shown })?;
     agent.run(service_manager).await
 }
 
@@ -142,6 +145,7 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// What an agent stands on.
 struct Parts<M> {
     settings: AgentSettings,
+    loaded: Loaded,
     manager: Arc<M>,
     unit_files: UnitFiles,
     session: Session,
@@ -206,10 +210,9 @@ struct Agent<M> {
 
 impl<M: UnitManager + 'static> Agent<M> {
     fn new(parts: Parts<M>) -> anyhow::Result<Self> {
-        let Parts { settings, manager, unit_files, session, alive, metrics, shown } = parts;
+        let Parts { settings, loaded, manager, unit_files, session, alive, metrics, shown } = parts;
         let host = settings.host.clone();
         let ledger_file = LedgerFile::in_dir(&settings.state_dir);
-        let loaded = ledger_file.load();
         if let Some(problem) = loaded.problem {
             tracing::warn!("the ledger can't be read, the agent goes on without it: {problem}");
         }

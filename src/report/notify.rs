@@ -8,6 +8,7 @@ use std::{
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixDatagram},
     },
+    pin::pin,
     time::Duration,
 };
 
@@ -70,6 +71,17 @@ impl ServiceManager {
             () = fed => { self.send(&[NotifyState::Watchdog]); Call::Fed }
             _ = self.term.recv() => Call::Stop,
             _ = self.int.recv() => Call::Stop,
+        }
+    }
+
+    /// Waits for the work and feeds the watchdog meanwhile; `None` when the daemon is told to stop before it is done.
+    pub async fn during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                call = self.call() => if call == Call::Stop { return None },
+                done = &mut work => return Some(done),
+            }
         }
     }
 

@@ -1,13 +1,17 @@
 //! Who this host is, found out before anything is touched: a configuration that names it, and a state on disk that is its
 //! own. Until then the agent waits: it is up and says why, its services are left alone, and nothing is registered.
 
-use std::{fs::File, path::Path, time::Duration};
+use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
 use super::facts;
 use crate::{
+    blocking::{self, Loop},
     config::{AgentSettings, ConfigError},
-    ledger::owner::{self, Owner},
-    report::notify::{Call, ServiceManager},
+    ledger::{
+        LedgerFile, Loaded,
+        owner::{self, Owner},
+    },
+    report::notify::ServiceManager,
     systemd::UnitFiles,
 };
 
@@ -19,6 +23,8 @@ pub(super) struct Identified {
     pub(super) settings: AgentSettings,
     /// Held as long as the agent runs: no other uses the state.
     pub(super) lock: File,
+    /// What is on disk of an agent's work before.
+    pub(super) loaded: Loaded,
 }
 
 /// Waits until this host has a name and the state on disk is its own; `None` when the agent is told to stop before.
@@ -26,14 +32,20 @@ pub(super) struct Identified {
 /// # Errors
 /// What waiting does not help: a bad configuration, another agent on this machine.
 pub(super) async fn identify(
-    load: impl Fn() -> Result<AgentSettings, ConfigError>,
-    unit_files: impl Fn(&AgentSettings) -> UnitFiles,
+    load: impl Fn() -> Result<AgentSettings, ConfigError> + Send + Sync + 'static,
+    unit_files: impl Fn(&AgentSettings) -> UnitFiles + Send + Sync + 'static,
     service_manager: &mut ServiceManager,
     say: impl Fn(&str),
 ) -> anyhow::Result<Option<Identified>> {
+    let _loop = Loop::begin();
+    let (load, unit_files) = (Arc::new(load), Arc::new(unit_files));
     let mut said = None;
     loop {
-        let why = match look(&load, &unit_files)? {
+        let (load, unit_files) = (Arc::clone(&load), Arc::clone(&unit_files));
+        // The watchdog may be fed already, and the disk may be slow.
+        let looked = service_manager.during(blocking::beside(move || look(&*load, &*unit_files))).await;
+        let Some(looked) = looked else { return Ok(None) };
+        let why = match looked? {
             Ok(identified) => {
                 if said.is_some() {
                     tracing::info!("this host is {}: the agent goes on", identified.settings.host);
@@ -50,18 +62,18 @@ pub(super) async fn identify(
         }
         // Up, for what is ordered after it: waiting for a person is no start that hangs.
         service_manager.ready();
-        tokio::select! {
-            call = service_manager.call() => if call == Call::Stop { return Ok(None) },
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        if service_manager.during(tokio::time::sleep(LOOK_AGAIN)).await.is_none() {
+            return Ok(None);
         }
     }
 }
 
-/// This host, or why it is not known yet.
+/// This host, or why it is not known yet. May block.
 fn look(
     load: impl Fn() -> Result<AgentSettings, ConfigError>,
     unit_files: impl Fn(&AgentSettings) -> UnitFiles,
 ) -> anyhow::Result<Result<Identified, String>> {
+    blocking::may_block();
     let settings = match load() {
         Ok(settings) => settings,
         Err(missing @ ConfigError::Missing { .. }) => return Ok(Err(missing.to_string())),
@@ -73,7 +85,8 @@ fn look(
         Err(not_ours) => Ok(Err(not_ours.to_string())),
         Ok(claimed) => {
             claimed.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
-            Ok(Ok(Identified { settings, lock }))
+            let loaded = LedgerFile::in_dir(&settings.state_dir).load();
+            Ok(Ok(Identified { settings, lock, loaded }))
         }
     }
 }
@@ -89,5 +102,32 @@ pub(super) fn unit_files(settings: &AgentSettings) -> UnitFiles {
         UnitFiles::variables_only(Path::new(UnitFiles::LIMITED))
     } else {
         UnitFiles::new(Path::new(UnitFiles::SYSTEM))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::{Mutex, mpsc};
+
+    use super::*;
+
+    /// On the loop's own thread, nobody would release the disk.
+    #[tokio::test]
+    async fn a_disk_that_hangs_before_the_host_is_known_does_not_hold_up_the_loop() {
+        let (release, hung) = mpsc::channel::<()>();
+        let hung = Mutex::new(hung);
+        let load = move || {
+            hung.lock().unwrap().recv_timeout(Duration::from_secs(20)).expect("the loop turns");
+            Err(ConfigError::Conflict { message: "the disk answers".to_owned() })
+        };
+        let mut service_manager = ServiceManager::new().unwrap();
+        let turns = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            release.send(()).unwrap();
+        };
+        let (identified, ()) = tokio::join!(identify(load, unit_files, &mut service_manager, |_| {}), turns);
+        assert_eq!(identified.err().unwrap().to_string(), "the disk answers");
     }
 }
