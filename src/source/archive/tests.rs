@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     model::{ArchiveSource, HostName, ReplicaId, Source, UnitName},
-    source::{SourceError, Sources, Wanted},
+    source::{SourceError, Sources, Wanted, text::Architecture},
 };
 
 /// What the server answers with to a path: head and body as they are; then it closes, or stays silent.
@@ -318,6 +318,24 @@ async fn what_verifies_an_archive_may_be_on_the_server() {
     assert!(unlisted.rejected && unlisted.message.contains("v2.tgz"), "{unlisted}");
     source.archive.as_mut().unwrap().sha256_url = Some(server.url("/nothing"));
     assert!(host.fetch(&source, "v3").await.unwrap_err().rejected);
+}
+
+/// The other would be refused: it is another archive's.
+#[tokio::test]
+async fn the_checksum_for_this_architecture_comes_before_the_one_for_all() {
+    let archive = tar(&[file("app", "one")]);
+    let (good, bad) = (sum(&archive), sum(b"another architecture's"));
+    let server = Server::start(&[("/v1.tar", Answer::ok(&archive))]).await;
+    let fetched = async |sums: &[(&str, String)]| Host::new().fetch(&source(server.url("/v1.tar"), sums), "v1").await;
+    for name in Architecture::of_this_machine().names() {
+        let own = format!("v1/{name}");
+        assert_eq!(fetched(&[(&own, good.clone()), ("v1", bad.clone())]).await, Ok(()), "{own}");
+        let wrong = fetched(&[(&own, bad.clone()), ("v1", good.clone())]).await.unwrap_err();
+        assert!(wrong.rejected && wrong.message.contains("wrong checksum"), "{own}: {wrong}");
+    }
+    assert_eq!(fetched(&[("v1/no-such", bad.clone()), ("v1", good.clone())]).await, Ok(()), "the one for all");
+    let of_none = fetched(&[("v1/no-such", good.clone()), ("v2", good)]).await.unwrap_err();
+    assert!(of_none.rejected && of_none.message.contains("nothing would verify the archive of v1"), "{of_none}");
 }
 
 #[tokio::test]
