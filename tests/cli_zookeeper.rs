@@ -64,6 +64,19 @@ fn apply_creates_changes_and_leaves_alone() {
 }
 
 #[test]
+fn times_that_cannot_hold_together_are_told_by_who_writes_them() {
+    let tree = Tree::new("times");
+    let hangs = "[probes.readiness]\ntcp = { port = 80 }\ntimeout = \"30s\"\n[rollout]\nmin_healthy_time = \"10s\"\n";
+    let file = file(&format!("{WEBAPP}{hangs}"));
+    let path = file.path().to_str().unwrap();
+    let told = "rollout.min_healthy_time: 10s is shorter than probes.readiness.timeout (30s)";
+    tree.zkops(&["plan", "-f", path]).assert().code(1).stdout(contains(told));
+    for verb in [&["apply", "-f", path, "--dry-run"][..], &["apply", "-f", path]] {
+        tree.zkops(verb).assert().success().stderr(contains(format!("{path}: {told}"))).stdout(contains("created"));
+    }
+}
+
+#[test]
 fn documents_read_as_a_person_would_write_them() {
     let tree = Tree::new("order");
     apply(&tree, WEBAPP, "created");
