@@ -14,11 +14,11 @@ mod tests;
 mod unpack;
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
+    path::Path,
     time::{Duration, Instant},
 };
 
-use tempfile::TempPath;
 use tokio::sync::mpsc;
 
 use self::{
@@ -32,7 +32,7 @@ use super::{
     link,
     text::{self, Architecture},
 };
-use crate::model::ArchiveSource;
+use crate::{blocking::may_block, model::ArchiveSource};
 
 /// How large an archive, and what it unpacks to, may be, in bytes.
 const LARGEST: u64 = 16 * 1024 * 1024 * 1024;
@@ -57,22 +57,28 @@ impl Attempt {
         let (folder, version) = (self.folder.clone(), self.version.clone());
         blocking(move || folder.clear(&version)).await?;
         let late = || SourceError::passing(format!("{}: not there within {:?}", shown(&url), self.limit));
-        let download = tokio::time::timeout(self.limit, self.download(&url)).await.map_err(|_| late())??;
-        blocking(move || self.unpack(&url, &download, deadline)).await
+        let path = self.folder.download(&self.version);
+        let download = tokio::time::timeout(self.limit, self.download(&url, &path)).await;
+        let download = download.unwrap_or_else(|_| Err(late()));
+        blocking(move || {
+            let made = download.and_then(|()| self.unpack(&url, &path, deadline));
+            // One that can't be removed is tried again before the next attempt.
+            let _ = link::remove(&path);
+            made
+        })
+        .await
     }
 
-    /// Downloads and verifies the archive. The file is removed when what is returned is dropped.
-    async fn download(&self, url: &reqwest::Url) -> Result<TempPath, SourceError> {
-        let web = Web::new(self.stall, url.scheme())?;
+    /// Downloads the archive to the path, and verifies it.
+    async fn download(&self, url: &reqwest::Url, path: &Path) -> Result<(), SourceError> {
+        let (stall, scheme) = (self.stall, url.scheme().to_owned());
+        let web = blocking(move || Web::new(stall, &scheme)).await?;
         let expected = self.expected(&web, url).await?;
-        let path = self.folder.download(&self.version);
-        let file = OpenOptions::new().write(true).create_new(true).open(&path);
-        let file = file.map_err(|error| SourceError::io(format_args!("cannot write {}", path.display()), &error))?;
-        let path = TempPath::try_from_path(&path).map_err(|e| SourceError::io("cannot keep a download", &e))?;
         let sum = expected.start()?;
+        let (new, shown_path) = (path.to_owned(), path.to_owned());
+        let file = blocking(move || create(&new)).await?;
         let (sender, chunks) = mpsc::channel(8);
         // Written and hashed in a thread of its own: a slow disk must not hold up the agent.
-        let shown_path = path.to_path_buf();
         let writer = tokio::task::spawn_blocking(move || sums::write(file, &shown_path, chunks, sum));
         let streamed = web.stream(url, sender, LARGEST).await;
         let written = writer.await.map_err(|error| SourceError::passing(format!("writing ended: {error}")))?;
@@ -80,8 +86,7 @@ impl Attempt {
             (Err(error), _) | (Ok(_), Err(error)) => return Err(error),
             (Ok(sum), Ok(whole)) => (sum, whole),
         };
-        expected.verify(sum, url).map_err(|message| SourceError { rejected: whole, message })?;
-        Ok(path)
+        expected.verify(sum, url).map_err(|message| SourceError { rejected: whole, message })
     }
 
     /// What the archive must be like, asking the server where the description says so.
@@ -117,7 +122,7 @@ impl Attempt {
         own.or_else(|| sums.get(version))
     }
 
-    fn unpack(self, url: &reqwest::Url, download: &TempPath, deadline: Instant) -> Result<(), SourceError> {
+    fn unpack(self, url: &reqwest::Url, download: &Path, deadline: Instant) -> Result<(), SourceError> {
         let new = self.folder.new_release(&self.version);
         let new = new.map_err(|error| SourceError::io(format_args!("cannot unpack {}", shown(url)), &error))?;
         let unpacked =
@@ -131,6 +136,13 @@ impl Attempt {
             SourceError { message: format!("{}: {}", shown(url), error.message), ..error }
         })
     }
+}
+
+/// Makes the file of a download.
+fn create(path: &Path) -> Result<File, SourceError> {
+    may_block();
+    let file = OpenOptions::new().write(true).create_new(true).open(path);
+    file.map_err(|error| SourceError::io(format_args!("cannot write {}", path.display()), &error))
 }
 
 /// One chunk of a download; the last one, when it came whole, is `End`.

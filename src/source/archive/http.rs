@@ -7,6 +7,7 @@ use reqwest::{Client, ClientBuilder, Response, StatusCode, Url, header::TRANSFER
 use tokio::sync::mpsc::Sender;
 
 use super::{super::SourceError, Chunk};
+use crate::blocking::may_block;
 
 /// The largest list of checksums, or signature, in bytes.
 const LARGEST_TEXT: usize = 1024 * 1024;
@@ -39,6 +40,7 @@ pub(super) struct Web {
 impl Web {
     /// A client that gives up when nothing comes for `stall`. Plain `http` works also on a host without certificates.
     pub(super) fn new(stall: Duration, scheme: &str) -> Result<Self, SourceError> {
+        may_block();
         let builder = || {
             let agent = concat!("zkops/", env!("CARGO_PKG_VERSION"));
             Client::builder().user_agent(agent).connect_timeout(stall).read_timeout(stall).redirect(redirects())

@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    blocking::Loop,
     model::{ArchiveSource, HostName, ReplicaId, Source, UnitName},
     source::{SourceError, Sources, Wanted, text::Architecture},
 };
@@ -318,6 +319,18 @@ async fn what_verifies_an_archive_may_be_on_the_server() {
     assert!(unlisted.rejected && unlisted.message.contains("v2.tgz"), "{unlisted}");
     source.archive.as_mut().unwrap().sha256_url = Some(server.url("/nothing"));
     assert!(host.fetch(&source, "v3").await.unwrap_err().rejected);
+}
+
+/// Its file is made, and removed, on a disk that may hang; certificates are on another.
+#[tokio::test]
+async fn an_archive_is_fetched_beside_the_loop() {
+    let _loop = Loop::begin();
+    let archive = tar(&[file("app", "one")]);
+    let server = Server::start(&[("/v1.tar", Answer::ok(&archive)), ("/v2.tar", Answer::ok(b"?"))]).await;
+    let (host, source) = (Host::new(), source(server.url("/{version}.tar"), &["v1", "v2"].map(|v| (v, sum(&archive)))));
+    assert_eq!(host.fetch(&source, "v1").await, Ok(()));
+    assert!(host.fetch(&source, "v2").await.unwrap_err().rejected);
+    assert_eq!(host.names(), ["v1"]);
 }
 
 /// The other would be refused: it is another archive's.
