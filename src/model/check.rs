@@ -225,6 +225,7 @@ pub(crate) fn released() -> Vec<serde_json::Value> {
         json!({"drain_time": "8785h"}),
         json!({"drain_time": "9223372036854775807s"}),
         json!({"drain_time": "+2s"}),
+        json!({"source": {"timeout": "9223372036854775807s"}}),
         json!({"restart": {"watchdog": "10000h", "max_delay": "10000h", "limit_interval": "10000h"}}),
         json!({"probes": {"readiness": {"tcp": {"port": 80}, "period": "10000h"}}}),
     ]

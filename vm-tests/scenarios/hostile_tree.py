@@ -106,6 +106,8 @@ WANTED = {"mode": "enabled", "version": "v1", "replicas": 1}
 GOOD_UNIT = "webapp@0000000001.service"
 INDEX = "/services/webapp/0000000001/desired"
 LONG_AGO = "2024-01-01T00:00:00Z"
+#: The longest time that a number of seconds can say.
+AGES = "9223372036854775807s"
 
 
 class Attack:
@@ -238,8 +240,7 @@ ALLOWED = [
     *(Attack(f"a credential from {path}", {"credentials": {"x": path}})
       for path in ("/dev/watchdog", "/dev/null", "/proc/kmsg", "/sys/power/state", "/proc/1/root/run/trap.sock")),
     # A document that is there already is read as a year.
-    Attack("an age for each time", {"drain_time": "9223372036854775807s", "restart": {
-        "policy": "no", "delay": "9223372036854775807s", "limit_interval": "0s"}}),
+    Attack("an age for each time", {"drain_time": AGES, "restart": {"policy": "no", "delay": AGES, "limit_interval": "0s"}}),
     Attack("a year for each time", {"drain_time": "8784h", "restart": {
         "policy": "no", "delay": "8784h", "max_delay": "8784h", "limit_interval": "8784h", "limit_burst": 2**32 - 1}}),
     Attack("a signal that is none", {"config": {"apply": "signal", "signal": f"KILL\n{TOUCH}"}, "config_version": 1}, (),
@@ -258,7 +259,7 @@ ALLOWED = [
 def archives(sums: dict[str, str]) -> Iterator[Attack]:
     """What leaves its folder, or brings more than files."""
     for name, digest in sums.items():
-        source = {"archive": {"url": f"http://zk1:8000/{name}.tar.gz", "sha256": {"v1": digest}}}
+        source = {"archive": {"url": f"http://zk1:8000/{name}.tar.gz", "sha256": {"v1": digest}}, "timeout": AGES}
         yield Attack(f"archive: {name}", {"source": source})
     for version in ("../" * 12 + "root/pwned-NN", "..", "."):
         source = {"archive": {"url": "http://zk1:8000/setuid.tar.gz", "sha256": {version: sums["setuid"]}}}
@@ -306,6 +307,12 @@ def assigned(prefix: str, attacks: list[Attack], *, services: bool) -> dict[str,
                           for path, data in attack.beside.items()})
         nodes[f"/hosts/web1/assigned/{prefix}{number}.0000000001"] = assignment(number, attack)
     return nodes
+
+
+def drained(attacks: list[Attack]) -> dict[int, Any]:
+    """The assignments of those that take an age or a year to be drained, by their numbers, now that they are to be."""
+    return {number: {**assignment(number, attack), "mode": "drain"} for number, attack in enumerate(attacks)
+            if isinstance(attack.document, dict) and "drain_time" in attack.document}
 
 
 def messages(tree: Tree, prefix: str, attacks: list[Attack]) -> list[str]:
@@ -497,6 +504,15 @@ def test() -> None:
             wait_none(fleet, lambda tree: unanswered(tree, "soft", allowed), "each is taken up")
             web1.wait_until_succeeds("systemctl is-active decoy@0.service")
             wait_none(fleet, lambda tree: [said for said in messages(tree, "soft", allowed) if said.startswith("starting")], "each is up or failed")
+            scene.unharmed()
+
+        with subtest("what takes an age or a year to be drained: it waits, and the agent goes on"):
+            leaving = drained(allowed)
+            assert len(leaving) == 2, leaving
+            attacker.write({f"/hosts/web1/assigned/soft{number}.0000000001": data for number, data in leaving.items()})
+            wait_none(fleet, lambda tree: [
+                said for number, said in enumerate(messages(tree, "soft", allowed)) if number in leaving and not said.startswith("draining")
+            ], "each is draining")
             scene.unharmed()
 
         with subtest("an agent that is started amid all of this comes up, and refuses it again"):

@@ -110,6 +110,7 @@ fn what_earlier_releases_accepted_is_refused_in_a_file() {
         ("drain_time = \"8785h\"", "drain_time", "\"8785h\" is longer than a year: write \"8784h\" or less"),
         ("drain_time = \"+2s\"", "drain_time", "\"+2s\" is not a duration"),
         ("[restart]\nmax_delay = \"9000h\"", "restart.max_delay", "is longer than a year"),
+        ("[source]\ntimeout = \"8785h\"", "source.timeout", "is longer than a year"),
         ("[restart]\nlimit_interval = \"0s\"", "restart.limit_interval", "must be longer than nothing"),
         ("[probes.readiness]\ntcp = {}\nperiod = \"9000h\"", "probes.readiness.period", "is longer than a year"),
         ("[credentials]\nx = \"/etc/x/\"", "credentials.x", "must be a path without empty parts"),
