@@ -213,7 +213,9 @@ fn removed(before: &Picture, name: &ServiceName, service: &Service, now: &Servic
     let mut successors = there().filter(promoted).count();
     let goes = there().filter(|(id, replica)| !stays(id) && before.is_ready(id, replica));
     let goes = goes.filter(|(id, replica)| {
-        let replaced = successors > 0 && before.leaves(id, replica, now);
+        // By what is in force now, or by what an operator asked that is done with this.
+        let leaves = before.leaves(id, replica, now) || before.leaves(id, replica, service);
+        let replaced = successors > 0 && leaves;
         successors -= usize::from(replaced);
         !replaced
     });

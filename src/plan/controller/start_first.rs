@@ -22,23 +22,34 @@ impl<'a> Round<'_, 'a> {
         self.force.spec.placement.move_order == MoveOrder::StartFirst || max_unavailable == 0
     }
 
+    /// The same of those that an operator asks to leave, which nothing forces out: also where a rollout may start others beside
+    /// those wanted.
+    fn starts_first_when_asked(&self) -> bool {
+        let (_, max_surge) = self.force.spec.budget(self.force.wanted());
+        self.view.moves.is_some() && max_surge > 0 || self.starts_first()
+    }
+
     /// Whether the replica waits for its successor before it leaves its host. What keeps it from being updated where it is does not
     /// wait while a rollout is under way, which waits for it, and has surge replicas of its own.
     pub(super) fn waits_for_successor(&self, case: &Case<'a>) -> bool {
         let leaves = |host| {
             let waits = match self.unfit(case, host) {
-                Some(Unfit::Drains | Unfit::Constraint(_) | Unfit::Asked) => self.port_holder(case, host).is_none(),
-                Some(Unfit::Crowded | Unfit::UnitTaken(_)) => !self.course.is_active(),
+                Some(Unfit::Asked) => self.port_holder(case, host).is_none(),
+                Some(Unfit::Drains | Unfit::Constraint(_)) => {
+                    self.starts_first() && self.port_holder(case, host).is_none()
+                }
+                Some(Unfit::Crowded | Unfit::UnitTaken(_)) => self.starts_first() && !self.course.is_active(),
                 Some(Unfit::PortTaken(..)) | None => false,
             };
             waits && !self.is_overdue(host)
         };
-        self.starts_first() && !case.desired.surge && case.ready() && case.host.is_some_and(leaves)
+        self.starts_first_when_asked() && !case.desired.surge && case.ready() && case.host.is_some_and(leaves)
     }
 
     /// How many replicas are to be started first. While a rollout is under way, none is begun: it has its own.
     pub(super) fn count_successors(&mut self, found: &[Found<'a>]) {
-        if !self.force.enabled() || self.force.spec.deleting || self.course.begins() || !self.starts_first() {
+        let enabled = self.force.enabled() && !self.force.spec.deleting;
+        if !enabled || self.course.begins() || !self.starts_first_when_asked() {
             return;
         }
         let leaving: Vec<&Case<'a>> = found

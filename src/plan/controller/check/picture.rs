@@ -287,7 +287,9 @@ impl Picture {
         let Some(accepted) = &service.accepted else { return false };
         let first = accepted.service.placement.move_order == MoveOrder::StartFirst
             || accepted.service.budget(service.wanted()).0 == 0;
-        let Some(node) = replica.node().filter(|_| first && !replica.is_removing()) else { return false };
+        let surge = !accepted.service.rollout.max_surge.is_zero();
+        let first = |node: &&HostName| (first || surge && service.asks(id, node)) && !replica.is_removing();
+        let Some(node) = replica.node().filter(first) else { return false };
         self.replica(id).is_some() && self.must_leave(id, replica, node, &accepted.service, service)
     }
 

@@ -415,6 +415,19 @@ fn what_is_uneven_is_spread_again_when_somebody_asks() {
 }
 
 #[test]
+fn what_is_asked_to_leave_waits_for_another_where_the_service_allows_one_beside_it() {
+    for max_surge in [0, 1] {
+        let mut sim = uneven(json!({ "rollout": { "min_healthy_time": "0s", "max_surge": max_surge } }));
+        assert_eq!(rebalance(&mut sim, usize::MAX).len(), 2);
+        assert_eq!(fewest_ready(&mut sim, "webapp"), 5 + max_surge);
+        for host in ["web1", "web2", "web3"] {
+            assert_eq!(sim.places("webapp").matches(host).count(), 2, "{}", sim.places("webapp"));
+        }
+        assert_rest(&mut sim);
+    }
+}
+
+#[test]
 fn moves_are_bounded_and_start_first_where_that_is_wanted() {
     let mut sim = uneven(json!({ "max_unavailable": 0, "rollout": { "max_surge": 1, "min_healthy_time": "0s" } }));
     assert_eq!(rebalance(&mut sim, 1), ["6: web2 → web3"]);
