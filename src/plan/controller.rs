@@ -56,7 +56,7 @@ pub use self::{
     cluster::{Cluster, Doc, HostView, ReplicaView, ServiceView},
     explain::{Prospects, port_neighbours, prospects},
     memory::Memory,
-    spread::{Move, spread},
+    spread::{Move, Pending, pending_moves, spread},
 };
 use self::{fleet::Fleet, round::Planned};
 use crate::{

@@ -286,6 +286,15 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// All is planned as if the replica were not on the host: another takes its place.
+    pub(super) fn leave_out(&mut self, host: HostIndex, id: &ReplicaId) {
+        self.hosts[host].load = self.hosts[host].load.saturating_sub(1);
+        self.count_ports();
+        if let Some(ports) = &mut self.ports {
+            ports.forget(host, id);
+        }
+    }
+
     /// A replica of another service that has the port on the host: by its index there, unless that is off, or by this plan.
     pub(super) fn port_of_another(&self, host: HostIndex, port: u16, id: &ReplicaId) -> Option<&ReplicaId> {
         let assigned = self.hosts[host].view.iter().flat_map(|view| &view.assigned);

@@ -54,6 +54,12 @@ impl Ports {
         }
     }
 
+    /// The replica has no port on the host any more, by whatever it had one.
+    pub(super) fn forget(&mut self, host: HostIndex, id: &ReplicaId) {
+        let there = self.holders.iter_mut().filter(|((at, _), _)| *at == host);
+        there.for_each(|(_, holders)| holders.retain(|holder| holder != id));
+    }
+
     /// A replica of another service that has the port on the host.
     pub(super) fn taken_by_another_service(&self, host: HostIndex, port: u16, id: &ReplicaId) -> Option<&ReplicaId> {
         self.holders.get(&(host, port))?.iter().find(|holder| holder.service != id.service)

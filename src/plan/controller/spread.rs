@@ -1,12 +1,12 @@
 //! Moves that would spread replicas more evenly: asked of the same functions that place them. Nothing moves by itself; an
 //! operator asks for these, and they are carried out as a drain is, within every budget.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Cluster, Context, Doc,
     accept::in_force,
-    classify::{Case, classify},
+    classify::{Case, Found, classify},
     fleet::{Fleet, HostIndex},
     notice::Notices,
     round::{Round, known},
@@ -30,44 +30,113 @@ pub struct Move {
 /// host. Less is better, in this order, as for placement.
 type Crowd = (u32, u32, u32);
 
-/// At most `most` moves of these services' replicas (of all, when none is named), the most useful of each first. A service
-/// that does not run, or whose rollout is under way, has none.
+/// What was asked of a service's replicas before, as far as it is not done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// By replica, the host that it is to leave.
+    pub leave: BTreeMap<ReplicaNumber, HostName>,
+    /// Why nothing is asked of the service at present. What was asked before stays asked.
+    pub left_alone: Option<&'static str>,
+}
+
+/// At most `most` moves of these services' replicas (of all, when none is named), the most useful of each first. What was asked
+/// before is chosen anew with all others. A service that does not run, or whose rollout is under way, has none.
 pub fn spread(cluster: &Cluster, context: &Context, services: &BTreeSet<ServiceName>, most: usize) -> Vec<Move> {
-    let mut fleet = Fleet::new(cluster, context);
     let mut moves = Vec::new();
-    for (name, view) in &cluster.services {
-        if !services.is_empty() && !services.contains(name) {
-            continue;
-        }
-        let mut notices = Notices::default();
-        let Some(force) = in_force(name, view, &mut notices) else { continue };
-        let mut round = Round::new(name, view, force, &mut fleet, context, notices);
-        moves.extend(round.moves(most - moves.len()));
-    }
+    for_each_round(cluster, context, services, |mut round| moves.extend(round.moves(most - moves.len())));
     moves
+}
+
+/// What was asked before of these services (of all, when none is named): of each of which anything was.
+pub fn pending_moves(
+    cluster: &Cluster,
+    context: &Context,
+    services: &BTreeSet<ServiceName>,
+) -> BTreeMap<ServiceName, Pending> {
+    let mut pending = BTreeMap::new();
+    for_each_round(cluster, context, services, |mut round| {
+        if round.view.moves.is_some() {
+            pending.insert(round.name.clone(), round.pending_moves());
+        }
+    });
+    pending
+}
+
+fn for_each_round<'a>(
+    cluster: &'a Cluster,
+    context: &Context,
+    services: &BTreeSet<ServiceName>,
+    mut work: impl FnMut(Round<'_, 'a>),
+) {
+    let mut fleet = Fleet::new(cluster, context);
+    let named = cluster.services.iter().filter(|(name, _)| services.is_empty() || services.contains(*name));
+    for (name, view) in named {
+        let mut notices = Notices::default();
+        if let Some(force) = in_force(name, view, &mut notices) {
+            work(Round::new(name, view, force, &mut fleet, context, notices));
+        }
+    }
 }
 
 impl<'a> Round<'_, 'a> {
     fn moves(&mut self, most: usize) -> Vec<Move> {
         let found = classify(self.name, self.view, self.fleet);
         self.survey(&found);
-        if !self.force.enabled() || self.force.spec.deleting || self.course.begins() || self.course.is_active() {
+        if self.left_alone().is_some() {
             return Vec::new();
         }
+        self.leave_successors_out(&found);
         let stays = |case: &&Case<'a>| {
-            let fits = |host| self.unfit(case, host).is_none() && self.fleet.hosts[host].alive();
-            !case.desired.removing && case.host.is_some_and(fits)
+            let fits = |host| self.unfit_unasked(case, host).is_none() && self.fleet.hosts[host].alive();
+            !case.desired.removing && !case.desired.surge && case.host.is_some_and(fits)
         };
         let mut left: Vec<&Case<'a>> = found.iter().filter_map(known).filter(stays).collect();
         let mut moves = Vec::new();
         while moves.len() < most {
             let crowds: Vec<Crowd> = left.iter().map(|case| self.crowd_at(case.host.unwrap_or_default())).collect();
-            let worst = (0..left.len()).max_by_key(|index| (crowds[*index], left[*index].number()));
-            let Some(worst) = worst else { break };
+            // Of two that are as good, the one that was asked before may be on its way already.
+            let key = |index: &usize| (crowds[*index], self.is_asked(left[*index]), left[*index].number());
+            let Some(worst) = (0..left.len()).max_by_key(key) else { break };
             let case = left.swap_remove(worst);
             moves.extend(self.better(case, crowds[worst]));
         }
         moves
+    }
+
+    fn pending_moves(&mut self) -> Pending {
+        let found = classify(self.name, self.view, self.fleet);
+        self.survey(&found);
+        let asked = found.iter().filter_map(known).filter(|case| !case.desired.removing && self.is_asked(case));
+        let leave = asked.filter_map(|case| Some((case.number(), case.desired.node.clone()?))).collect();
+        Pending { leave, left_alone: self.left_alone() }
+    }
+
+    /// Why nothing is asked of the service at present.
+    fn left_alone(&self) -> Option<&'static str> {
+        if self.force.spec.deleting {
+            Some("the service is being deleted")
+        } else if !self.force.enabled() {
+            Some("the service is not enabled")
+        } else {
+            let is_rolling = self.course.begins() || self.course.is_active();
+            is_rolling.then_some("the service's rollout is under way")
+        }
+    }
+
+    /// What was started so that one that was asked can leave would be in its way when that is chosen anew: the two are one. Those
+    /// that have to leave for another reason have the first of them.
+    fn leave_successors_out(&mut self, found: &[Found<'a>]) {
+        let cases = || found.iter().filter_map(known).filter(|case| !case.desired.removing);
+        let leaves = |case: &&Case<'a>| {
+            !case.desired.surge && case.host.is_some_and(|host| self.unfit_unasked(case, host).is_some())
+        };
+        let others = cases().filter(leaves).count();
+        for case in cases().filter(|case| case.desired.surge).skip(others) {
+            if let Some(host) = case.host {
+                self.placer.seats.give_back(self.fleet, host);
+                self.fleet.leave_out(host, &case.id);
+            }
+        }
     }
 
     fn crowd_at(&mut self, host: HostIndex) -> Crowd {
@@ -90,9 +159,16 @@ impl<'a> Round<'_, 'a> {
         Some(Move { id: case.id.clone(), from, to, reason })
     }
 
+    fn is_asked(&self, case: &Case<'a>) -> bool {
+        case.host.is_some_and(|host| self.is_asked_to_leave(case.number(), host))
+    }
+
     /// Whether an operator has asked that the replica leave the host.
     pub(super) fn is_asked_to_leave(&self, number: ReplicaNumber, host: HostIndex) -> bool {
         let moves = self.view.moves.as_ref().and_then(Doc::good);
         moves.is_some_and(|moves| moves.leave.get(&number) == Some(self.fleet.hosts[host].name))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,14 @@ impl<'a> Round<'_, 'a> {
     /// Why the replica may not stay where it is. What can't be known is no reason: labels of a host whose documents
     /// can't be read, or whose agent is away.
     pub(super) fn unfit(&self, case: &Case<'a>, index: HostIndex) -> Option<Unfit> {
+        let why = self.unfit_unasked(case, index);
+        let is_for_the_host = matches!(why, Some(Unfit::Drains | Unfit::Constraint(_)));
+        let is_asked = || self.fleet.hosts[index].alive() && self.is_asked_to_leave(case.number(), index);
+        if !is_for_the_host && is_asked() { Some(Unfit::Asked) } else { why }
+    }
+
+    /// The same, whether or not an operator has asked that it leave.
+    pub(super) fn unfit_unasked(&self, case: &Case<'a>, index: HostIndex) -> Option<Unfit> {
         let host = &self.fleet.hosts[index];
         if host.closed == Some(Closed::Draining) {
             return Some(Unfit::Drains);
@@ -56,9 +64,6 @@ impl<'a> Round<'_, 'a> {
         let constraint = labels_known.then(|| host.fails(&self.force.spec.placement.constraints)).flatten();
         if let Some(selector) = constraint {
             return Some(Unfit::Constraint(selector.to_string()));
-        }
-        if host.alive() && self.is_asked_to_leave(case.number(), index) {
-            return Some(Unfit::Asked);
         }
         if self.crowd.is_too_many(case) {
             return Some(Unfit::Crowded);
