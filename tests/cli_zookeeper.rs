@@ -302,6 +302,124 @@ fn hosts_take_the_operators_word() {
     tree.zkops(&["hosts", "cordon", "web9"]).assert().code(3);
 }
 
+/// A host that is there for the controller, too: its agent has made the parent of its index.
+fn joined(tree: &Tree, name: &str) {
+    host(tree, name);
+    tree.put(&format!("/hosts/{name}"), &json!({}));
+    tree.put(&format!("/hosts/{name}/assigned"), &json!({}));
+}
+
+/// So many replicas of a service, all on web1, though web2 is there; no rollout is under way.
+fn crowded(tree: &Tree, service: &str, replicas: u32) {
+    let revision = json!({"version": "v1", "template": {"unit": format!("{service}@.service")}});
+    let record = json!({"state": "completed", "revision": revision, "started": "2026-11-22T18:00:00Z",
+                        "progress": "2026-11-22T18:00:00Z"});
+    tree.put(&format!("/services/{service}"), &json!({"unit": format!("{service}@.service")}));
+    tree.put(&format!("/services/{service}/desired"), &json!({"version": "v1", "replicas": replicas}));
+    tree.put(&format!("/services/{service}/rollouts/0000000001"), &record);
+    for number in 1..=replicas {
+        let desired = json!({"mode": "enabled", "version": "v1", "node": "web1", "rollout": 1});
+        let index = json!({"mode": "enabled", "version": "v1", "unit": format!("{service}@{number:010}.service")});
+        tree.put(&format!("/services/{service}/{number:010}/desired"), &desired);
+        tree.put(&format!("/hosts/web1/assigned/{service}.{number:010}"), &index);
+    }
+}
+
+/// What is asked of the service's replicas: by their numbers, the hosts that they are to leave.
+fn asked(tree: &Tree, service: &str) -> Option<Value> {
+    Some(tree.get(&format!("/services/{service}/moves"))?.0["leave"].clone())
+}
+
+#[test]
+fn rebalance_asks_for_the_moves_that_it_lists() {
+    let tree = Tree::new("rebalance");
+    for name in ["web1", "web2"] {
+        joined(&tree, name);
+    }
+    tree.zkops(&["rebalance"]).assert().success().stdout(contains("nothing to move"));
+    crowded(&tree, "webapp", 4);
+    let listed = || contains("webapp.0000000004: web1 → web2 (").and(contains("webapp.0000000003: web1 → web2 ("));
+    tree.zkops(&["rebalance", "--dry-run"]).assert().success().stdout(listed());
+    assert_eq!(asked(&tree, "webapp"), None, "a dry run writes nothing");
+    let said = listed().and(contains("service/webapp: 2 moves asked for\n"));
+    tree.zkops(&["rebalance", "webapp"]).env("USER", "ann").env_remove("SUDO_USER").assert().success().stdout(said);
+    let document = tree.document("/services/webapp/moves");
+    assert_eq!(document["leave"], json!({"3": "web1", "4": "web1"}));
+    assert!(document["by"].as_str().unwrap().starts_with("ann@"), "{document}");
+    tree.zkops(&["rebalance", "nope"]).assert().code(3).stderr(contains("there is no service \"nope\""));
+    tree.zkops(&["rebalance", "--max-moves", "-1"]).assert().code(2);
+}
+
+#[test]
+fn rebalance_is_bounded() {
+    let tree = Tree::new("bounded");
+    for name in ["web1", "web2"] {
+        joined(&tree, name);
+    }
+    for name in ["alpha", "webapp"] {
+        crowded(&tree, name, 4);
+    }
+    tree.zkops(&["rebalance", "--max-moves", "3"]).assert().success();
+    let both = (asked(&tree, "alpha"), asked(&tree, "webapp"));
+    let of = |asked: &Option<Value>| asked.as_ref().map_or(0, |asked| asked.as_object().unwrap().len());
+    assert_eq!(of(&both.0) + of(&both.1), 3, "{both:?}");
+    tree.zkops(&["rebalance", "webapp", "--max-moves", "1"]).assert().success();
+    assert_eq!((asked(&tree, "alpha"), asked(&tree, "webapp")), (both.0, Some(json!({"4": "web1"}))), "others stay");
+    tree.zkops(&["rebalance", "--max-moves", "0"]).assert().success();
+    assert_eq!((asked(&tree, "alpha"), asked(&tree, "webapp")), (None, None));
+}
+
+#[test]
+fn rebalancing_again_keeps_what_makes_sense_and_takes_back_the_rest() {
+    let tree = Tree::new("again");
+    for name in ["web1", "web2"] {
+        joined(&tree, name);
+    }
+    crowded(&tree, "webapp", 4);
+    // What another operator asked for some time ago.
+    tree.put("/services/webapp/moves", &json!({"leave": {"1": "web1", "2": "web1", "3": "web1"}, "by": "bob@ops2"}));
+    tree.zkops(&["rebalance"]).assert().success().stdout(
+        contains("; asked for before)\n")
+            .and(contains("webapp.0000000001: stays on web1 (it was asked to leave before: taken back)\n"))
+            .and(contains("service/webapp: 2 moves asked for\n")),
+    );
+    assert_eq!(asked(&tree, "webapp"), Some(json!({"2": "web1", "3": "web1"})));
+    let version = tree.get("/services/webapp/moves").unwrap().1;
+    tree.zkops(&["rebalance"]).assert().success().stdout(contains("service/webapp unchanged\n"));
+    assert_eq!(tree.get("/services/webapp/moves").unwrap().1, version, "nothing is written");
+    // The controller has a rollout to do first, and the other host goes meanwhile.
+    tree.put("/services/webapp/desired", &json!({"version": "v2", "replicas": 4}));
+    let waits =
+        "webapp.0000000002: to leave web1, as asked for before (the service's rollout is under way: left as it is)";
+    tree.zkops(&["rebalance"]).assert().success().stdout(contains(waits));
+    assert_eq!(tree.get("/services/webapp/moves").unwrap().1, version);
+    tree.put("/services/webapp/desired", &json!({"version": "v1", "replicas": 4}));
+    tree.put("/hosts/web2", &json!({"cordon": true}));
+    let said = contains("webapp.0000000002: stays on web1").and(contains("webapp: no move is asked for any more\n"));
+    tree.zkops(&["rebalance"]).assert().success().stdout(said);
+    assert_eq!(asked(&tree, "webapp"), None, "no host fits any more: nobody waits for one for ever");
+}
+
+#[test]
+fn a_drain_has_a_deadline_until_it_is_called_off() {
+    let tree = Tree::new("deadline");
+    host(&tree, "web1");
+    tree.zkops(&["hosts", "drain", "web1", "--deadline", "10m"]).assert().success().stdout("host/web1 draining\n");
+    let word = tree.document("/hosts/web1");
+    let deadline: jiff::Timestamp = word["drain_deadline"].as_str().unwrap().parse().unwrap();
+    let minutes = jiff::Timestamp::now().until(deadline).unwrap().get_seconds().div_euclid(60);
+    assert!(word["drain"] == true && (8..10).contains(&minutes), "{word}");
+    // Whether it is drained is one word, and whether it takes new replicas another.
+    tree.zkops(&["hosts", "uncordon", "web1"]).assert().success().stdout("host/web1 unchanged\n");
+    assert_eq!(tree.document("/hosts/web1"), word);
+    tree.zkops(&["hosts", "drain", "web1"]).assert().success();
+    assert_eq!(tree.document("/hosts/web1"), json!({"drain": true}), "as long as it takes");
+    tree.zkops(&["hosts", "drain", "web1", "--deadline", "1h"]).assert().success();
+    tree.zkops(&["hosts", "undrain", "web1"]).assert().success().stdout("host/web1 undrained\n");
+    assert_eq!(tree.document("/hosts/web1"), json!({}));
+    tree.zkops(&["hosts", "drain", "web1", "--deadline", "soon"]).assert().code(2);
+}
+
 #[test]
 fn draining_a_host_ends_when_nothing_is_left_on_it() {
     let tree = Tree::new("drain");
