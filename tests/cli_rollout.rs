@@ -432,6 +432,35 @@ fn a_plan_tells_what_would_come_of_it() {
 }
 
 #[test]
+fn a_plan_names_those_that_go_and_the_surge_replica_that_is_the_canary() {
+    let tree = Tree::new("plan-order");
+    second(&tree, &json!({"state": "completed"}));
+    tree.put("/services/webapp/desired", &json!({"version": "v2", "replicas": 4}));
+    for host in ["web1", "web2"] {
+        tree.put(&format!("/hosts/{host}"), &json!({}));
+        tree.put(&format!("/hosts/{host}/assigned"), &json!({}));
+    }
+    let alive =
+        json!({"version": "0.1.0", "machine_id": "m", "boot_id": "b", "pid": 1, "started": "2026-11-22T18:00:00Z"});
+    tree.put("/hosts/web2/alive", &alive);
+    // The first two are on a host that is lost.
+    for (number, host) in [(1, "web1"), (2, "web1"), (3, "web2"), (4, "web2")] {
+        let desired = json!({"mode": "enabled", "version": "v2", "node": host, "rollout": 2});
+        tree.put(&format!("/services/webapp/{number:010}/desired"), &desired);
+    }
+    let policy = "[rollout]\ncanary = 1\nmax_surge = 2\nmax_failures = 1\n";
+    let text = format!("{}{policy}", WEBAPP.replace("v1", "v3").replace("replicas = 2", "replicas = 3"));
+    tree.zkops(&["plan", "-f", "-"]).write_stdin(text).assert().code(1).stdout(
+        contains("at once: 4 -> 3 replicas\n")
+            .and(contains("at once: 0000000002 is drained and removed ("))
+            .and(contains("surge:    1 more starts first, as the canary, 1 more starts once that is good, and all are"))
+            .and(contains("canary:   1 replica of the surge; then it waits"))
+            .and(contains("batch 2:  0000000001, 0000000003, 0000000004\n"))
+            .and(contains("all but 1 (max_failures: 1, none of the canary) must be ready")),
+    );
+}
+
+#[test]
 fn on_a_terminal_the_progress_is_drawn_as_bars() {
     let tree = Tree::new("rollout-bars");
     second(&tree, &json!({}));

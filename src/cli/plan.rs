@@ -3,8 +3,9 @@
 mod forecast;
 mod words;
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use self::forecast::Forecast;
@@ -18,7 +19,8 @@ use super::{
     render::{self, Tone},
 };
 use crate::{
-    model::{Desired, ServiceName},
+    model::{Desired, ReplicaNumber, ServiceName, encode},
+    plan::controller::{self, victims},
     store::Client,
 };
 
@@ -50,7 +52,7 @@ async fn plan(args: &Args, cx: &Context) -> anyhow::Result<bool> {
     let client = cx.connect_to_tree().await?;
     let mut items = Vec::new();
     for manifest in &manifests {
-        items.push(Item::read(manifest, &client).await?);
+        items.push(Item::read(manifest, &client, cx).await?);
     }
     let changed = items.iter().any(|item| item.changed);
     if args.output.is_json() {
@@ -80,6 +82,8 @@ struct Item {
     diffs: Vec<DocumentDiff>,
     /// The rollout that would begin.
     rollout: Option<Forecast>,
+    /// The replicas that would be drained and removed.
+    removed: BTreeSet<ReplicaNumber>,
     /// What else would come of it, or has to be known.
     notes: Vec<String>,
 }
@@ -91,21 +95,33 @@ struct DocumentDiff {
 }
 
 impl Item {
-    async fn read(manifest: &Manifest, client: &Client) -> anyhow::Result<Self> {
+    async fn read(manifest: &Manifest, client: &Client, cx: &Context) -> anyhow::Result<Self> {
         let plan = apply::Plan::read(manifest, client).await?;
         let service = context::read_service(&plan.name, client).await?.unwrap_or_default();
         let desired: Desired = serde_json::from_value(plan.desired.after.clone())?;
         let changed = plan.service.is_needed() || plan.desired.is_needed();
         let diffs = [&plan.service, &plan.desired].into_iter().filter(|change| change.is_needed());
-        let rollout = Forecast::of(&service, &manifest.spec, &desired);
+        let wanted = usize::try_from(desired.replicas).unwrap_or(usize::MAX);
+        let removed = match forecast::regular(&service).count() {
+            there if there > wanted => removed(&plan, cx).await?,
+            _ => BTreeSet::new(),
+        };
+        let rollout = Forecast::of(&service, &manifest.spec, &desired, &removed);
         Ok(Self {
             outcome: plan.outcome(),
             source: manifest.source.clone(),
             changed,
             index: plan.index,
             diffs: diffs.map(|change| of_document(change, &manifest.source)).collect(),
-            notes: words::notes(&plan.name, &service, &manifest.spec, &desired, rollout.is_some(), changed),
+            notes: words::notes(
+                &plan.name,
+                &service,
+                &words::After { spec: &manifest.spec, desired: &desired, removed: &removed },
+                rollout.is_some(),
+                changed,
+            ),
             rollout,
+            removed,
             service: plan.name,
         })
     }
@@ -130,6 +146,16 @@ impl Item {
         let _ = writeln!(text, "  {:<9} {} (zkops apply --check-index {prefix}{1})", "index:", self.index);
         text
     }
+}
+
+/// Whom the controller would remove if it found the service like this. That depends on who serves, and on how crowded the hosts are.
+async fn removed(plan: &apply::Plan, cx: &Context) -> anyhow::Result<BTreeSet<ReplicaNumber>> {
+    let mut cluster = context::cluster(&cx.tree().await?);
+    for change in [&plan.service, &plan.desired] {
+        cluster.apply(&change.path, Some((&encode(&change.after), change.version_after())));
+    }
+    let onlooker = controller::Context::of_onlooker(Timestamp::now());
+    Ok(victims(&cluster, &onlooker, &plan.name).into_iter().collect())
 }
 
 fn of_document(change: &Change, source: &str) -> DocumentDiff {

@@ -54,7 +54,7 @@ use jiff::Timestamp;
 
 pub use self::{
     cluster::{Cluster, Doc, HostView, ReplicaView, ServiceView},
-    explain::{Prospects, port_neighbours, prospects},
+    explain::{Prospects, port_neighbours, prospects, victims},
     memory::Memory,
     spread::{Move, Pending, pending_moves, spread},
 };

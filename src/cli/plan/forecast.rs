@@ -1,5 +1,7 @@
 //! What the rollout would do that begins with a change. Pure; the controller decides anew when it comes to that.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::{
@@ -32,8 +34,10 @@ pub(super) struct Forecast {
     pub(super) min_ready: usize,
     /// How many are updated at once.
     pub(super) at_once: usize,
-    /// How many temporary replicas are started first.
+    /// How many temporary replicas are started first: those that are a part of the canary, and the others once that is good.
     pub(super) surge: usize,
+    /// How many may fail, but for the canary.
+    pub(super) max_failures: usize,
     /// Whether it waits for `zkops rollout promote` after the canary.
     pub(super) promotion: bool,
     pub(super) batches: Vec<Batch>,
@@ -54,6 +58,8 @@ pub(super) struct Batch {
     #[serde(rename = "batch")]
     pub(super) number: usize,
     pub(super) canary: bool,
+    /// How many temporary replicas are started with what is new as a part of it: they are in its number.
+    pub(super) surge: usize,
     pub(super) replicas: Vec<ReplicaNumber>,
     /// The pause after it.
     pub(super) pause: Span,
@@ -107,8 +113,14 @@ impl Action {
 }
 
 impl Forecast {
-    /// The rollout that would begin if the service were described and wanted like this; `None` if none would.
-    pub(super) fn of(service: &Service, spec: &ServiceSpec, desired: &Desired) -> Option<Self> {
+    /// The rollout that would begin if the service were described and wanted like this, and these replicas removed; `None` if
+    /// none would.
+    pub(super) fn of(
+        service: &Service,
+        spec: &ServiceSpec,
+        desired: &Desired,
+        removed: &BTreeSet<ReplicaNumber>,
+    ) -> Option<Self> {
         let revision = Revision {
             version: desired.version.clone(),
             config_version: desired.config_version,
@@ -125,9 +137,12 @@ impl Forecast {
         let proven = good.is_some_and(|good| good.revision == revision);
         let wanted = usize::try_from(desired.replicas).unwrap_or(usize::MAX);
         let (max_unavailable, surge) = spec.budget(wanted);
-        let queue = queue(service, &revision, wanted);
-        let existing = regular(service).count().min(wanted);
-        let (batches, replicas) = batches(&spec.rollout, proven, wanted, existing - queue.len(), &queue);
+        let staying: Vec<_> = regular(service).filter(|(number, _)| !removed.contains(number)).take(wanted).collect();
+        let existing = staying.len();
+        let queue = queue(service, &revision, staying);
+        let surge = if good.is_some() && !queue.is_empty() { surge.min(wanted) } else { 0 };
+        let terms = Terms { policy: &spec.rollout, proven, wanted, surge };
+        let (batches, replicas) = batches(&terms, existing - queue.len(), &queue);
         Some(Self {
             number: 1 + service.rollouts.last_key_value().map_or(0, |(number, _)| *number),
             from,
@@ -138,7 +153,8 @@ impl Forecast {
             max_unavailable,
             min_ready: wanted.saturating_sub(max_unavailable),
             at_once: max_unavailable.max(1),
-            surge: if good.is_some() && !queue.is_empty() { surge.min(wanted) } else { 0 },
+            surge,
+            max_failures: spec.rollout.max_failures.floor(wanted),
             promotion: batches.iter().any(|batch| batch.canary) && !spec.rollout.auto_promote,
             batches,
             replicas,
@@ -155,16 +171,20 @@ fn record(service: &Service, number: u64) -> Option<&Rollout> {
 }
 
 /// The replicas that stay once the rollout is over.
-fn regular(service: &Service) -> impl Iterator<Item = (ReplicaNumber, &Replica)> {
+pub(super) fn regular(service: &Service) -> impl Iterator<Item = (ReplicaNumber, &Replica)> {
     let stays = |replica: &Replica| fleet::read(replica.desired.as_ref()).is_none_or(|it| !it.removing && !it.surge);
     service.replicas.iter().filter(move |(_, replica)| stays(replica)).map(|(number, replica)| (*number, replica))
 }
 
 /// The replicas that don't run it yet, with what that takes: those that serve nobody first, then by number.
-fn queue(service: &Service, revision: &Revision, wanted: usize) -> Vec<(ReplicaNumber, Action)> {
+fn queue(
+    service: &Service,
+    revision: &Revision,
+    staying: Vec<(ReplicaNumber, &Replica)>,
+) -> Vec<(ReplicaNumber, Action)> {
     let ready = service.ready();
-    let mut queue: Vec<_> = regular(service)
-        .take(wanted)
+    let mut queue: Vec<_> = staying
+        .into_iter()
         .filter_map(|(number, replica)| {
             let action = match current(service, replica) {
                 Some(current) if current == *revision => return None,
@@ -190,26 +210,34 @@ fn current(service: &Service, replica: &Replica) -> Option<Revision> {
     })
 }
 
-/// Cuts the queue into the canary and the batches; `done` replicas run it already.
-fn batches(
-    policy: &RolloutPolicy,
+/// What batches are cut by.
+struct Terms<'a> {
+    policy: &'a RolloutPolicy,
+    /// Whether there is no canary, because what it brings was healthy before.
     proven: bool,
     wanted: usize,
-    done: usize,
-    queue: &[(ReplicaNumber, Action)],
-) -> (Vec<Batch>, Vec<Step>) {
+    /// How many temporary replicas there are.
+    surge: usize,
+}
+
+/// Cuts the queue into the canary and the batches; `done` replicas run it already. Temporary replicas are the first of the canary:
+/// no others are started before it is good. Of the batches after it they are no part.
+fn batches(terms: &Terms<'_>, done: usize, queue: &[(ReplicaNumber, Action)]) -> (Vec<Batch>, Vec<Step>) {
+    let Terms { policy, proven, wanted, .. } = *terms;
     let (mut batches, mut steps): (Vec<Batch>, Vec<Step>) = (Vec::new(), Vec::new());
     let (mut left, mut at) = (queue, done);
     for (end, canary) in ends(policy, wanted) {
-        let (now, later) = left.split_at(end.saturating_sub(at).min(left.len()));
-        if now.is_empty() || (canary && proven) {
+        let size = end.saturating_sub(at);
+        let surge = if canary && !proven { terms.surge.min(size) } else { 0 };
+        let (now, later) = left.split_at((size - surge).min(left.len()));
+        if now.is_empty() && surge == 0 || (canary && proven) {
             continue;
         }
         let number = batches.len() + 1;
         steps.extend(now.iter().map(|(replica, action)| Step { replica: *replica, action: *action, batch: number }));
         let pause = if later.is_empty() || (canary && !policy.auto_promote) { Span::ZERO } else { policy.batch_pause };
         let replicas = now.iter().map(|(number, _)| *number).collect();
-        batches.push(Batch { number, canary, replicas, pause });
+        batches.push(Batch { number, canary, surge, replicas, pause });
         (left, at) = (later, at + now.len());
     }
     (batches, steps)

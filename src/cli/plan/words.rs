@@ -1,11 +1,11 @@
 //! A forecast for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::forecast::{Action, Batch, Forecast};
 use crate::{
     cli::{fleet::Service, rollout::words},
-    model::{Desired, Mode, OnFailure, ReplicaNumber, RolloutState, ServiceName, ServiceSpec},
+    model::{Desired, Mode, OnFailure, ReplicaNumber, RolloutState, ServiceName, ServiceSpec, counted},
 };
 
 /// Longer lists of replicas are cut.
@@ -33,8 +33,7 @@ pub(super) fn lines(name: &ServiceName, rollout: &Forecast) -> Vec<String> {
         return lines;
     }
     if rollout.surge > 0 {
-        let text = format!("{} more start first, with what is new, and are removed at the end", rollout.surge);
-        line("surge:", text);
+        line("surge:", surge_text(rollout));
     }
     for batch in &rollout.batches {
         line(&label(batch, rollout.batches.len()), batch_text(name, batch, rollout.promotion));
@@ -51,7 +50,11 @@ pub(super) fn lines(name: &ServiceName, rollout: &Forecast) -> Vec<String> {
     let (time, deadline) = (policy.min_healthy_time, policy.healthy_deadline);
     let who = match policy.max_failures.floor(*wanted) {
         0 => "each".to_owned(),
-        failures => format!("all but {failures}"),
+        failures => {
+            let canary = rollout.batches.iter().any(|batch| batch.canary);
+            let canary = if canary { ", none of the canary" } else { "" };
+            format!("all but {failures} (max_failures: {}{canary})", policy.max_failures)
+        }
     };
     line("healthy:", format!("{who} must be ready for {time}, within {deadline}, or {else_what}"));
     lines
@@ -87,27 +90,57 @@ fn label(batch: &Batch, batches: usize) -> String {
     }
 }
 
-fn batch_text(name: &ServiceName, batch: &Batch, promotion: bool) -> String {
-    let names: Vec<_> = batch.replicas.iter().take(MOST_NAMES).map(ReplicaNumber::to_string).collect();
-    let more = batch.replicas.len().saturating_sub(MOST_NAMES);
+/// How many replicas are started beside the others, and when.
+fn surge_text(rollout: &Forecast) -> String {
+    let start = |count: usize| if count == 1 { "1 more starts".to_owned() } else { format!("{count} more start") };
+    let removed = if rollout.surge == 1 { "and is removed at the end" } else { "and all are removed at the end" };
+    let on_canary = rollout.batches.iter().find(|batch| batch.canary).map_or(0, |batch| batch.surge);
+    match (on_canary, rollout.surge - on_canary) {
+        (0, surge) => format!("{} first, with what is new, {removed}", start(surge)),
+        (canary, 0) => format!("{} first, as the canary, {removed}", start(canary)),
+        (canary, rest) => {
+            format!("{} first, as the canary, {} once that is good, {removed}", start(canary), start(rest))
+        }
+    }
+}
+
+/// The replicas' names, as many as one can read.
+fn names<'a>(replicas: impl ExactSizeIterator<Item = &'a ReplicaNumber>) -> String {
+    let more = replicas.len().saturating_sub(MOST_NAMES);
+    let names: Vec<_> = replicas.take(MOST_NAMES).map(ReplicaNumber::to_string).collect();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", names.join(", "))
+}
+
+fn batch_text(name: &ServiceName, batch: &Batch, promotion: bool) -> String {
+    let surge = (batch.surge > 0).then(|| format!("{} of the surge", counted(batch.surge, "replica")));
+    let regular = (!batch.replicas.is_empty()).then(|| names(batch.replicas.iter()));
+    let who: Vec<String> = surge.into_iter().chain(regular).collect();
     let then = match batch {
         Batch { canary: true, .. } if promotion => format!("; then it waits for `zkops rollout promote {name}`"),
         Batch { pause, .. } if !pause.get().is_zero() => format!("; then a pause of {pause}"),
         _ => String::new(),
     };
-    format!("{}{more}{then}", names.join(", "))
+    format!("{}{then}", who.join(", "))
+}
+
+/// What there is to be.
+pub(super) struct After<'a> {
+    pub(super) spec: &'a ServiceSpec,
+    pub(super) desired: &'a Desired,
+    /// The replicas that are removed.
+    pub(super) removed: &'a BTreeSet<ReplicaNumber>,
 }
 
 /// What would come of it beside the rollout.
 pub(super) fn notes(
     name: &ServiceName,
     service: &Service,
-    spec: &ServiceSpec,
-    desired: &Desired,
+    after: &After<'_>,
     begins: bool,
     changed: bool,
 ) -> Vec<String> {
+    let After { spec, desired, removed } = *after;
     let mut notes = Vec::new();
     let before = service.desired_or_accepted();
     if let Some(before) = before {
@@ -115,7 +148,13 @@ pub(super) fn notes(
         if new > old {
             notes.push(format!("at once: {old} -> {new} replicas, {} are created", new - old));
         } else if new < old {
-            notes.push(format!("at once: {old} -> {new} replicas, {} are drained and removed", old - new));
+            notes.push(format!("at once: {old} -> {new} replicas"));
+        }
+        // There may be more than were wanted so far, too.
+        if !removed.is_empty() {
+            let are = if removed.len() == 1 { "is" } else { "are" };
+            let (who, order) = (names(removed.iter()), "what serves nobody goes first, then from where most are");
+            notes.push(format!("at once: {who} {are} drained and removed ({order})"));
         }
         if before.mode != desired.mode {
             let what = match desired.mode {

@@ -1,4 +1,4 @@
-//! Why a replica is not on this host or that: asked of the same functions that place it.
+//! Why a replica is not on this host or that, and which would go: asked of the same functions that place and remove them.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{
     place::Ask,
     round::Round,
 };
-use crate::model::{Assignment, HostName, ReplicaId};
+use crate::model::{Assignment, HostName, ReplicaId, ReplicaNumber, ServiceName};
 
 impl Context {
     /// For whoever only asks, and remembers nothing.
@@ -55,6 +55,18 @@ pub fn prospects(cluster: &Cluster, context: &Context, id: &ReplicaId) -> Prospe
     Prospects { held, hosts }
 }
 
+/// The replicas that are too many of a service as it is described and wanted, in the order in which they go.
+pub fn victims(cluster: &Cluster, context: &Context, name: &ServiceName) -> Vec<ReplicaNumber> {
+    let Some((name, view)) = cluster.services.get_key_value(name) else { return Vec::new() };
+    let mut notices = Notices::default();
+    let Some(force) = in_force(name, view, &mut notices) else { return Vec::new() };
+    let mut fleet = Fleet::new(cluster, context);
+    let mut round = Round::new(name, view, force, &mut fleet, context, notices);
+    let found = classify(name, view, round.fleet);
+    round.survey(&found);
+    round.victims(found)
+}
+
 /// Other replicas on the replica's host that have the same port, as those that were placed before ports were looked at
 /// may: the port, and who has it.
 pub fn port_neighbours(cluster: &Cluster, id: &ReplicaId) -> Option<(u16, Vec<ReplicaId>)> {
@@ -65,3 +77,6 @@ pub fn port_neighbours(cluster: &Cluster, id: &ReplicaId) -> Option<(u16, Vec<Re
     let others: Vec<ReplicaId> = others.map(|(other, _)| other.clone()).collect();
     (!others.is_empty()).then_some((own, others))
 }
+
+#[cfg(test)]
+mod tests;

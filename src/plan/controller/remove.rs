@@ -9,7 +9,7 @@ use super::{
     cluster::{Doc, ReplicaView},
     draft::Note,
     fleet::{Closed, HostIndex},
-    round::Round,
+    round::{Round, known},
     status::Standing,
 };
 use crate::{
@@ -152,6 +152,22 @@ impl<'a> Round<'_, 'a> {
         };
         let crowd = host.map_or((0, 0), |host| self.placer.seats.crowd(self.fleet, host));
         (condition, serves, proven, openness, Reverse(crowd), number)
+    }
+
+    /// The replicas that are too many, in the order in which they go.
+    pub(super) fn victims(&mut self, mut found: Vec<Found<'a>>) -> Vec<ReplicaNumber> {
+        let spare = self.counts(&found).staying.saturating_sub(self.force.wanted());
+        let mut victims = Vec::new();
+        while victims.len() < spare
+            && let Some(victim) = self.next_victim(&found, false)
+        {
+            let replica = found.remove(victim);
+            if let Some(host) = known(&replica).and_then(|case| case.host) {
+                self.placer.seats.retire(self.fleet, host);
+            }
+            victims.push(replica.id().number);
+        }
+        victims
     }
 
     /// Starts a replica's way out; one that never was anywhere is deleted at once.

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ fn forecast(spec: &Value, desired: &Value) -> Option<Forecast> {
     let fleet = Fleet::of(&tree());
     let service = fleet.services.values().next().unwrap();
     let (spec, desired) = (serde_json::from_value(description).unwrap(), serde_json::from_value(wanted).unwrap());
-    Forecast::of(service, &spec, &desired)
+    Forecast::of(service, &spec, &desired, &BTreeSet::new())
 }
 
 fn groups(forecast: &Forecast) -> Vec<Vec<u32>> {
@@ -61,9 +61,39 @@ fn each_change_has_what_it_takes() {
 
 #[test]
 fn canary_and_batches_cut_the_queue() {
-    let spec = json!({"rollout": {"canary": 1, "batches": [1, "50%"], "batch_pause": "30s", "max_surge": "25%"}});
+    let spec = json!({"rollout": {"canary": 1, "batches": [1, "50%"], "batch_pause": "30s", "max_failures": 1}});
     let next = forecast(&spec, &json!({"version": "v2"})).unwrap();
     assert_eq!(groups(&next), [vec![3], vec![1], vec![2, 4]]);
-    assert_eq!((next.surge, next.promotion, next.batches[1].pause), (1, true, Span::from_secs(30)));
+    assert_eq!((next.surge, next.promotion, next.batches[1].pause), (0, true, Span::from_secs(30)));
     assert_eq!(next.replicas[3], Step { replica: ReplicaNumber(4), action: Action::Restart, batch: 3 });
+    assert_eq!(next.max_failures, 1);
+}
+
+/// As in the controller's `surge_wanted` and `batch_left`.
+#[test]
+fn surge_replicas_are_the_first_of_the_canary() {
+    let surge = |canary: u32, max_surge: u32| {
+        let spec = json!({"rollout": {"canary": canary, "batches": [1, "50%"], "max_surge": max_surge}});
+        let next = forecast(&spec, &json!({"version": "v2"})).unwrap();
+        assert_eq!((next.surge, next.promotion), (usize::try_from(max_surge).unwrap(), true));
+        assert!(next.batches[1..].iter().all(|batch| batch.surge == 0));
+        (next.batches[0].surge, groups(&next))
+    };
+    assert_eq!(surge(1, 1), (1, vec![vec![], vec![3, 1], vec![2, 4]]));
+    assert_eq!(surge(1, 2), (1, vec![vec![], vec![3, 1], vec![2, 4]]));
+    assert_eq!(surge(2, 1), (1, vec![vec![3], vec![1, 2], vec![4]]));
+    // What was healthy before needs no canary, and what is the first of its kind has none started beside it.
+    let back = json!({"rollout": {"canary": 0, "max_surge": 1}});
+    assert_eq!(groups(&forecast(&back, &json!({"version": "v2"})).unwrap()), [[3, 1, 2, 4]]);
+}
+
+#[test]
+fn what_is_removed_is_not_updated() {
+    let fleet = Fleet::of(&tree());
+    let service = fleet.services.values().next().unwrap();
+    let spec = serde_json::from_value(json!({"unit": "webapp@.service"})).unwrap();
+    let desired = serde_json::from_value(json!({"version": "v2", "config_version": 7, "replicas": 2})).unwrap();
+    let removed = BTreeSet::from([ReplicaNumber(3), ReplicaNumber(1)]);
+    let next = Forecast::of(service, &spec, &desired, &removed).unwrap();
+    assert_eq!((groups(&next), next.existing), (vec![vec![2, 4]], 2));
 }
