@@ -148,7 +148,8 @@ impl Item {
     }
 }
 
-/// Whom the controller would remove if it found the service like this. That depends on who serves, and on how crowded the hosts are.
+/// Whom the controller would remove if it found the service like this. That depends on who serves, and on how crowded
+/// the hosts are.
 async fn removed(plan: &apply::Plan, cx: &Context) -> anyhow::Result<BTreeSet<ReplicaNumber>> {
     let mut cluster = context::cluster(&cx.tree().await?);
     for change in [&plan.service, &plan.desired] {

@@ -34,7 +34,8 @@ pub(super) struct Forecast {
     pub(super) min_ready: usize,
     /// How many are updated at once.
     pub(super) at_once: usize,
-    /// How many temporary replicas are started first: those that are a part of the canary, and the others once that is good.
+    /// How many temporary replicas are started first: those that are a part of the canary, and the others once that is
+    /// good.
     pub(super) surge: usize,
     /// How many may fail, but for the canary.
     pub(super) max_failures: usize,
@@ -113,8 +114,8 @@ impl Action {
 }
 
 impl Forecast {
-    /// The rollout that would begin if the service were described and wanted like this, and these replicas removed; `None` if
-    /// none would.
+    /// The rollout that would begin if the service were described and wanted like this, and these replicas removed;
+    /// `None` if none would.
     pub(super) fn of(
         service: &Service,
         spec: &ServiceSpec,
@@ -220,8 +221,8 @@ struct Terms<'a> {
     surge: usize,
 }
 
-/// Cuts the queue into the canary and the batches; `done` replicas run it already. Temporary replicas are the first of the canary:
-/// no others are started before it is good. Of the batches after it they are no part.
+/// Cuts the queue into the canary and the batches; `done` replicas run it already. Temporary replicas are the first of
+/// the canary: no others are started before it is good. Of the batches after it they are no part.
 fn batches(terms: &Terms<'_>, done: usize, queue: &[(ReplicaNumber, Action)]) -> (Vec<Batch>, Vec<Step>) {
     let Terms { policy, proven, wanted, .. } = *terms;
     let (mut batches, mut steps): (Vec<Batch>, Vec<Step>) = (Vec::new(), Vec::new());

@@ -1,4 +1,5 @@
-//! Why a replica is not on this host or that, and which would go: asked of the same functions that place and remove them.
+//! Why a replica is not on this host or that, and which would go: asked of the same functions that place and remove
+//! them.
 
 use std::collections::BTreeMap;
 

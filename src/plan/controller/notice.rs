@@ -1,6 +1,9 @@
 //! What the operator should know: collected while planning, then written as conditions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use jiff::Timestamp;
 
@@ -40,14 +43,14 @@ impl Notices {
         });
         let mut by_kind: BTreeMap<ConditionKind, Vec<String>> = BTreeMap::new();
         lines.for_each(|(kind, message)| by_kind.entry(kind).or_default().push(message));
-        let each = share(by_kind.values().map(Vec::len));
+        let each = share(&by_kind.values().map(Vec::len).collect::<Vec<_>>());
         by_kind.into_iter().flat_map(|(kind, messages)| shortened(messages, each).map(move |it| (kind, it))).collect()
     }
 }
 
 /// How many of each kind there may be, so that they are no more than [`MOST`] in all.
-fn share(counts: impl Iterator<Item = usize> + Clone) -> usize {
-    let all = |each: usize| counts.clone().map(|count| count.min(each)).sum::<usize>();
+fn share(counts: &[usize]) -> usize {
+    let all = |each: usize| counts.iter().map(|count| *count.min(&each)).sum::<usize>();
     (2..=MOST).rev().find(|each| all(*each) <= MOST).unwrap_or(1)
 }
 
@@ -56,7 +59,7 @@ fn shortened(mut messages: Vec<String>, most: usize) -> impl Iterator<Item = Str
     let more = messages.len().saturating_sub(most);
     messages.truncate(most);
     if let Some(last) = messages.last_mut().filter(|_| more > 0) {
-        *last += &format!("; and {more} more like this");
+        let _ = write!(last, "; and {more} more like this");
     }
     messages.into_iter()
 }
@@ -108,15 +111,15 @@ mod tests {
         let told = notices.messages(&"webapp".parse().unwrap());
         assert_eq!(told.len(), MOST);
         let of = |kind| told.iter().filter(move |(it, _)| *it == kind).map(|(_, text)| text.as_str());
-        assert_eq!(of(ConditionKind::Failed).last(), Some("web17: exited with status 1; and 12 more like this"));
+        assert_eq!(of(ConditionKind::Failed).next_back(), Some("web17: exited with status 1; and 12 more like this"));
         assert_eq!((of(ConditionKind::RolloutPaused).count(), of(ConditionKind::FailoverHeld).count()), (1, 1));
     }
 
     #[test]
     fn each_kind_has_its_share() {
-        assert_eq!(share([1, 2, 3].into_iter()), MOST);
-        assert_eq!(share([30, 30].into_iter()), MOST / 2);
-        assert_eq!(share([30, 1, 30, 30].into_iter()), 6);
-        assert_eq!(share(std::iter::repeat_n(30, 15)), 1);
+        assert_eq!(share(&[1, 2, 3]), MOST);
+        assert_eq!(share(&[30, 30]), MOST / 2);
+        assert_eq!(share(&[30, 1, 30, 30]), 6);
+        assert_eq!(share(&[30; 15]), 1);
     }
 }

@@ -39,8 +39,8 @@ pub struct Pending {
     pub left_alone: Option<&'static str>,
 }
 
-/// At most `most` moves of these services' replicas (of all, when none is named), the most useful of each first. What was asked
-/// before is chosen anew with all others. A service that does not run, or whose rollout is under way, has none.
+/// At most `most` moves of these services' replicas (of all, when none is named), the most useful of each first. What was
+/// asked before is chosen anew with all others. A service that does not run, or whose rollout is under way, has none.
 pub fn spread(cluster: &Cluster, context: &Context, services: &BTreeSet<ServiceName>, most: usize) -> Vec<Move> {
     let mut moves = Vec::new();
     for_each_round(cluster, context, services, |mut round| moves.extend(round.moves(most - moves.len())));
@@ -123,8 +123,8 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
-    /// What was started so that one that was asked can leave would be in its way when that is chosen anew: the two are one. Those
-    /// that have to leave for another reason have the first of them.
+    /// A replica that was started so that another can leave, as was asked, would be in its way when the move is chosen
+    /// anew: it is that move's own. Those that have to leave for another reason have the first of these.
     fn leave_successors_out(&mut self, found: &[Found<'a>]) {
         let cases = || found.iter().filter_map(known).filter(|case| !case.desired.removing);
         let leaves = |case: &&Case<'a>| {

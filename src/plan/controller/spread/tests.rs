@@ -94,11 +94,11 @@ fn asking_again_while_moves_are_under_way_changes_nothing() {
             let first = asked.get_or_insert_with(|| ids.clone());
             assert!(!first.is_empty(), "{keys}");
             assert!(ids.is_subset(first), "{keys}: {ids:?} after {first:?}");
+            let leave: BTreeMap<_, _> = moves.iter().map(|it| (it.id.number.0.to_string(), it.from.clone())).collect();
+            ask(&mut sim, &json!(leave));
             if ids.is_empty() {
                 break;
             }
-            let leave: BTreeMap<_, _> = moves.iter().map(|it| (it.id.number.0.to_string(), it.from.clone())).collect();
-            ask(&mut sim, &json!(leave));
             sim.round();
             let hosts: Vec<HostName> = sim.agents.keys().cloned().collect();
             for host in &hosts {
