@@ -8,6 +8,7 @@ use super::{
     change::Change,
     classify::{Case, Found},
     draft::{Note, Step},
+    fleet::HostIndex,
     place::Ask,
     round::{Round, known},
     status::Standing,
@@ -29,14 +30,14 @@ impl<'a> Round<'_, 'a> {
         self.view.moves.is_some() && max_surge > 0 || self.starts_first()
     }
 
-    /// Whether the replica waits for its successor before it leaves its host. What keeps it from being updated where it is does not
-    /// wait while a rollout is under way, which waits for it, and has surge replicas of its own.
+    /// Whether the replica waits for its successor before it leaves its host. While a rollout is under way, what can't be updated
+    /// where it is does not: the rollout waits for it, and has surge replicas of its own.
     pub(super) fn waits_for_successor(&self, case: &Case<'a>) -> bool {
         let leaves = |host| {
             let waits = match self.unfit(case, host) {
-                Some(Unfit::Asked) => self.port_holder(case, host).is_none(),
+                Some(Unfit::Asked) => !self.keeps_a_rollout_up(case, host),
                 Some(Unfit::Drains | Unfit::Constraint(_)) => {
-                    self.starts_first() && self.port_holder(case, host).is_none()
+                    self.starts_first() && !self.keeps_a_rollout_up(case, host)
                 }
                 Some(Unfit::Crowded | Unfit::UnitTaken(_)) => self.starts_first() && !self.course.is_active(),
                 Some(Unfit::PortTaken(..)) | None => false,
@@ -44,6 +45,11 @@ impl<'a> Round<'_, 'a> {
             waits && !self.is_overdue(host)
         };
         self.starts_first_when_asked() && !case.desired.surge && case.ready() && case.host.is_some_and(leaves)
+    }
+
+    /// Whether the replica's turn has come to be updated, and it can't be where it is.
+    fn keeps_a_rollout_up(&self, case: &Case<'a>, host: HostIndex) -> bool {
+        self.course.may_update(case.number()) && self.clashes(case, host)
     }
 
     /// How many replicas are to be started first. While a rollout is under way, none is begun: it has its own.
@@ -60,11 +66,11 @@ impl<'a> Round<'_, 'a> {
         let Some(first) = leaving.first() else { return };
         let at_once = self.force.spec.rollout.max_surge.ceil(self.force.wanted()).max(1);
         let is_there = found.iter().filter_map(known).any(|case| self.may_succeed(case));
-        let nowhere = |case: &&Case<'a>| case.desired.surge && !case.desired.removing && case.host.is_none();
+        let waits = |case: &&Case<'a>| case.desired.surge && !case.desired.removing;
         // Without a place for it, another replica would serve nobody. Units of a template differ by the number: where that of
-        // the one that is there is taken, the next one's may not be.
+        // the one that is there is taken, the next one's may not be. Where that one has no place, it goes first.
         let fits = is_there
-            || match found.iter().filter_map(known).find(nowhere) {
+            || match found.iter().filter_map(known).find(waits) {
                 Some(case) => self.fits_elsewhere(case),
                 None => self.another_fits(first),
             };

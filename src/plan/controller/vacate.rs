@@ -50,8 +50,9 @@ impl<'a> Round<'_, 'a> {
     pub(super) fn unfit(&self, case: &Case<'a>, index: HostIndex) -> Option<Unfit> {
         let why = self.unfit_unasked(case, index);
         let is_for_the_host = matches!(why, Some(Unfit::Drains | Unfit::Constraint(_)));
-        let is_asked = || self.fleet.hosts[index].alive() && self.is_asked_to_leave(case.number(), index);
-        if !is_for_the_host && is_asked() { Some(Unfit::Asked) } else { why }
+        // A surge replica is there for a while only.
+        let may_be_asked = !is_for_the_host && !case.desired.surge && self.fleet.hosts[index].alive();
+        if may_be_asked && self.is_asked_to_leave(case.number(), index) { Some(Unfit::Asked) } else { why }
     }
 
     /// The same, whether or not an operator has asked that it leave.

@@ -110,7 +110,8 @@ fn batch_too_large(name: &ServiceName, number: u64, new: &Rollout, before: &Serv
     let (surge, regular): (Vec<_>, Vec<_>) = exposed(number, now).partition(|id| now.replicas[*id].is_surge());
     let known = |id: &&ReplicaId| before.replicas.get(*id).is_some_and(|replica| !is_unknown(before, replica));
     let newly = regular.iter().find(|id| !was.contains(**id) && known(id))?;
-    let end = end.saturating_sub(canary.min(surge.len()));
+    // Those told with this are no canary that came before.
+    let end = end.saturating_sub(canary.min(surge.iter().filter(|id| was.contains(**id)).count()));
     (on_trial && end < wanted && regular.len() > end)
         .then(|| format!("{name}: {newly} is told what is new, and batch {} ends with {end}", new.batch))
 }

@@ -427,6 +427,23 @@ fn what_is_asked_to_leave_waits_for_another_where_the_service_allows_one_beside_
     }
 }
 
+/// The successor's own host is to be left too, and it can't: it goes, and another one comes.
+#[test]
+fn a_successor_that_has_no_place_itself_is_no_successor() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    sim.tree.put("/hosts/web3", r#"{"cordon":true}"#);
+    let policy = json!({ "max_surge": 1, "min_healthy_time": "0s" });
+    let keys = json!({ "max_unavailable": 0, "rollout": policy });
+    sim.service("webapp", &spec(keys), &json!({ "replicas": 1, "version": "v1" }));
+    sim.settle();
+    drain(&mut sim, "web1");
+    sim.run_controller();
+    sim.tree.put("/services/webapp/moves", r#"{"leave":{"2":"web2","3":"web2"}}"#);
+    sim.live(60);
+    assert_eq!((sim.status("webapp").replicas, sim.status("webapp").ready), (1, 1), "{:#?}", sim.log);
+    assert!(sim.places("webapp").contains("=web2"), "{}", sim.places("webapp"));
+}
+
 #[test]
 fn moves_are_bounded_and_start_first_where_that_is_wanted() {
     let mut sim = uneven(json!({ "max_unavailable": 0, "rollout": { "max_surge": 1, "min_healthy_time": "0s" } }));
