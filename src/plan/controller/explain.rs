@@ -34,38 +34,43 @@ pub struct Prospects {
 
 /// Where the replica could be. Nothing at all when the service has no description in force, or no such replica.
 pub fn prospects(cluster: &Cluster, context: &Context, id: &ReplicaId) -> Prospects {
-    let Some((name, view)) = cluster.services.get_key_value(&id.service) else { return Prospects::default() };
+    look(cluster, context, &id.service, |mut round, found| {
+        let Some(replica) = found.iter().find(|replica| replica.id() == id) else { return Prospects::default() };
+        let (held, ask) = match replica {
+            Found::Known(case) => (round.no_other_host_is_tried(case), round.ask(case, false)),
+            Found::Fresh(..) | Found::Broken(..) => {
+                (None, Ask { id, first: None, from: None, ahead: false, failed_on: &[], now: context.now })
+            }
+        };
+        let Round { placer, fleet, .. } = &mut round;
+        let obstacles = placer.obstacles(fleet, &ask);
+        let names = fleet.hosts.iter().map(|host| host.name.clone());
+        let words = obstacles.into_iter().map(|obstacle| obstacle.map(|obstacle| obstacle.of_host()));
+        Prospects { held, hosts: names.zip(words).collect() }
+    })
+}
+
+/// The replicas that are too many of a service as it is described and wanted, in the order in which they go.
+pub fn victims(cluster: &Cluster, context: &Context, name: &ServiceName) -> Vec<ReplicaNumber> {
+    look(cluster, context, name, |mut round, found| round.victims(found))
+}
+
+/// Looks at a service as a plan would, before it decides anything.
+fn look<'a, T: Default>(
+    cluster: &'a Cluster,
+    context: &Context,
+    name: &ServiceName,
+    ask: impl FnOnce(Round<'_, 'a>, Vec<Found<'a>>) -> T,
+) -> T {
+    let Some((name, view)) = cluster.services.get_key_value(name) else { return T::default() };
     let mut notices = Notices::default();
-    let Some(force) = in_force(name, view, &mut notices) else { return Prospects::default() };
+    let Some(force) = in_force(name, view, &mut notices) else { return T::default() };
     let mut fleet = Fleet::new(cluster, context);
     let mut round = Round::new(name, view, force, &mut fleet, context, notices);
     let found = classify(name, view, round.fleet);
     round.count_failures(&found);
     round.survey(&found);
-    let Some(replica) = found.iter().find(|replica| replica.id() == id) else { return Prospects::default() };
-    let (held, ask) = match replica {
-        Found::Known(case) => (round.no_other_host_is_tried(case), round.ask(case, false)),
-        Found::Fresh(..) | Found::Broken(..) => {
-            (None, Ask { id, first: None, from: None, ahead: false, failed_on: &[], now: context.now })
-        }
-    };
-    let Round { placer, fleet, .. } = &mut round;
-    let obstacles = placer.obstacles(fleet, &ask);
-    let names = fleet.hosts.iter().map(|host| host.name.clone());
-    let hosts = names.zip(obstacles.into_iter().map(|obstacle| obstacle.map(|obstacle| obstacle.of_host()))).collect();
-    Prospects { held, hosts }
-}
-
-/// The replicas that are too many of a service as it is described and wanted, in the order in which they go.
-pub fn victims(cluster: &Cluster, context: &Context, name: &ServiceName) -> Vec<ReplicaNumber> {
-    let Some((name, view)) = cluster.services.get_key_value(name) else { return Vec::new() };
-    let mut notices = Notices::default();
-    let Some(force) = in_force(name, view, &mut notices) else { return Vec::new() };
-    let mut fleet = Fleet::new(cluster, context);
-    let mut round = Round::new(name, view, force, &mut fleet, context, notices);
-    let found = classify(name, view, round.fleet);
-    round.survey(&found);
-    round.victims(found)
+    ask(round, found)
 }
 
 /// Other replicas on the replica's host that have the same port, as those that were placed before ports were looked at
