@@ -117,7 +117,8 @@ impl<'a> Round<'_, 'a> {
     /// Why no other host is tried for the replica at present, if so, whatever there are.
     pub(super) fn no_other_host_is_tried(&self, case: &Case<'a>) -> Option<String> {
         let brake = case.failed().then(|| self.stays_all_the_same(case)).flatten();
-        brake.or_else(|| self.is_held(case))
+        // With a rollout that begins, all of that is decided anew.
+        brake.or_else(|| self.is_held(case).filter(|_| !self.course.begins()))
     }
 
     /// Whether no other host is tried at present for a replica that failed.
