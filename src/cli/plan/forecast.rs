@@ -227,9 +227,10 @@ fn batches(terms: &Terms<'_>, done: usize, queue: &[(ReplicaNumber, Action)]) ->
     let Terms { policy, proven, wanted, .. } = *terms;
     let (mut batches, mut steps): (Vec<Batch>, Vec<Step>) = (Vec::new(), Vec::new());
     let (mut left, mut at) = (queue, done);
-    for (end, canary) in ends(policy, wanted) {
+    let canary_of_surge = if proven { 0 } else { terms.surge.min(canary_size(policy, wanted).saturating_sub(done)) };
+    for (end, canary) in ends(policy, wanted, canary_of_surge) {
         let size = end.saturating_sub(at);
-        let surge = if canary && !proven { terms.surge.min(size) } else { 0 };
+        let surge = if canary { canary_of_surge } else { 0 };
         let (now, later) = left.split_at((size - surge).min(left.len()));
         if now.is_empty() && surge == 0 || (canary && proven) {
             continue;
@@ -239,24 +240,29 @@ fn batches(terms: &Terms<'_>, done: usize, queue: &[(ReplicaNumber, Action)]) ->
         let pause = if later.is_empty() || (canary && !policy.auto_promote) { Span::ZERO } else { policy.batch_pause };
         let replicas = now.iter().map(|(number, _)| *number).collect();
         batches.push(Batch { number, canary, surge, replicas, pause });
-        (left, at) = (later, at + now.len());
+        (left, at) = (later, at + now.len() + surge);
     }
     (batches, steps)
 }
 
-/// How many replicas are updated when each batch is done, and whether it is the canary.
-fn ends(policy: &RolloutPolicy, wanted: usize) -> Vec<(usize, bool)> {
+fn canary_size(policy: &RolloutPolicy, wanted: usize) -> usize {
+    policy.canary.ceil(wanted).min(wanted)
+}
+
+/// How many replicas are updated when each batch is done, `surge` temporary ones in the canary included, and whether it is the
+/// canary.
+fn ends(policy: &RolloutPolicy, wanted: usize, surge: usize) -> Vec<(usize, bool)> {
     let size = |amount: &Amount| amount.ceil(wanted).max(1);
-    let canary = policy.canary.ceil(wanted).min(wanted);
+    let (canary, all) = (canary_size(policy, wanted), wanted + surge);
     let mut ends = Vec::new();
     if canary > 0 {
         ends.push((canary, true));
     }
     let mut sizes = policy.batches.iter().map(size);
-    let (mut end, mut last) = (canary, wanted);
-    while end < wanted {
+    let (mut end, mut last) = (canary, all);
+    while end < all {
         last = sizes.next().unwrap_or(last);
-        end = end.saturating_add(last).min(wanted);
+        end = end.saturating_add(last).min(all);
         ends.push((end, false));
     }
     ends

@@ -79,9 +79,9 @@ fn surge_replicas_are_the_first_of_the_canary() {
         assert!(next.batches[1..].iter().all(|batch| batch.surge == 0));
         (next.batches[0].surge, groups(&next))
     };
-    assert_eq!(surge(1, 1), (1, vec![vec![], vec![3, 1], vec![2, 4]]));
-    assert_eq!(surge(1, 2), (1, vec![vec![], vec![3, 1], vec![2, 4]]));
-    assert_eq!(surge(2, 1), (1, vec![vec![3], vec![1, 2], vec![4]]));
+    assert_eq!(surge(1, 1), (1, vec![vec![], vec![3], vec![1, 2], vec![4]]));
+    assert_eq!(surge(1, 2), (1, vec![vec![], vec![3], vec![1, 2], vec![4]]));
+    assert_eq!(surge(2, 1), (1, vec![vec![3], vec![1], vec![2, 4]]));
     // What was healthy before needs no canary, and what is the first of its kind has none started beside it.
     let back = json!({"rollout": {"canary": 0, "max_surge": 1}});
     assert_eq!(groups(&forecast(&back, &json!({"version": "v2"})).unwrap()), [[3, 1, 2, 4]]);
