@@ -15,8 +15,12 @@ CLUSTER = cluster(agents=4, session_timeout="10s")
 DRAINED = 'drain_time = "500ms"\n'
 
 
-def shop(replicas: int, **wanted: Any) -> str:
-    return webapp(replicas, rollout={**QUICK, "max_surge": 1}, **{"probes": READY, "extra": DRAINED, **wanted})
+def shop(
+    replicas: int, port: int | None = 8080, probes: dict[str, Any] = READY, extra: str = DRAINED, max_per_host: int = 1,
+) -> str:
+    """The service, with a surge replica in its rollouts."""
+    policy, placement = {**QUICK, "max_surge": 1}, {"max_per_host": max_per_host}
+    return webapp(replicas, version="v1", port=port, extra=extra, probes=probes, placement=placement, rollout=policy)
 
 
 def shared_ports(past: History, after: int) -> set[tuple[str, int]]:
@@ -47,12 +51,12 @@ def test() -> None:
     with subtest("a port that another service has on its hosts: it moves to where that is free, and no request fails"):
         for_spare(fleet, "cordon")
         fleet.apply(webapp(2, name="api", unit="webapp.service", port=8081), "--wait")
-        fleet.apply(shop(2, version="v1"), "--wait")
+        fleet.apply(shop(2), "--wait")
         for_spare(fleet, "uncordon")
         assert set(fleet.tree().hosts_of("webapp").values()) == {"web1", "web2"}
         api, mark = fleet.pids("webapp.service"), fleet.history().last()
         with Load(zk1, "webapp") as load:
-            fleet.apply(shop(2, version="v1", port=8081), "--wait")
+            fleet.apply(shop(2, port=8081), "--wait")
         load.outcome.flawless()
         assert set(fleet.tree().hosts_of("webapp").values()) == {"web3", "web4"}
         assert not shared_ports(fleet.history(), mark)
@@ -71,11 +75,11 @@ def test() -> None:
         at_8080 = {"readiness": {**READY["readiness"], "http": {"path": "/healthz", "port": 8080}}}
         never = DRAINED + "max_unavailable = 0\n"
         for_spare(fleet, "cordon")
-        fleet.apply(shop(4, port=None, probes=at_8080, extra=never, placement={"max_per_host": 2}), "--wait")
+        fleet.apply(shop(4, port=None, probes=at_8080, extra=never, max_per_host=2), "--wait")
         assert sorted(fleet.tree().hosts_of("webapp").values()) == ["web1", "web1", "web2", "web2"]
         for_spare(fleet, "uncordon")
         mark = fleet.history().last()
-        fleet.apply(shop(4, port=None, probes=at_8080, extra=never, placement={"max_per_host": 1}), "--wait")
+        fleet.apply(shop(4, port=None, probes=at_8080, extra=never, max_per_host=1), "--wait")
         tree = fleet.wait(lambda tree: sorted(tree.hosts_of("webapp").values()) == ["web1", "web2", "web3", "web4"], "one on each")
         fleet.wait_running("webapp", 4)
         check(fleet, Budget(4, max_unavailable=0, max_surge=1), mark)
