@@ -211,11 +211,13 @@ fn removed(before: &Picture, name: &ServiceName, service: &Service, now: &Servic
         replica.is_surge() && before.is_ready(id, replica) && stays(id) && !now.replicas[*id].is_surge()
     };
     let mut successors = there().filter(promoted).count();
+    // In a rollout, what can't be updated where it is, nor anywhere else, gives way to one of them as well.
+    let rolls = now.rollouts.values().next_back().is_some_and(|record| record.ended.is_none());
     let goes = there().filter(|(id, replica)| !stays(id) && before.is_ready(id, replica));
     let goes = goes.filter(|(id, replica)| {
         // By what is in force now, or by what an operator asked that is done with this.
         let leaves = before.leaves(id, replica, now) || before.leaves(id, replica, service);
-        let replaced = successors > 0 && leaves;
+        let replaced = successors > 0 && (leaves || rolls);
         successors -= usize::from(replaced);
         !replaced
     });

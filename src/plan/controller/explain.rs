@@ -70,6 +70,11 @@ fn look<'a, T: Default>(
     let found = classify(name, view, round.fleet);
     round.count_failures(&found);
     round.survey(&found);
+    if !round.course.begins() {
+        round.find_crowd(&found);
+        round.grant_budget(&found);
+        round.choose_turn(&found);
+    }
     ask(round, found)
 }
 

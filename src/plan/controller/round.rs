@@ -137,7 +137,7 @@ impl<'p, 'a> Round<'p, 'a> {
         self.count_failures(&found);
         self.survey(&found);
         self.note_unreadable_hosts(&found);
-        if self.starts_first() {
+        if self.starts_first_when_asked() {
             self.find_crowd(&found);
         }
         self.count_successors(&found);
@@ -173,7 +173,7 @@ impl<'p, 'a> Round<'p, 'a> {
     }
 
     /// Who has to leave because of others of the service. Those that are put on their way out are in nobody's way.
-    fn find_crowd(&mut self, found: &[Found<'a>]) {
+    pub(super) fn find_crowd(&mut self, found: &[Found<'a>]) {
         self.crowd = Crowd::find(self.force.spec, self.placer.unit, found, self.fleet);
     }
 
@@ -202,7 +202,7 @@ impl<'p, 'a> Round<'p, 'a> {
     /// How many ready replicas may become unready: those beyond the number wanted, and `max_unavailable`. Of those that
     /// `max_failures` forgives, nobody hopes that they serve. On a way back neither of those that are on no host or on a lost
     /// one, or failed: what was given up does not stay for them, though nothing else is disturbed beyond the budget.
-    fn grant_budget(&mut self, found: &[Found<'a>]) {
+    pub(super) fn grant_budget(&mut self, found: &[Found<'a>]) {
         let ready = found.iter().filter_map(known).filter(|case| !case.desired.removing && case.ready()).count();
         let wanted = self.force.wanted();
         let (max_unavailable, _) = self.force.spec.budget(wanted);

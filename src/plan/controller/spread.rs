@@ -130,7 +130,7 @@ impl<'a> Round<'_, 'a> {
         let leaves = |case: &&Case<'a>| {
             !case.desired.surge && case.host.is_some_and(|host| self.unfit_unasked(case, host).is_some())
         };
-        let others = cases().filter(leaves).count();
+        let others = if self.starts_first() { cases().filter(leaves).count() } else { 0 };
         for case in cases().filter(|case| case.desired.surge).skip(others) {
             if let Some(host) = case.host {
                 self.placer.seats.give_back(self.fleet, host);

@@ -25,7 +25,7 @@ impl<'a> Round<'_, 'a> {
 
     /// The same of those that an operator asks to leave, which nothing forces out: also where a rollout may start others beside
     /// those wanted.
-    fn starts_first_when_asked(&self) -> bool {
+    pub(super) fn starts_first_when_asked(&self) -> bool {
         let (_, max_surge) = self.force.spec.budget(self.force.wanted());
         self.view.moves.is_some() && max_surge > 0 || self.starts_first()
     }
@@ -114,11 +114,13 @@ impl<'a> Round<'_, 'a> {
         while self.draft.has_room() {
             let is_healthy = |case: &Case<'a>| self.course.is_healthy(case.number()) && self.may_succeed(case);
             let Some(successor) = position(found, is_healthy) else { return };
-            let mut known = found.iter().enumerate().filter_map(|(index, it)| Some((index, known(it)?)));
-            let leaving = known.find(|(_, case)| {
-                self.has_no_place(case) && (!case.ready() || self.take_leeway() || self.take_budget())
-            });
-            let Some((leaving, _)) = leaving else { return };
+            // What serves nobody goes first, and costs nothing.
+            let mut cases: Vec<(usize, &Case<'a>)> =
+                found.iter().enumerate().filter_map(|(index, it)| Some((index, known(it)?))).collect();
+            cases.sort_by_key(|(_, case)| case.ready());
+            let leaving = cases.into_iter().find(|(_, case)| self.has_no_place(case));
+            let mut may_go = |case: &Case<'a>| !case.ready() || self.take_leeway() || self.take_budget();
+            let Some((leaving, _)) = leaving.filter(|(_, case)| may_go(case)) else { return };
             self.exchange(found, leaving, successor);
         }
     }
@@ -127,9 +129,7 @@ impl<'a> Round<'_, 'a> {
     fn has_no_place(&mut self, case: &Case<'a>) -> bool {
         let stays = case.desired.removing || case.desired.surge || self.is_held(case).is_some();
         let Some(host) = case.host.filter(|_| !stays) else { return false };
-        let leaves =
-            matches!(self.unfit(case, host), Some(Unfit::Crowded | Unfit::UnitTaken(_) | Unfit::PortTaken(..)));
-        leaves && !self.fits_elsewhere(case)
+        self.keeps_a_rollout_up(case, host) && !self.fits_elsewhere(case)
     }
 
     fn exchange(&mut self, found: &mut Vec<Found<'a>>, leaving: usize, successor: usize) {

@@ -118,8 +118,8 @@ impl<'a> Round<'_, 'a> {
         Some(if allowed > 0 { format!("{count} replicas failed, max_failures is {max}: {first}") } else { first })
     }
 
-    /// Those that failed on the only host on which any did, where another is tried for them: what follows a host is the
-    /// host's fault, and no revision is judged by one host while there are others.
+    /// Those that failed on the only host on which any did, where another host would take them: what follows a host is
+    /// the host's fault, and no revision is judged by one host while there are others.
     fn failed_on_one_host(&mut self, cases: &[&Case<'a>]) -> BTreeSet<ReplicaNumber> {
         let now = self.context.now;
         let failed: Vec<&&Case<'a>> = cases.iter().filter(|case| case.failed()).collect();
@@ -129,7 +129,7 @@ impl<'a> Round<'_, 'a> {
         if hosts.len() != 1 {
             return BTreeSet::new();
         }
-        failed.into_iter().filter(|case| !self.was_tried_everywhere(case)).map(|case| case.number()).collect()
+        failed.into_iter().filter(|case| self.fits_elsewhere(case)).map(|case| case.number()).collect()
     }
 
     fn verdict(&mut self, case: &Case<'a>) -> Option<String> {

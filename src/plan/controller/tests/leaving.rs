@@ -244,7 +244,9 @@ fn what_keeps_a_rollout_from_its_end_leaves_within_it() {
 /// With no more spare hosts than replicas that have to leave, the surge replica has the last of them.
 #[test]
 fn what_fits_nowhere_gives_way_to_the_surge_replica_that_has_its_place() {
-    for (replicas, max_unavailable) in [(1, 0), (2, 0), (2, 1), (3, 1)] {
+    for (replicas, max_unavailable, asked) in
+        [(1, 0, false), (2, 0, false), (2, 1, false), (3, 1, false), (1, 0, true), (3, 2, true)]
+    {
         let hosts = ["web1", "web2", "web3", "web4", "web5", "web6"];
         let mut sim = Sim::new(&hosts[..2 * replicas]);
         let spare = &hosts[replicas..2 * replicas];
@@ -262,6 +264,12 @@ fn what_fits_nowhere_gives_way_to_the_surge_replica_that_has_its_place() {
         }
         let beta = sim.places("beta");
         sim.patch("/services/alpha", &json!({ "port": 81 }));
+        if asked {
+            let leave = (1..=replicas)
+                .map(|number| (number.to_string(), json!(hosts[number - 1])))
+                .collect::<serde_json::Map<_, _>>();
+            sim.tree.put("/services/alpha/moves", json!({ "leave": leave }).to_string());
+        }
         let fewest = fewest_ready(&mut sim, "alpha");
         assert!(fewest + max_unavailable >= replicas, "{fewest} of {replicas}: {:#?}", sim.log);
         let status = sim.status("alpha");
