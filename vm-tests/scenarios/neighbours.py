@@ -58,7 +58,8 @@ def test() -> None:
         with Load(zk1, "webapp") as load:
             fleet.apply(shop(2, port=8081), "--wait")
         load.outcome.flawless()
-        assert set(fleet.tree().hosts_of("webapp").values()) == {"web3", "web4"}
+        # Those that go may be draining still.
+        fleet.wait(lambda tree: sorted(tree.hosts_of("webapp").values()) == ["web3", "web4"], "both are where it is free")
         assert not shared_ports(fleet.history(), mark)
         assert fleet.pids("webapp.service") == api, "the other service is left alone"
 
@@ -82,5 +83,6 @@ def test() -> None:
         fleet.apply(shop(4, port=None, probes=at_8080, extra=never, max_per_host=1), "--wait")
         tree = fleet.wait(lambda tree: sorted(tree.hosts_of("webapp").values()) == ["web1", "web2", "web3", "web4"], "one on each")
         fleet.wait_running("webapp", 4)
-        check(fleet, Budget(4, max_unavailable=0, max_surge=1), mark)
+        # The two that go may be draining still when the last one that comes is up.
+        check(fleet, Budget(4, max_unavailable=0, max_surge=2), mark)
         assert len(Rollouts(fleet).all(tree)) <= 2

@@ -1,7 +1,8 @@
 //! An independent checker: what must hold of every plan, whatever made it.
 //!
-//! It reads trees, not the planner's snapshot, and shares no code with the planner, so that a mistake there is not
-//! repeated here. Safety only: that something is done at all is for the tests that let a cluster come to rest.
+//! It reads trees, not the planner's snapshot, and shares no code with the planner but the model's arithmetic (how many
+//! a percentage is, what a budget allows), so that a mistake there is not repeated here. Safety only: that something is
+//! done at all is for the tests that let a cluster come to rest.
 
 #![allow(clippy::unwrap_used)]
 
