@@ -86,8 +86,8 @@ impl<'a> Round<'_, 'a> {
 
     /// Whether the replica can take the place of one that leaves, once it is ready: it may stay where it is.
     fn may_succeed(&self, case: &Case<'a>) -> bool {
-        let stays = case.host.is_some_and(|host| self.unfit(case, host).is_none());
-        case.desired.surge && !case.desired.removing && stays
+        let stays = |host| self.unfit(case, host).is_none();
+        case.desired.surge && !case.desired.removing && case.host.is_some_and(stays)
     }
 
     /// Puts successors that are ready in the place of those that wait for them.
@@ -112,7 +112,7 @@ impl<'a> Round<'_, 'a> {
             return;
         }
         while self.draft.has_room() {
-            let is_healthy = |case: &Case<'a>| self.course.is_healthy(case.number()) && self.may_succeed(case);
+            let is_healthy = |case: &Case<'a>| self.may_succeed(case) && self.course.is_healthy(case.number());
             let Some(successor) = position(found, is_healthy) else { return };
             // What serves nobody goes first, and costs nothing.
             let mut cases: Vec<(usize, &Case<'a>)> =
