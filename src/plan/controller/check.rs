@@ -213,12 +213,17 @@ fn removed(before: &Picture, name: &ServiceName, service: &Service, now: &Servic
     };
     let mut successors = there().filter(promoted).count();
     // In a rollout, what can't be updated where it is, nor anywhere else, gives way to one of them as well.
-    let rolls = now.rollouts.values().next_back().is_some_and(|record| record.ended.is_none());
+    let newest = now.rollouts.values().next_back().filter(|record| record.ended.is_none());
+    let gives_way = |id: &ReplicaId, replica: &Replica| {
+        let clashes =
+            |node| now.accepted.as_ref().is_some_and(|it| before.must_leave(id, replica, node, &it.service, now));
+        newest.is_some_and(|record| record.back || replica.node().is_some_and(clashes))
+    };
     let goes = there().filter(|(id, replica)| !stays(id) && before.is_ready(id, replica));
     let goes = goes.filter(|(id, replica)| {
         // By what is in force now, or by what an operator asked that is done with this.
         let leaves = before.leaves(id, replica, now) || before.leaves(id, replica, service);
-        let replaced = successors > 0 && (leaves || rolls);
+        let replaced = successors > 0 && (leaves || gives_way(id, replica));
         successors -= usize::from(replaced);
         !replaced
     });
