@@ -148,6 +148,18 @@ class Fleet:
         """Waits until exactly `count` replicas run where they belong and are in `instances`."""
         return self.wait(lambda tree: tree.running(service, count), f"{count} of {service} run", timeout)
 
+    def wait_condition(self, service: str, kind: str, says: str = "", timeout: float | None = None) -> str:
+        """Waits until a condition holds and says this; returns its message.
+
+        The controller writes a service's conditions after what they are about: whoever saw that has not seen these.
+        """
+        tree = self.wait(lambda tree: says in tree.condition(service, kind) != "", f"{service} has {kind}: {says}", timeout)
+        return tree.condition(service, kind)
+
+    def wait_no_condition(self, service: str, kind: str) -> None:
+        """Waits until a condition does not hold any more."""
+        self.wait(lambda tree: not tree.condition(service, kind), f"{service} has no {kind}")
+
     def history(self) -> history.History:
         """Everything ZooKeeper committed so far (paths include the chroot)."""
         return history.read(self.zk.copy_from_machine(self.driver.backend.zookeeper_log))

@@ -47,7 +47,7 @@ def test() -> None:
     with subtest("the documents read as DESIGN shows them"):
         for number in tree.replicas("webapp"):
             check_documents(fleet, tree, number)
-        assert tree.status("webapp")["ready"] == 2, tree.status("webapp")
+        fleet.wait(lambda tree: tree.status("webapp")["ready"] == 2, "the service's status counts them")
 
     with subtest("the replicas serve, and know who they are"):
         for number, host in tree.hosts_of("webapp").items():

@@ -195,7 +195,7 @@ def drives(fleet: Fleet) -> None:
 def refused(fleet: Fleet) -> None:
     """Whatever would need a drop-in; and a unit that polkit's rule does not name."""
     fleet.apply(webapp(1, name="other", unit="other@.service", port=8081, environment={"GREETING": "hello"}))
-    fleet.wait(lambda tree: "has an environment" in str(tree.condition("other", "Unplaced")), "an environment is refused")
+    fleet.wait_condition("other", "Unplaced", "has an environment")
     owned = {"files": {"other.conf": {"text": "greeting = 1", "owner": "daemon"}}}
     fleet.put("/services/other/config/1", owned)
     fleet.apply(webapp(1, name="other", unit="other@.service", environment={}, port=8081, config={}, desired="config_version = 1"))

@@ -23,7 +23,7 @@ def typo(fleet: Fleet, unit: str, kind: str, said: str, most: int) -> None:
     """A service whose unit is misspelled: it is said within a minute, hosts are tried a few times, and `apply` mends it."""
     mark = fleet.history().last()
     fleet.apply(webapp(REPLICAS, unit=unit, restart=RESTART, rollout=POLICY))
-    fleet.wait(lambda tree: said in (tree.condition("webapp", kind) or ""), f"{kind} is told", timeout=60)
+    fleet.wait_condition("webapp", kind, said, timeout=60)
     # For as long as moves were made without an end.
     zk1.sleep(10)
     count = tries(fleet, mark)

@@ -19,8 +19,7 @@ def test() -> None:
     with subtest("two of three hosts are cut off: nothing is failed over, and the status says why"):
         for each in (first, second):
             each.block()
-        fleet.wait(lambda tree: tree.condition("webapp", "FailoverHeld"), "failover is held")
-        assert "2 of 3 hosts" in fleet.tree().condition("webapp", "FailoverHeld")
+        fleet.wait_condition("webapp", "FailoverHeld", "2 of 3 hosts")
         assert "FailoverHeld" in fleet.zkops("explain webapp") + fleet.zkops("status webapp")
         assert fleet.tree().hosts_of("webapp") == placed
 
@@ -34,7 +33,7 @@ def test() -> None:
         first.unblock()
         tree = fleet.wait(lambda tree: tree.running("webapp", 2), "two replicas run on the hosts that are left", timeout=30)
         assert second.name not in tree.hosts_of("webapp").values()
-        assert not tree.condition("webapp", "FailoverHeld")
+        fleet.wait_no_condition("webapp", "FailoverHeld")
 
     with subtest("the other returns: nothing moves again"):
         before = fleet.tree().hosts_of("webapp")
@@ -46,9 +45,9 @@ def test() -> None:
     with subtest("two are cut off again, and one of them is removed for good: the hold ends"):
         for each in (first, second):
             each.block()
-        fleet.wait(lambda tree: tree.condition("webapp", "FailoverHeld"), "failover is held")
+        fleet.wait_condition("webapp", "FailoverHeld")
         fleet.zkops(f"hosts delete --force {second.name}")
-        fleet.wait(lambda tree: not tree.condition("webapp", "FailoverHeld"), "failover goes on")
+        fleet.wait_no_condition("webapp", "FailoverHeld")
         fleet.wait(lambda tree: spare in tree.instances("webapp"), "the spare host runs what it can")
         for each in (first, second):
             each.unblock()

@@ -77,7 +77,7 @@ def options(fleet: Fleet) -> None:
     fleet.apply(placed, "--wait")
     assert fleet.wait_running("webapp", 1).hosts_of("webapp") == {1: "web2"}
     fleet.apply(webapp(1, name="sshd", unit="sshd.service", port=22))
-    fleet.wait(lambda tree: "allowed_units" in tree.condition("sshd", "Unplaced"), "another unit is refused")
+    fleet.wait_condition("sshd", "Unplaced", "allowed_units")
     fleet.zkops("delete sshd")
     web1.succeed("nc -z web1 9640")
     zk1.succeed("nc -z localhost 9641")

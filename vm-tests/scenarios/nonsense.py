@@ -68,12 +68,12 @@ def test() -> None:
     for name, path, document, key in CASES:
         with subtest(f"{name}: the last good state stays, the condition says what is wrong where"):
             fleet.put(path, document)
-            tree = fleet.wait(lambda tree: path in tree.condition("webapp", "InvalidDocument"), "it is reported")
-            assert key in tree.condition("webapp", "InvalidDocument"), tree.condition("webapp", "InvalidDocument")
+            said = fleet.wait_condition("webapp", "InvalidDocument", path)
+            assert key in said, said
             bystander.obeys()
             undisturbed(fleet, pids)
             fleet.put(path, GOOD if path == DESIRED else spec)
-            fleet.wait(lambda tree: not tree.condition("webapp", "InvalidDocument"), "the condition is gone")
+            fleet.wait_no_condition("webapp", "InvalidDocument")
             undisturbed(fleet, pids)
 
     with subtest("a document of 2 MiB"):
@@ -81,11 +81,11 @@ def test() -> None:
             "{ printf '{\"replicas\":2,\"x\":\"'; head -c 2097152 /dev/zero | tr '\\0' a; printf '\"}'; } > /root/large",
             f"zktool put {DESIRED} < /root/large",
         )
-        fleet.wait(lambda tree: DESIRED in tree.condition("webapp", "InvalidDocument"), "it is reported")
+        fleet.wait_condition("webapp", "InvalidDocument", DESIRED)
         bystander.obeys()
         undisturbed(fleet, pids)
         fleet.put(DESIRED, GOOD)
-        fleet.wait(lambda tree: not tree.condition("webapp", "InvalidDocument"), "the condition is gone")
+        fleet.wait_no_condition("webapp", "InvalidDocument")
         undisturbed(fleet, pids)
 
     with subtest("a nonsensical name among the services, and one that nobody wants to run: told, and nothing else"):
@@ -116,7 +116,7 @@ def test() -> None:
         rollouts = "/services/webapp/rollouts"
         record = f"{rollouts}/{max(fleet.tree().children(rollouts))}"
         fleet.put(record, '{"state": "hurry"}')
-        fleet.wait(lambda tree: record in tree.condition("webapp", "InvalidDocument"), "it is reported")
+        fleet.wait_condition("webapp", "InvalidDocument", record)
         bystander.obeys()
         undisturbed(fleet, pids)
         fleet.delete(record)
@@ -125,11 +125,11 @@ def test() -> None:
 
     with subtest("nonsense for an operator's word on a rollout: reported, and nothing else"):
         fleet.put(rollouts, '{"rollout": 1, "action": "hurry"}')
-        fleet.wait(lambda tree: rollouts in tree.condition("webapp", "InvalidDocument"), "it is reported")
+        fleet.wait_condition("webapp", "InvalidDocument", rollouts)
         bystander.obeys()
         undisturbed(fleet, pids)
         fleet.put(rollouts, "{}")
-        fleet.wait(lambda tree: not tree.condition("webapp", "InvalidDocument"), "the condition is gone")
+        fleet.wait_no_condition("webapp", "InvalidDocument")
 
     with subtest("nodes deleted under the daemons' feet come back"):
         for path in (f"/services/webapp/instances/{host}", f"/hosts/{host}/assigned/webapp.{number:010}",

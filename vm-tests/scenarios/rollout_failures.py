@@ -56,17 +56,16 @@ def test() -> None:
         outcome.flawless()
         assert set(outcome.by_version) == {"v1"}, outcome
         assert only_the_first(told) == min(placed)
-        reason = fleet.tree().condition("webapp", "RolledBack")
         # What is wrong, not that it refused connections at first.
-        assert "healthy_deadline" in reason and "503" in reason, reason
+        reason = fleet.wait_condition("webapp", "RolledBack", "healthy_deadline")
+        assert "503" in reason, reason
         assert reason.split(":")[0] in fleet.zkops("explain webapp"), "explain says why"
 
     with subtest("v2 exits with 1: v1 is back, and the reason has how it ended and what it said last"):
         outcome, told, record = fails(fleet, broken("v2", "start", healthy_deadline="20s", progress_deadline="40s"))
         outcome.flawless()
         only_the_first(told)
-        reason = fleet.tree().condition("webapp", "RolledBack")
-        assert "exited with status 1; its last line: " + LAST_LINE in reason, reason
+        fleet.wait_condition("webapp", "RolledBack", "exited with status 1; its last line: " + LAST_LINE)
         assert LAST_LINE in fleet.zkops("rollout status webapp"), "rollout status says why"
 
     with subtest("v2 crashes after it was ready: v1 is back, and v1 never failed a request"):
@@ -86,7 +85,7 @@ def test() -> None:
         rollouts.wait("completed", after=number)
         tree = fleet.wait_running("webapp", 3)
         assert set(rollouts.versions(tree).values()) == {"v2"}
-        assert not tree.condition("webapp", "RolledBack"), tree.status("webapp")
+        fleet.wait_no_condition("webapp", "RolledBack")
 
     with subtest("one host can't run v3, and max_failures is 1: the rollout is completed without it, and says so"):
         drop_in = "/run/systemd/system/webapp@.service.d"
@@ -100,8 +99,9 @@ def test() -> None:
         states = {str(each.host): each.status["state"] for each in tree.replicas("webapp").values()}
         assert states == {"web1": "running", "web2": "failed", "web3": "running"}, states
         assert set(rollouts.versions(tree).values()) == {"v3"}, rollouts.versions(tree)
-        assert "without 1 replica that failed (max_failures)" in fleet.zkops("events webapp")
-        assert "without 1 replica that failed (max_failures)" in fleet.zkops("rollout status webapp")
+        said = "without 1 replica that failed (max_failures)"
+        fleet.wait(lambda _: said in fleet.zkops("events webapp"), "the events say so")
+        assert said in fleet.zkops("rollout status webapp")
         web2.succeed(f"rm -r {drop_in} && systemctl daemon-reload")
         fleet.zkops("delete webapp --wait")
 
@@ -116,8 +116,8 @@ def test() -> None:
         outcome.flawless()
         only_the_first(told)
         assert fleet.pids("shop@*.service") == pids, "a process was restarted for an archive that is not what it should be"
-        reason = fleet.tree().condition("shop", "RolledBack")
-        assert "sha" in reason.lower() and sums["v2"][::-1][:12] in reason, reason
+        reason = fleet.wait_condition("shop", "RolledBack", sums["v2"][::-1][:12])
+        assert "sha" in reason.lower(), reason
 
     with subtest("the right checksum: it comes"):
         rollouts = Rollouts(fleet, "shop")

@@ -67,4 +67,4 @@ def test() -> None:
         for each in fleet.agents:
             each.succeed("rm /run/webapp.broken")
         tree = fleet.wait(lambda tree: tree.running("webapp", 2), "both replicas are back", timeout=90)
-        fleet.wait(lambda tree: not tree.condition("webapp", "Failed"), "the condition is gone")
+        fleet.wait_no_condition("webapp", "Failed")

@@ -118,8 +118,7 @@ def test() -> None:
     with subtest("systemd cannot load what is wanted: its words, the old files, rolled back"):
         mark = fleet.history().last()
         fleet.apply(described("once", restart={"policy": "always"}))
-        tree = fleet.wait(lambda tree: tree.condition("once", "RolledBack"), "the rollout is taken back")
-        assert "Refusing." in tree.condition("once", "RolledBack"), tree.status("once")
+        fleet.wait_condition("once", "RolledBack", "Refusing.")
         assert web1.get_unit_property("true-once.service", "LoadState") == "loaded"
         assert "Restart=on-failure" in web1.succeed("cat /run/systemd/system/true-once.service.d/50-zkops.conf")
         assert not fleet.history().gaps("/services/once/instances", {"web1"}, after=mark)
