@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vm-tests/run", description="Runs scenarios on real Debian hosts.")
-    parser.add_argument("--scenario", "-s", nargs="+", metavar="NAME", help="run only these (or a file of one's own: PATH.py)")
+    parser.add_argument("--scenario", "-s", nargs="+", action="extend", metavar="NAME", help="run only these (or a file of one's own: PATH.py)")
     parser.add_argument("--release", choices=[*images.RELEASES, "all"], help="Debian release of the hosts (default: what each scenario names)")
     parser.add_argument("--driver", choices=[*backends.BACKENDS], default="nspawn", help="containers (default) or full virtual machines")
     parser.add_argument("--jobs", "-j", type=int, default=2, metavar="N", help="how many at once (default 2)")
