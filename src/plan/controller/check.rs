@@ -211,20 +211,17 @@ fn removed(before: &Picture, name: &ServiceName, service: &Service, now: &Servic
     let promoted = |(id, replica): &(&ReplicaId, &Replica)| {
         replica.is_surge() && before.is_ready(id, replica) && stays(id) && !now.replicas[*id].is_surge()
     };
-    let mut successors = there().filter(promoted).count();
-    // In a rollout, what can't be updated where it is, nor anywhere else, gives way to one of them as well.
-    let newest = now.rollouts.values().next_back().filter(|record| record.ended.is_none());
-    let gives_way = |id: &ReplicaId, replica: &Replica| {
-        let clashes =
-            |node| now.accepted.as_ref().is_some_and(|it| before.must_leave(id, replica, node, &it.service, now));
-        newest.is_some_and(|record| record.back || replica.node().is_some_and(clashes))
-    };
+    let (updated, others): (Vec<_>, Vec<_>) =
+        there().filter(promoted).partition(|(_, it)| now.runs_what_is_rolled_out(it));
+    let (mut updated, mut others) = (updated.len(), others.len());
     let goes = there().filter(|(id, replica)| !stays(id) && before.is_ready(id, replica));
     let goes = goes.filter(|(id, replica)| {
-        // By what is in force now, or by what an operator asked that is done with this.
-        let leaves = before.leaves(id, replica, now) || before.leaves(id, replica, service);
-        let replaced = successors > 0 && (leaves || gives_way(id, replica));
-        successors -= usize::from(replaced);
+        // In a rollout, what can't be updated where it is, nor anywhere else, gives way to one that was.
+        let leaves = has_to_leave(before, (service, now), id, replica);
+        let gives_way = || now.is_rolling() && before.clashes(id, replica, now);
+        let successors = if leaves && others > 0 { &mut others } else { &mut updated };
+        let replaced = *successors > 0 && (leaves || gives_way());
+        *successors -= usize::from(replaced);
         !replaced
     });
     let wrong = goes.filter_map(|(id, gone)| {
@@ -235,6 +232,11 @@ fn removed(before: &Picture, name: &ServiceName, service: &Service, now: &Servic
         Some(format!("{name}: {id} serves and goes, {other} does not and stays"))
     });
     wrong.chain(few).collect()
+}
+
+/// By what is in force now, or by what an operator asked that is done with this.
+fn has_to_leave(before: &Picture, (service, now): (&Service, &Service), id: &ReplicaId, replica: &Replica) -> bool {
+    before.leaves(id, replica, now) || before.leaves(id, replica, service)
 }
 
 /// A configuration that somebody wants, runs or may go back to stays.
@@ -329,6 +331,12 @@ fn disturbed(
         .filter(|(id, _)| now.replicas.get(*id).is_some_and(|replica| !replica.is_removing()))
         .collect();
     let ready = staying.iter().filter(|(id, replica)| before.is_ready(id, replica)).count();
+    // Those that only surge replicas let go, which may serve in place of others already.
+    let mut goes = service.replicas.iter().filter(|(id, replica)| {
+        let regular = !staying.contains_key(id) && !replica.is_surge() && before.is_ready(id, replica);
+        regular && !has_to_leave(before, (service, now), id, replica)
+    });
+    let goes = goes.next().is_some();
     let hit = staying.iter().filter(|(id, replica)| {
         let new = &now.replicas[**id];
         let (was, is) = (content(before, id), content(after, id));
@@ -356,7 +364,7 @@ fn disturbed(
         (false, false) => 0,
     };
     let max = max + forgiven;
-    (hit > 0 && ready + max < hit + wanted).then(|| {
+    ((hit > 0 || goes) && ready + max < hit + wanted).then(|| {
         format!("{name}: {hit} of {ready} ready replicas are disturbed, {wanted} are wanted, {max} may be unready")
     })
 }

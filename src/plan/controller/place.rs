@@ -87,7 +87,7 @@ impl<'a> Placer<'a> {
 
     /// From now on they run like this.
     pub(super) fn run_as(&mut self, template: &'a Template) {
-        (self.unit, self.run, self.objections) = (template.into(), template.into(), None);
+        (self.unit, self.run, self.objections, self.full) = (template.into(), template.into(), None, None);
     }
 
     fn asked(&mut self, fleet: &mut Fleet<'a>, first: Option<&'a Template>) -> Asked<'_, 'a> {
@@ -217,7 +217,25 @@ impl<'a> Placer<'a> {
 
     /// Whether any host fits.
     pub(super) fn fits(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>) -> bool {
-        self.obstacles(fleet, ask).iter().any(Option::is_none)
+        if ask.first.is_none() && self.full.is_some() {
+            return false;
+        }
+        let open = fleet.open_to(&self.spec.placement.constraints);
+        fleet.work += open.len();
+        let asked = self.asked(fleet, ask.first);
+        if open.iter().any(|&host| obstacle(&asked, fleet, ask, host).is_none()) {
+            return true;
+        }
+        if ask.first.is_none() {
+            self.find_out_whether_full(fleet, &Ask { from: None, failed_on: &[], ..*ask });
+        }
+        false
+    }
+
+    /// What fits nowhere for what it is alone need not be asked for again.
+    fn find_out_whether_full(&mut self, fleet: &mut Fleet<'a>, anyone: &Ask<'_, 'a>) {
+        let obstacles: Option<Vec<Obstacle>> = self.obstacles(fleet, anyone).into_iter().collect();
+        self.full = obstacles.map(Misfit::new).filter(|misfit| !misfit.depends_on_number());
     }
 
     /// Why no host fits.

@@ -15,7 +15,7 @@ use super::{
     fleet::{Fleet, Host, HostIndex},
     misfit::Misfit,
     notice::Notices,
-    place::{COOL_OFF, Choice, Placer, late_failures},
+    place::{Ask, COOL_OFF, Choice, Placer, late_failures},
     rollout::Course,
     status::{Standing, Tally},
 };
@@ -206,14 +206,11 @@ impl<'p, 'a> Round<'p, 'a> {
         let ready = found.iter().filter_map(known).filter(|case| !case.desired.removing && case.ready()).count();
         let wanted = self.force.wanted();
         let (max_unavailable, _) = self.force.spec.budget(wanted);
-        let idle = |case: &&Case<'a>| {
-            let waits = case.desired.removing || case.desired.surge || case.ready();
-            !waits && (case.host.is_none() || !case.host_alive || case.failed())
-        };
         let left = |forgiven: usize| (ready + max_unavailable + forgiven).saturating_sub(wanted);
         self.budget = left(self.course.survey.forgiven);
         if self.course.is_going_back() {
-            self.leeway = left(found.iter().filter_map(known).filter(idle).count()).saturating_sub(self.budget);
+            self.leeway =
+                left(found.iter().filter_map(known).filter(|case| is_idle(case)).count()).saturating_sub(self.budget);
         }
     }
 
@@ -262,7 +259,16 @@ impl<'p, 'a> Round<'p, 'a> {
 
     /// Whether another host would take the replica, as far as can be told before anything is decided.
     pub(super) fn fits_elsewhere(&mut self, case: &Case<'a>) -> bool {
-        let fits = self.placer.fits(self.fleet, &self.ask(case, false));
+        self.fits(case, &self.ask(case, false))
+    }
+
+    /// The same of one whose turn to be brought to what all are brought to has not come, once it has.
+    pub(super) fn will_fit_elsewhere(&mut self, case: &Case<'a>) -> bool {
+        self.fits(case, &Ask { first: None, ..self.ask(case, false) })
+    }
+
+    fn fits(&mut self, case: &Case<'a>, ask: &Ask<'_, 'a>) -> bool {
+        let fits = self.placer.fits(self.fleet, ask);
         if !fits {
             self.wake_after_cool_off(case);
         }
@@ -344,6 +350,13 @@ impl<'p, 'a> Round<'p, 'a> {
         );
         true
     }
+}
+
+/// Whether nobody hopes that the replica, one of those wanted, will serve by itself soon: it is on no host or on a lost one, or
+/// failed.
+pub(super) fn is_idle(case: &Case<'_>) -> bool {
+    let waits = case.desired.removing || case.desired.surge || case.ready();
+    !waits && (case.host.is_none() || !case.host_alive || case.failed())
 }
 
 /// The case of a replica whose desired state is known.

@@ -10,7 +10,7 @@ use super::{
     draft::{Note, Step},
     fleet::HostIndex,
     place::Ask,
-    round::{Round, known},
+    round::{Round, is_idle, known},
     status::Standing,
     vacate::Unfit,
 };
@@ -48,7 +48,7 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// Whether the replica's turn has come to be updated, and it can't be where it is.
-    fn keeps_a_rollout_up(&self, case: &Case<'a>, host: HostIndex) -> bool {
+    pub(super) fn keeps_a_rollout_up(&self, case: &Case<'a>, host: HostIndex) -> bool {
         self.course.may_update(case.number()) && self.clashes(case, host)
     }
 
@@ -120,16 +120,18 @@ impl<'a> Round<'_, 'a> {
             cases.sort_by_key(|(_, case)| case.ready());
             let leaving = cases.into_iter().find(|(_, case)| self.has_no_place(case));
             let mut may_go = |case: &Case<'a>| !case.ready() || self.take_leeway() || self.take_budget();
-            let Some((leaving, _)) = leaving.filter(|(_, case)| may_go(case)) else { return };
+            let Some((leaving, case)) = leaving.filter(|(_, case)| may_go(case)) else { return };
+            // Another serves in its place: nobody is disturbed any more because nobody hoped that this one would.
+            self.leeway = self.leeway.saturating_sub(usize::from(is_idle(case)));
             self.exchange(found, leaving, successor);
         }
     }
 
     /// Whether the replica can't be brought to what the rollout brings where it is, nor anywhere else.
     fn has_no_place(&mut self, case: &Case<'a>) -> bool {
-        let stays = case.desired.removing || case.desired.surge || self.is_held(case).is_some();
+        let stays = case.desired.removing || case.desired.surge;
         let Some(host) = case.host.filter(|_| !stays) else { return false };
-        self.keeps_a_rollout_up(case, host) && !self.fits_elsewhere(case)
+        self.keeps_a_rollout_up(case, host) && self.is_held(case).is_none() && !self.fits_elsewhere(case)
     }
 
     fn exchange(&mut self, found: &mut Vec<Found<'a>>, leaving: usize, successor: usize) {
@@ -146,7 +148,7 @@ impl<'a> Round<'_, 'a> {
     fn replace_by(&mut self, old: &Case<'a>, new: &Case<'a>) {
         let Some(host) = old.host else { return };
         let name = self.fleet.hosts[host].name;
-        let why = self.unfit(old, host).map(|why| why.to_string()).unwrap_or_default();
+        let why = self.unfit(old, host).map_or("its unit there is another's".to_owned(), |why| why.to_string());
         let reason = format!("removed: {why}, and replica {} serves in its place", new.number().0);
         let mut ops = self.removal(old, host, &reason);
         let stays = ReplicaDesired { surge: false, ..new.desired.clone() };

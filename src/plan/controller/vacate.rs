@@ -74,10 +74,14 @@ impl<'a> Round<'_, 'a> {
         unit_taken.or_else(port_taken)
     }
 
-    /// Who has the port on the replica's host that it is to get with what is new, once its turn has come. Who shares one
-    /// already is not moved for it.
+    /// Who has the port on the replica's host that it is to get with what is new, once its turn has come.
     pub(super) fn port_holder(&self, case: &Case<'a>, host: HostIndex) -> Option<(u16, &ReplicaId)> {
-        let port = self.placer.unit.port.filter(|_| self.course.may_update(case.number()))?;
+        self.course.may_update(case.number()).then(|| self.next_port_holder(case, host))?
+    }
+
+    /// The same, whether or not its turn has come. Who shares one already is not moved for it.
+    fn next_port_holder(&self, case: &Case<'a>, host: HostIndex) -> Option<(u16, &ReplicaId)> {
+        let port = self.placer.unit.port?;
         let has_another = case.assignment.and_then(Doc::good).is_some_and(|now| now.port != Some(port));
         has_another.then(|| self.fleet.port_of_another(host, port, &case.id))?.map(|holder| (port, holder))
     }
@@ -87,15 +91,23 @@ impl<'a> Round<'_, 'a> {
         self.fleet.must_yield(host, self.placer.unit, &case.id, unit_now)
     }
 
-    /// Whether the replica, run as the service is described now, would share its unit with another on its host.
+    /// Whether the replica, run as the service is described now, would share its unit with another on its host, or its port.
     pub(super) fn clashes(&self, case: &Case<'a>, host: HostIndex) -> bool {
+        self.clashes_by_unit(case, host) || self.port_holder(case, host).is_some()
+    }
+
+    /// The same of one whose turn has not come, once it has.
+    pub(super) fn will_clash(&self, case: &Case<'a>, host: HostIndex) -> bool {
+        self.clashes_by_unit(case, host) || self.next_port_holder(case, host).is_some()
+    }
+
+    fn clashes_by_unit(&self, case: &Case<'a>, host: HostIndex) -> bool {
         let plain = !self.placer.unit.unit.is_template();
         let leaves_another = plain && case.desired.removing && self.placer.seats.taken_on(host) > 1;
         let own = leaves_another || self.crowd.is_too_many(case) || self.crowd.held_by_another(host, case);
         let now = case.assignment.and_then(Doc::good).map(|assignment| &assignment.unit);
         let comes_anew = now != Some(&self.placer.unit.unit.for_replica(case.number()));
         own || self.rival(case, host).is_some()
-            || self.port_holder(case, host).is_some()
             || comes_anew && self.fleet.unit_alleged(host, self.placer.unit, &case.id)
     }
 
@@ -126,7 +138,7 @@ impl<'a> Round<'_, 'a> {
         }
         let overdue = self.is_overdue(host);
         match self.reserve(case) {
-            Ok(()) if !case.ready() || overdue || self.may_leave(case, why) => {
+            Ok(()) if !case.ready() || overdue || self.may_leave(case, host, why) => {
                 self.align(case, Mode::Drain, Content::Keep, &why.to_string());
                 Standing::Busy
             }
@@ -141,9 +153,10 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
-    /// What leaves to be brought to what is wanted where its port is free does so as it would be updated where it is.
-    fn may_leave(&mut self, case: &Case<'a>, why: &Unfit) -> bool {
-        matches!(why, Unfit::PortTaken(..)) && self.take_leeway() || self.spend(case, &format!("leaving ({why})"))
+    /// What leaves to be brought to what is wanted, for it can't be where it is, does so as it would be updated there.
+    fn may_leave(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit) -> bool {
+        let leeway = self.keeps_a_rollout_up(case, host) && self.take_leeway();
+        leeway || self.spend(case, &format!("leaving ({why})"))
     }
 
     /// Whether the time has passed that the operator gave the host to be drained within the services' budgets.

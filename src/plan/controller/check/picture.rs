@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use crate::{
     model::{
         Accepted, Assignment, HostAlive, HostName, HostSpec, Instance, Mode, MoveOrder, Moves, ReplicaDesired,
-        ReplicaId, ReplicaStatus, Rollout, RolloutOrder, ServiceName, ServiceSpec, ServiceStatus, UnitName, decode,
+        ReplicaId, ReplicaStatus, Rollout, RolloutOrder, RolloutState, ServiceName, ServiceSpec, ServiceStatus,
+        UnitName, decode,
     },
     plan::controller::{Context, sim::Tree},
 };
@@ -327,6 +328,19 @@ impl Picture {
         drains || misfit || crowded || service.asks(id, name) || shared || port
     }
 
+    /// Whether the replica can't be brought where it is to what is rolled out, for what else is there.
+    pub(super) fn clashes(&self, id: &ReplicaId, replica: &Replica, service: &Service) -> bool {
+        let (Some(node), Some(spec)) = (replica.node(), service.spec()) else { return false };
+        // Those of its own service count until nothing of them is left.
+        let own = |(other, it): (&ReplicaId, &Replica)| other != id && self.home(other, it) == Some(node);
+        let placed = self.services[&id.service].replicas.iter().any(own);
+        let indexed = |(other, hosts): (&ReplicaId, &BTreeSet<HostName>)| {
+            other != id && other.service == id.service && hosts.contains(node)
+        };
+        let alone = spec.max_per_host().is_some() || !spec.unit.is_template();
+        alone && (placed || self.indexed.iter().any(indexed)) || self.must_leave(id, replica, node, &spec, service)
+    }
+
     /// Whether the port, which the replica does not have yet, is one that a replica of another service has or may have there.
     fn is_to_share_port(&self, port: u16, host: &HostName, id: &ReplicaId) -> bool {
         let own = self.assignments.get(&(host.clone(), id.clone())).and_then(Option::as_ref);
@@ -393,6 +407,21 @@ impl Service {
             record.revision.template.put_into(&mut spec);
         }
         Some(spec)
+    }
+
+    /// Whether replicas are being brought to something.
+    pub(super) fn is_rolling(&self) -> bool {
+        let newest = self.rollouts.values().next_back();
+        newest.is_some_and(|it| matches!(it.state, RolloutState::Running | RolloutState::RollingBack))
+    }
+
+    /// Whether the replica was told to run what they are being brought to.
+    pub(super) fn runs_what_is_rolled_out(&self, replica: &Replica) -> bool {
+        let Some(newest) = self.rollouts.values().next_back() else { return false };
+        let back = || self.rollouts.get(&format!("{:010}", newest.from?));
+        let brought = if newest.back { back() } else { Some(newest) };
+        let told = replica.revision().map(|(_, version, config)| (version, config));
+        brought.is_some_and(|it| told == Some((it.revision.version.as_deref(), it.revision.config_version)))
     }
 
     /// Whether its replicas have, or had, units of the same file.

@@ -43,15 +43,25 @@ impl<'a> Round<'_, 'a> {
         let untouchable: BTreeSet<ReplicaNumber> = untouchable.collect();
         let turn: BTreeSet<ReplicaNumber> = if self.force.enabled() {
             match self.course.record().map(|record| record.state) {
-                Some(RolloutState::Running) => self.turn_forward(outdated),
                 Some(RolloutState::Paused) | None => BTreeSet::new(),
-                Some(_) => self.turn_back(outdated),
+                Some(state) => {
+                    let blocked = self.blocked(&outdated);
+                    let forward = state == RolloutState::Running;
+                    if forward { self.turn_forward(outdated, &blocked) } else { self.turn_back(outdated, &blocked) }
+                }
             }
         } else {
             self.turn_while_off(outdated)
         };
         self.course.exposure_left = left.map(|left| left.saturating_sub(turn.difference(&untouchable).count()));
         self.course.turn = turn;
+    }
+
+    /// Those that can't be brought where they are, nor anywhere else. They come last: others would wait for them in vain.
+    fn blocked(&mut self, outdated: &[&Case<'a>]) -> BTreeSet<ReplicaNumber> {
+        let clash = |case: &&&Case<'a>| case.host.is_some_and(|host| self.will_clash(case, host));
+        let clashing: Vec<&Case<'a>> = outdated.iter().filter(clash).copied().collect();
+        clashing.into_iter().filter(|case| !self.will_fit_elsewhere(case)).map(Case::number).collect()
     }
 
     /// See [`Course::may_expose`](super::Course::may_expose).
@@ -101,7 +111,7 @@ impl<'a> Round<'_, 'a> {
     /// Those that serve nobody first, then surge replicas, then by number, and last those that are nowhere; so many that no
     /// more are on their way than the budget has. Where none that serves may be touched, those that are nowhere may fit as
     /// what is new, and serve.
-    fn turn_forward(&self, mut outdated: Vec<&Case<'a>>) -> BTreeSet<ReplicaNumber> {
+    fn turn_forward(&self, mut outdated: Vec<&Case<'a>>, blocked: &BTreeSet<ReplicaNumber>) -> BTreeSet<ReplicaNumber> {
         let survey = &self.course.survey;
         if self.surge_is_due() || survey.fresh > 0 {
             return BTreeSet::new();
@@ -114,7 +124,8 @@ impl<'a> Round<'_, 'a> {
         outdated.retain(|case| !canary || case.host.is_some() && case.host_alive);
         let spent = self.budget == 0;
         outdated.sort_by_key(|case| {
-            (spent && case.ready(), case.host.is_none(), case.ready(), !case.desired.surge, case.number())
+            let serves = (case.ready(), !case.desired.surge);
+            (blocked.contains(&case.number()), spent && case.ready(), case.host.is_none(), serves, case.number())
         });
         let mut left = self.batch_left();
         outdated.retain(|case| {
@@ -137,9 +148,9 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// Those that serve nobody at once, of the others the highest numbers first.
-    fn turn_back(&self, outdated: Vec<&Case<'a>>) -> BTreeSet<ReplicaNumber> {
+    fn turn_back(&self, outdated: Vec<&Case<'a>>, blocked: &BTreeSet<ReplicaNumber>) -> BTreeSet<ReplicaNumber> {
         let (mut ready, unready): (Vec<_>, Vec<_>) = outdated.into_iter().partition(|case| case.ready());
-        ready.sort_by_key(|case| Reverse(case.number()));
+        ready.sort_by_key(|case| (blocked.contains(&case.number()), Reverse(case.number())));
         unready.into_iter().chain(ready.into_iter().take(self.budget + self.leeway)).map(Case::number).collect()
     }
 

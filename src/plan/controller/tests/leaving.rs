@@ -536,3 +536,121 @@ fn a_successor_whose_unit_is_anothers_is_followed_by_one_whose_is_not() {
     assert_eq!((sim.status("webapp").replicas, sim.status("webapp").ready), (1, 1));
     assert_rest(&mut sim);
 }
+
+/// Three replicas of a plain unit on three hosts, brought from port 80 to 81 and not healthy for long enough yet; meanwhile port
+/// 80 becomes another service's on web3. `ports`: that of each replica, by number.
+fn taken_behind_its_back(keys: Value) -> Sim {
+    let mut sim = Sim::new(&["web1", "web2", "web3", "web4", "web5"]);
+    sim.tree.put("/hosts/web4", r#"{"cordon":true}"#);
+    sim.tree.put("/hosts/web5", r#"{"cordon":true}"#);
+    let mut webapp = json!({ "unit": "webapp.service", "port": 80, "rollout": { "min_healthy_time": "20s" } });
+    crate::plan::controller::sim::merge(&mut webapp, &keys);
+    sim.service("webapp", &webapp, &json!({ "replicas": 3, "version": "v1" }));
+    sim.live(30);
+    sim.tree.put("/hosts/web4", "{}");
+    sim.patch("/services/webapp", &json!({ "port": 81 }));
+    for _ in 0..200 {
+        if !ports(&sim).contains("=80") {
+            break;
+        }
+        sim.live(1);
+    }
+    assert_eq!(state(&sim), "2 running");
+    for host in ["web1", "web2", "web4"] {
+        sim.tree.put(&format!("/hosts/{host}"), r#"{"cordon":true}"#);
+    }
+    sim.service("other", &json!({ "unit": "other.service", "port": 80 }), &json!({}));
+    sim.run_controller();
+    assert_eq!(sim.places("other"), "1=web3", "{}", conditions(&sim.status("other")));
+    for host in ["web1", "web2", "web4"] {
+        sim.tree.put(&format!("/hosts/{host}"), "{}");
+    }
+    sim
+}
+
+fn ports(sim: &Sim) -> String {
+    let hosts = sim.cluster().hosts;
+    let indexes = hosts.values().flat_map(|host| &host.assigned).filter(|(id, _)| id.service.as_str() == "webapp");
+    let ports: std::collections::BTreeMap<_, _> =
+        indexes.map(|(id, index)| (id.number.0, index.good().unwrap().port.unwrap())).collect();
+    ports.iter().map(|(number, port)| format!("{number}={port}")).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn what_cannot_go_back_keeps_no_other_from_it() {
+    let mut sim =
+        taken_behind_its_back(json!({ "rollout": { "min_healthy_time": "20s", "progress_deadline": "10m" } }));
+    sim.tree.put("/hosts/web4", r#"{"cordon":true}"#);
+    order(&mut sim, 2, "abort");
+    sim.live(120);
+    assert_eq!((ports(&sim).as_str(), state(&sim).as_str()), ("1=80 2=80 3=81", "2 rolling_back"), "{:#?}", sim.log);
+    assert_condition(&sim, "webapp", &["Waiting: web3", "port 80 there is other.0000000001's, but no other host fits"]);
+    // Once there is a place, it goes there.
+    sim.tree.put("/hosts/web4", "{}");
+    sim.live(60);
+    assert_eq!((ports(&sim).as_str(), state(&sim).as_str()), ("1=80 2=80 3=80", "2 rolled_back"), "{:#?}", sim.log);
+}
+
+/// The surge replica is where none is to be that is to go further: those that are wanted do not wait for it.
+#[test]
+fn a_surge_replica_that_cannot_be_updated_keeps_no_other_from_it() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    let policy = json!({ "min_healthy_time": "20s", "max_surge": 1, "progress_deadline": "10m" });
+    let webapp = json!({ "unit": "webapp.service", "port": 80, "max_unavailable": 0, "rollout": policy });
+    sim.service("webapp", &webapp, &json!({ "replicas": 2, "version": "v1" }));
+    sim.live(30);
+    sim.tree.put("/hosts/web1", r#"{"cordon":true}"#);
+    sim.tree.put("/hosts/web2", r#"{"cordon":true}"#);
+    sim.service("other", &json!({ "unit": "other.service", "port": 82 }), &json!({}));
+    sim.run_controller();
+    want(&mut sim, "v2");
+    sim.live(5);
+    assert_eq!((versions(&sim).as_str(), sim.places("webapp").ends_with("=web3")), ("v1 v1 [v2]", true));
+    sim.patch("/services/webapp", &json!({ "port": 82 }));
+    sim.live(120);
+    assert_eq!((ports(&sim).as_str(), state(&sim).as_str()), ("1=82 2=82", "3 completed"), "{:#?}", sim.log);
+    assert_rest(&mut sim);
+}
+
+/// Nobody hopes that what failed serves on the way back; once it has given way, another does in its place.
+#[test]
+fn what_has_given_way_is_not_left_out_any_more() {
+    let policy = json!({ "min_healthy_time": "20s", "max_surge": 1, "progress_deadline": "10m" });
+    let mut sim = taken_behind_its_back(json!({ "max_unavailable": 0, "rollout": policy }));
+    sim.agent("web3").failing.insert("webapp".parse().unwrap());
+    sim.agent("web3").crash();
+    sim.boot("web3");
+    sim.live(60);
+    let ready = |sim: &Sim| sim.status("webapp").ready;
+    assert_eq!(ready(&sim), 3, "{:#?}", sim.log);
+    let (now, state_now) = (ports(&sim), state(&sim));
+    assert!(
+        now.starts_with("1=81 2=81 ") && now.ends_with("=80") && state_now == "2 rolling_back",
+        "{now}, {state_now}"
+    );
+    // Another is started first, as soon as there is a place.
+    sim.tree.put("/hosts/web5", "{}");
+    sim.live(120);
+    assert_eq!(
+        (ports(&sim).matches("=80").count(), ready(&sim), state(&sim)),
+        (3, 3, "2 rolled_back".into()),
+        "{:#?}",
+        sim.log
+    );
+    assert_rest(&mut sim);
+}
+
+/// As its port there is another's by now, and as it is asked to leave, too.
+#[test]
+fn what_has_to_leave_to_go_back_does_so_beside_a_lost_one_for_whatever_reason() {
+    for asked in [false, true] {
+        let mut sim = taken_behind_its_back(json!({ "lost_after": "1h" }));
+        sim.crash("web1");
+        if asked {
+            sim.tree.put("/services/webapp/moves", r#"{"leave":{"3":"web3"}}"#);
+        }
+        order(&mut sim, 2, "abort");
+        sim.live(60);
+        assert_eq!((sim.places("webapp").as_str(), ports(&sim).as_str()), ("1=web1 2=web2 3=web4", "1=80 2=80 3=80"));
+    }
+}
