@@ -36,7 +36,7 @@ pub(crate) fn plan(tree: &Tree, plan: &Plan, context: &Context) -> Vec<String> {
                 let (alone, after) = (Picture::of(&alone), Picture::of(&landed));
                 wrong.extend(structure_of(&known, &alone));
                 wrong.extend(structure_of(&before, &after));
-                wrong.extend(reasons(&known, &alone, context));
+                wrong.extend(reasons((&known, &before), &alone, context));
                 before = Rc::new(after);
             }
             Err(error) => wrong.push(format!("does not land on its own snapshot: {error}")),
@@ -179,8 +179,9 @@ fn too_many_on_a_host(name: &ServiceName, before: &Picture, after: &Picture, ser
     more.map(|(host, count)| format!("{name} has {count} replicas on {host}, {max} are allowed")).collect()
 }
 
-/// What must hold of a change made knowing `before`: nothing moves, ends or is disturbed without a reason.
-fn reasons(before: &Picture, after: &Picture, context: &Context) -> Vec<String> {
+/// What must hold of a change made knowing `before`, and what is `landed` of the plan so far: nothing moves, ends or is disturbed
+/// without a reason.
+fn reasons((before, landed): (&Picture, &Picture), after: &Picture, context: &Context) -> Vec<String> {
     let mut found = Vec::new();
     for (name, service) in &before.services {
         let now = after.services.get(name);
@@ -191,7 +192,7 @@ fn reasons(before: &Picture, after: &Picture, context: &Context) -> Vec<String> 
             }
         }
         found.extend(now.and_then(|now| disturbed((before, after), name, service, now, context)));
-        found.extend(now.into_iter().flat_map(|now| removed(before, name, service, now)));
+        found.extend(now.into_iter().flat_map(|now| removed((before, landed), name, service, now)));
         found.extend(now.into_iter().flat_map(|now| rollouts::wrong(before, name, service, now, context)));
         found.extend(now.and_then(|now| forgotten(name, service, now)));
     }
@@ -200,7 +201,12 @@ fn reasons(before: &Picture, after: &Picture, context: &Context) -> Vec<String> 
 
 /// What does not serve goes before what does, unless it takes the place of one that has to leave its host. By removal there
 /// are never fewer than wanted.
-fn removed(before: &Picture, name: &ServiceName, service: &Service, now: &Service) -> Vec<String> {
+fn removed(
+    (before, landed): (&Picture, &Picture),
+    name: &ServiceName,
+    service: &Service,
+    now: &Service,
+) -> Vec<String> {
     let stays = |id: &ReplicaId| now.replicas.get(id).is_some_and(|replica| !replica.is_removing());
     let there = || service.replicas.iter().filter(|(_, replica)| replica.mode().is_some() && !replica.is_removing());
     let regular = |service: &Service| {
@@ -218,7 +224,8 @@ fn removed(before: &Picture, name: &ServiceName, service: &Service, now: &Servic
     let goes = goes.filter(|(id, replica)| {
         // In a rollout, what can't be updated where it is, nor anywhere else, gives way to one that was.
         let leaves = has_to_leave(before, (service, now), id, replica);
-        let gives_way = || now.is_rolling() && before.clashes(id, replica, now);
+        let clashes = || before.clashes(id, replica, now) || landed.clashes(id, replica, now);
+        let gives_way = || now.is_rolling() && clashes();
         let successors = if leaves && others > 0 { &mut others } else { &mut updated };
         let replaced = *successors > 0 && (leaves || gives_way());
         *successors -= usize::from(replaced);
@@ -333,8 +340,8 @@ fn disturbed(
     let ready = staying.iter().filter(|(id, replica)| before.is_ready(id, replica)).count();
     // Those that only surge replicas let go, which may serve in place of others already.
     let mut goes = service.replicas.iter().filter(|(id, replica)| {
-        let regular = !staying.contains_key(id) && !replica.is_surge() && before.is_ready(id, replica);
-        regular && !has_to_leave(before, (service, now), id, replica)
+        let serves = !replica.is_surge() && !replica.is_removing() && before.is_ready(id, replica);
+        serves && !staying.contains_key(id) && !has_to_leave(before, (service, now), id, replica)
     });
     let goes = goes.next().is_some();
     let hit = staying.iter().filter(|(id, replica)| {

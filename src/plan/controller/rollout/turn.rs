@@ -124,8 +124,9 @@ impl<'a> Round<'_, 'a> {
         outdated.retain(|case| !canary || case.host.is_some() && case.host_alive);
         let spent = self.budget == 0;
         outdated.sort_by_key(|case| {
+            let blocked = blocked.contains(&case.number());
             let serves = (case.ready(), !case.desired.surge);
-            (blocked.contains(&case.number()), spent && case.ready(), case.host.is_none(), serves, case.number())
+            (spent && case.ready(), blocked, case.host.is_none(), serves, case.number())
         });
         let mut left = self.batch_left();
         outdated.retain(|case| {

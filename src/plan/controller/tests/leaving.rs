@@ -654,3 +654,32 @@ fn what_has_to_leave_to_go_back_does_so_beside_a_lost_one_for_whatever_reason() 
         assert_eq!((sim.places("webapp").as_str(), ports(&sim).as_str()), ("1=web1 2=web2 3=web4", "1=80 2=80 3=80"));
     }
 }
+
+/// It can't be touched, and what gives way costs nothing.
+#[test]
+fn what_serves_and_may_not_be_missed_does_not_keep_what_gives_way_waiting() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    sim.tree.put("/hosts/web3", r#"{"cordon":true}"#);
+    let keys = json!({
+        "placement": { "max_per_host": 1 }, "max_unavailable": 0, "lost_after": "1h",
+        "rollout": { "min_healthy_time": "0s", "max_surge": 1, "progress_deadline": "10m" },
+    });
+    sim.service("webapp", &spec(keys), &json!({ "replicas": 2, "version": "v1" }));
+    sim.settle();
+    sim.tree.put("/hosts/web1", r#"{"cordon":true}"#);
+    sim.tree.put("/hosts/web3", "{}");
+    sim.service("other", &json!({ "unit": "shared@.service" }), &json!({ "replicas": 2 }));
+    sim.settle();
+    assert_eq!((sim.places("webapp"), sim.places("other")), ("1=web1 2=web2".into(), "1=web3 2=web2".into()));
+    sim.tree.put("/hosts/web1", "{}");
+    // It is not ready there, and goes nowhere else.
+    sim.crash("web2");
+    sim.patch("/services/webapp", &json!({ "unit": "shared@.service" }));
+    sim.live(60);
+    let places = sim.places("webapp");
+    assert!(places.starts_with("1=web1 2=web2(removing) ") && places.contains("=web3"), "{places}");
+    sim.boot("web2");
+    sim.live(60);
+    let (rollout, ready) = (sim.status("webapp").rollout.unwrap(), sim.status("webapp").ready);
+    assert_eq!((rollout.number, rollout.state.to_string().as_str(), ready), (2, "completed", 2), "{:#?}", sim.log);
+}
