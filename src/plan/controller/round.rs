@@ -207,7 +207,8 @@ impl<'p, 'a> Round<'p, 'a> {
         let wanted = self.force.wanted();
         let (max_unavailable, _) = self.force.spec.budget(wanted);
         let left = |forgiven: usize| (ready + max_unavailable + forgiven).saturating_sub(wanted);
-        self.budget = left(self.course.survey.forgiven);
+        // With the rollout's end, that is over, too.
+        self.budget = left(if self.course.is_active() { self.course.survey.forgiven } else { 0 });
         if self.course.is_going_back() {
             self.leeway =
                 left(found.iter().filter_map(known).filter(|case| is_idle(case)).count()).saturating_sub(self.budget);

@@ -47,11 +47,19 @@ fn exposed_to<'s>(
     brought: Option<&Revision>,
     service: &'s Service,
 ) -> impl Iterator<Item = &'s ReplicaId> {
+    told(number, brought, service).filter(|(_, replica)| replica.node().is_some()).map(|(id, _)| id)
+}
+
+/// The same, and those that are on no host yet.
+fn told<'s>(
+    number: u64,
+    brought: Option<&Revision>,
+    service: &'s Service,
+) -> impl Iterator<Item = (&'s ReplicaId, &'s Replica)> {
     let record = |number: u64| service.rollouts.get(&format!("{number:010}"));
     let same = move |other: u64| other == number || record(other).is_some_and(|it| Some(&it.revision) == brought);
     let told = move |replica: &Replica| replica.revision().is_some_and(|(rollout, ..)| rollout.is_some_and(same));
-    let there = move |replica: &Replica| replica.node().is_some() && !replica.is_removing() && told(replica);
-    service.replicas.iter().filter(move |(_, replica)| there(replica)).map(|(id, _)| id)
+    service.replicas.iter().filter(move |(_, replica)| !replica.is_removing() && told(replica))
 }
 
 /// Whether nobody knows what brought it, since that record is gone or can't be read: it may be the same.
@@ -109,7 +117,9 @@ fn batch_too_large(name: &ServiceName, number: u64, new: &Rollout, before: &Serv
     let was: BTreeSet<&ReplicaId> = exposed_to(number, Some(&new.revision), before).collect();
     let (surge, regular): (Vec<_>, Vec<_>) = exposed(number, now).partition(|id| now.replicas[*id].is_surge());
     let known = |id: &&ReplicaId| before.replicas.get(*id).is_some_and(|replica| !is_unknown(before, replica));
-    let newly = regular.iter().find(|id| !was.contains(**id) && known(id))?;
+    // Those for which no host fitted were told before they are put on one.
+    let waited: BTreeSet<&ReplicaId> = told(number, Some(&new.revision), before).map(|(id, _)| id).collect();
+    let newly = regular.iter().find(|id| !waited.contains(**id) && known(id))?;
     // Those told with this are no canary that came before.
     let end = end.saturating_sub(canary.min(surge.iter().filter(|id| was.contains(**id)).count()));
     (on_trial && end < wanted && regular.len() > end)

@@ -683,3 +683,31 @@ fn what_serves_and_may_not_be_missed_does_not_keep_what_gives_way_waiting() {
     let (rollout, ready) = (sim.status("webapp").rollout.unwrap(), sim.status("webapp").ready);
     assert_eq!((rollout.number, rollout.state.to_string().as_str(), ready), (2, "completed", 2), "{:#?}", sim.log);
 }
+
+/// While the rollout goes on without what failed, nobody hopes that this serves; from its end on, it is missing.
+#[test]
+fn a_drain_at_any_moment_of_a_rollout_with_failures_keeps_to_the_budget() {
+    let mut ended = std::collections::BTreeSet::new();
+    for step in 0..30 {
+        let mut sim = Sim::new(&["web1", "web2", "web3"]);
+        let keys = json!({ "rollout": { "min_healthy_time": "0s", "max_failures": 1 } });
+        sim.service("webapp", &spec(keys), &json!({ "replicas": 2, "version": "v1" }));
+        sim.settle();
+        for host in ["web2", "web3"] {
+            sim.agent(host).failing.insert("webapp".parse().unwrap());
+        }
+        want(&mut sim, "v2");
+        for _ in 0..step {
+            // Each plan is checked.
+            sim.round();
+            for host in ["web1", "web2", "web3"] {
+                sim.step_agent(host);
+            }
+            sim.sleep(1);
+        }
+        ended.insert(state(&sim));
+        drain(&mut sim, "web1");
+        sim.live(30);
+    }
+    assert!(ended.is_superset(&["2 running".to_owned(), "2 completed".to_owned()].into()), "{ended:?}");
+}
