@@ -40,6 +40,8 @@ struct Host {
 
 #[derive(Default)]
 pub(super) struct Service {
+    /// As it is described now, accepted or not.
+    described: Option<Rc<ServiceSpec>>,
     pub(super) accepted: Option<Rc<Accepted>>,
     pub(super) replicas: BTreeMap<ReplicaId, Replica>,
     listed: BTreeSet<(HostName, ReplicaId)>,
@@ -110,6 +112,7 @@ impl Picture {
         let replica_id = |number: &str| format!("{name}.{number}").parse::<ReplicaId>().ok();
         let service = self.services.entry(name.clone()).or_default();
         match rest {
+            [] => service.described = node.read().ok(),
             ["status"] => service.accepted = node.accepted(),
             ["instances", instance] => {
                 let host = instance.split('@').next().unwrap().parse();
@@ -256,7 +259,11 @@ impl Picture {
         let simple = spec.unit.is_template() && spec.port.is_none() && spec.max_per_host().is_none();
         let unit = spec.unit.for_replica(id.number);
         // Where others are to have the unit, newcomers keep away.
-        let alone = self.services.iter().all(|(name, other)| *name == id.service || !other.has_had(&unit));
+        let may_have = |other: &Service| {
+            let described = other.described.as_ref().is_some_and(|spec| spec.unit.file_name() == unit.file_name());
+            described || other.has_had(&unit)
+        };
+        let alone = self.services.iter().all(|(name, other)| *name == id.service || !may_have(other));
         let taken = |name: &HostName| {
             let mut here = self.assignments.iter().filter(|((host, other), _)| host == name && other != id);
             here.any(|(_, assignment)| assignment.as_ref().is_none_or(|it| it.unit.file_name() == unit.file_name()))
