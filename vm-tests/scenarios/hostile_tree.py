@@ -509,6 +509,10 @@ def test() -> None:
         with subtest("what takes an age or a year to be drained: it waits, and the agent goes on"):
             leaving = drained(allowed)
             assert len(leaving) == 2, leaving
+            # What was never ready need not be drained.
+            wait_none(fleet, lambda tree: [
+                said for number, said in enumerate(messages(tree, "soft", allowed)) if number in leaving and not said.startswith("running")
+            ], "each runs")
             attacker.write({f"/hosts/web1/assigned/soft{number}.0000000001": data for number, data in leaving.items()})
             wait_none(fleet, lambda tree: [
                 said for number, said in enumerate(messages(tree, "soft", allowed)) if number in leaving and not said.startswith("draining")

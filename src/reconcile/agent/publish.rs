@@ -67,6 +67,8 @@ pub(super) struct Publisher {
     presence: Option<Presence>,
     applied: Option<(Connection, BTreeMap<String, Vec<u8>>)>,
     names: BTreeMap<ReplicaId, String>,
+    /// Replicas that a transaction brings into `instances` which is under way, or of which nobody knows whether it landed.
+    coming: BTreeSet<ReplicaId>,
     statuses: BTreeMap<ReplicaId, ReplicaStatus>,
     /// Statuses that are being written.
     writing: BTreeSet<ReplicaId>,
@@ -93,6 +95,7 @@ impl Publisher {
             presence: Some(presence),
             applied: None,
             names: BTreeMap::new(),
+            coming: BTreeSet::new(),
             statuses: BTreeMap::new(),
             writing: BTreeSet::new(),
             unsettled: BTreeMap::new(),
@@ -104,9 +107,9 @@ impl Publisher {
         }
     }
 
-    /// Whether the replica is in `instances`, as far as is known.
+    /// Whether the replica is in `instances`, or may be: who is to stop it takes it out first.
     pub(super) fn lists(&self, id: &ReplicaId) -> bool {
-        self.names.contains_key(id)
+        self.names.contains_key(id) || self.coming.contains(id)
     }
 
     /// The replica's entry in `instances`, as this process wrote it.
@@ -142,10 +145,17 @@ impl Publisher {
         self.resting.clear();
     }
 
-    /// The session is gone, and its ephemerals with it: the replicas that they listed.
+    /// The session is gone, and its ephemerals with it: the replicas that they listed, or may have.
     pub(super) fn session_lost(&mut self) -> Vec<ReplicaId> {
         self.applied = None;
-        std::mem::take(&mut self.names).into_keys().collect()
+        self.maybe_listed()
+    }
+
+    /// The replicas that were in `instances`, or may have been, to be replaced by what is there now.
+    fn maybe_listed(&mut self) -> Vec<ReplicaId> {
+        let mut listed = std::mem::take(&mut self.coming);
+        listed.extend(std::mem::take(&mut self.names).into_keys());
+        listed.into_iter().collect()
     }
 
     /// Something of `id`, or of the host, was changed by another hand: look before believing. A write under way may have
@@ -225,6 +235,7 @@ impl Publisher {
         for (id, _) in &riders {
             self.writes(id);
         }
+        self.coming.extend(ephemerals.1.keys().cloned());
         let stale = known.union(&self.forgotten).flat_map(|id| self.candidates(id)).collect();
         let (alive, barrier) = (layout::alive(&self.host), self.barrier.clone());
         Registration { at, presence, ephemerals, riders, stale, known, alive, barrier }
@@ -269,6 +280,8 @@ impl Publisher {
                 Ok(_) => {}
                 Err(error) => {
                     errors.push(error);
+                    // It may have landed: what is there is looked at, even if it is just what was there before.
+                    self.doubtful = true;
                     self.resting.extend(retry.map(|at| (None, at)));
                 }
             }
@@ -281,8 +294,10 @@ impl Publisher {
     /// left in `instances`.
     fn applied(&mut self, at: Connection, applied: Ephemerals, known: &BTreeSet<ReplicaId>, outcome: &mut Outcome) {
         let (paths, names) = applied;
-        let before: Vec<_> = if self.taken_over { self.names.keys().collect() } else { known.iter().collect() };
-        outcome.unlisted = before.into_iter().filter(|id| !names.contains_key(*id)).cloned().collect();
+        let listed = self.maybe_listed();
+        let mut before = if self.taken_over { listed } else { known.iter().cloned().collect() };
+        before.retain(|id| !names.contains_key(id));
+        outcome.unlisted = before;
         outcome.listed = names.keys().cloned().collect();
         self.names = names;
         self.applied = Some((at, paths));
@@ -378,13 +393,42 @@ mod tests {
         publisher.due_statuses(&wanted, now).into_iter().map(|(_, status, _)| status).collect()
     }
 
-    #[tokio::test]
-    async fn what_passes_is_written_when_it_lasts_and_what_has_an_end_to_tell_at_once() {
+    fn unconnected() -> Publisher {
         let nobody = SessionConfig { servers: "127.0.0.1:1".to_owned(), session_timeout: RETRY };
         let session = Session::start(nobody);
         let mirror = Mirror::start(&session, vec![]);
-        let presence = Presence::new(&session);
-        let mut publisher = Publisher::new("web1".parse().unwrap(), presence, mirror.barrier_handle());
+        Publisher::new("web1".parse().unwrap(), Presence::new(&session), mirror.barrier_handle())
+    }
+
+    /// Whoever stops a process must know that clients may find it.
+    #[tokio::test]
+    async fn what_may_be_in_instances_is_taken_out_of_it_first() {
+        let mut publisher = unconnected();
+        let id: ReplicaId = "webapp.0000000001".parse().unwrap();
+        let known = BTreeSet::from([id.clone()]);
+        publisher.applied((1, 1), Ephemerals::default(), &known, &mut Outcome::default());
+        assert!(!publisher.lists(&id));
+
+        let comes = (BTreeMap::new(), BTreeMap::from([(id.clone(), "web1".to_owned())]));
+        let presence = publisher.presence.take().unwrap();
+        let under_way = publisher.registration((1, 1), presence, comes, known.clone(), Vec::new());
+        assert!(publisher.lists(&id), "from the moment on that it may land");
+        let Registration { at, presence, known, .. } = under_way;
+        let result = Err("connection lost".to_owned());
+        let registered = Registered { presence, known: known.clone(), result, riders: Vec::new(), seen: false };
+        let lost = Published { at, ephemerals: Some(registered), statuses: Vec::new(), writes: 0 };
+        publisher.published(None, lost, Instant::now());
+        assert!(publisher.lists(&id), "nobody knows whether it landed");
+        assert!(publisher.is_due((1, 1), &BTreeMap::new()), "so one looks, even if it is not to be there any more");
+
+        let mut outcome = Outcome::default();
+        publisher.applied((1, 2), Ephemerals::default(), &known, &mut outcome);
+        assert_eq!((publisher.lists(&id), outcome.unlisted), (false, vec![id]), "its drain time begins");
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_written_when_it_lasts_and_what_has_an_end_to_tell_at_once() {
+        let mut publisher = unconnected();
         let now = Instant::now();
         let (stopping, refused) =
             (status("stopping", true, None), status("running", false, Some("readiness: refused")));
