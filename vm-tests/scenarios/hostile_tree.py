@@ -509,14 +509,15 @@ def test() -> None:
         with subtest("what takes an age or a year to be drained: it waits, and the agent goes on"):
             leaving = drained(allowed)
             assert len(leaving) == 2, leaving
+
+            def others(tree: Tree, state: str) -> list[str]:
+                said = messages(tree, "soft", allowed)
+                return [said[number] for number in leaving if not said[number].startswith(state)]
+
             # What was never ready need not be drained.
-            wait_none(fleet, lambda tree: [
-                said for number, said in enumerate(messages(tree, "soft", allowed)) if number in leaving and not said.startswith("running")
-            ], "each runs")
+            wait_none(fleet, lambda tree: others(tree, "running"), "each runs")
             attacker.write({f"/hosts/web1/assigned/soft{number}.0000000001": data for number, data in leaving.items()})
-            wait_none(fleet, lambda tree: [
-                said for number, said in enumerate(messages(tree, "soft", allowed)) if number in leaving and not said.startswith("draining")
-            ], "each is draining")
+            wait_none(fleet, lambda tree: others(tree, "draining"), "each is draining")
             scene.unharmed()
 
         with subtest("an agent that is started amid all of this comes up, and refuses it again"):
