@@ -12,6 +12,9 @@ CLUSTER = cluster(drivers=("qemu",), agents=1, session_timeout="4s")
 
 LEDGER = "/var/lib/zkops/agent/ledger.json"
 
+#: Is on the host's disk from the start, and read by nobody: the kernel is booted from outside.
+UNREAD = "/boot/vmlinuz-*"
+
 
 def accepted(tree, version: str, state: str) -> bool:
     """Has the agent said so much of its one replica?"""
@@ -26,9 +29,11 @@ def test() -> None:
     fleet.apply(webapp(1, version="v0", lost_after="60s"), "--wait")
 
     with subtest("a power loss keeps what was synced, and loses what was not"):
+        web1.succeed(f"dd if=/dev/zero of=$(echo {UNREAD}) bs=4096 seek=300 count=1 conv=notrunc oflag=direct,dsync")
         web1.succeed("echo synced > /var/lib/synced; sync; echo more >> /var/lib/synced; echo lost > /var/lib/unsynced")
         web1.crash()
         web1.start()
+        web1.succeed(f"cmp --bytes=4096 --ignore-initial={300 * 4096}:0 {UNREAD} /dev/zero")
         assert web1.succeed("cat /var/lib/synced") == "synced\n"
         web1.fail("grep lost /var/lib/unsynced")
 
