@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod controller;
+mod spare;
 
 /// Why the loop turns.
 enum Woken {

@@ -48,7 +48,9 @@ impl<M: UnitManager + 'static> Agent<M> {
             Some(published) = self.publications.next() => self.published(published),
             link = self.link.changed() => { link.context("the session's supervisor ended")?; self.relinked(); }
             () = sleep_until(deadline) => {}
+            () = self.spare.give_back() => return Ok(Woken::Fed),
         }
+        self.spare.worked(Instant::now());
         self.absorb_the_rest();
         Ok(Woken::Changed)
     }
