@@ -6,8 +6,9 @@ from lib.service import QUICK, READY, webapp
 
 CLUSTER = cluster(agents=5, session_timeout="4s")
 
-#: Long enough for something to happen in the middle.
-SLOW = {**QUICK, "min_healthy_time": "1s", "healthy_deadline": "20s", "progress_deadline": "40s"}
+#: Long enough for something to happen in the middle, and for a host's loss to be noticed (after the 4 s of its session)
+#: before the others are updated, however slow the machine.
+SLOW = {**QUICK, "min_healthy_time": "3s", "healthy_deadline": "30s", "progress_deadline": "60s"}
 
 
 def ask(fleet: Fleet, version: str) -> int:
