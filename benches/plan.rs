@@ -18,11 +18,8 @@ use zkops::{
         Assignment, Desired, HostName, Instance, ReplicaDesired, ReplicaId, ReplicaState, ReplicaStatus, ServiceSpec,
         Span, encode,
     },
-    plan::{
-        controller::{Cluster, Context, Memory, plan},
-        txn::Op,
-    },
-    store::layout,
+    plan::controller::{Context, Memory, plan},
+    tree::{layout, snapshot::Cluster, txn::Op},
 };
 
 const HOSTS: usize = 10_000;

@@ -26,6 +26,7 @@ mod failure;
 mod fixture;
 mod fleet;
 mod get;
+mod goal;
 mod hint;
 mod hosts;
 mod init;
@@ -302,3 +303,4 @@ pub(crate) use self::manifest::read_manifests;
 
 #[cfg(test)]
 mod tests;
+mod unified_diff;

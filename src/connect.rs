@@ -1,5 +1,7 @@
 //! TCP connections to whatever is asked how it does: replicas, ZooKeeper's members.
 
+mod resolve;
+
 use std::{io, net::SocketAddr};
 
 use tokio::{
@@ -7,10 +9,9 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{
-    model::Address,
-    resolve::{LookupError, Resolver},
-};
+use self::resolve::LookupError;
+pub(crate) use self::resolve::Resolver;
+use crate::model::Address;
 
 /// The names of what is asked how it does. Others (`ZooKeeper`'s own) have a resolver of theirs: a service whose name
 /// server is dead keeps nobody else from being found.

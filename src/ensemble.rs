@@ -20,7 +20,8 @@ use crate::{
         ensemble::{Answer, Mntr, Mode, Report, Server, Silence, Srvr, answers, servers},
     },
     plan::ensemble::members::{self, Known, Named},
-    store::{self, SessionConfig, StoreError, layout},
+    store::{self, SessionConfig, StoreError},
+    tree::layout,
 };
 
 /// How much of an answer is read, in bytes. `mntr` has 20 KiB, and more with many namespaces.

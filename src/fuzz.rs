@@ -22,9 +22,8 @@ use crate::{
         CheckedAssignment, ConfigRevision, Desired, HostAlive, HostName, HostSpec, Instance, ReplicaDesired, ReplicaId,
         ReplicaStatus, Rollout, RolloutOrder, ServiceSpec, ServiceStatus, UnitName, decode, encode,
     },
-    plan::controller::Cluster,
-    store::layout,
     systemd::{Folders, drop_in, restart_key, variables},
+    tree::{layout, snapshot::Cluster},
 };
 
 #[rstest]

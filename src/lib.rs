@@ -14,8 +14,9 @@
 //!
 //! Both daemons are the same loop: *snapshot → plan → execute → status*. Whatever can be decided is decided
 //! in [`plan`], which is pure: no I/O, no clock, no randomness; they come in as arguments. [`model`] is what
-//! the documents of the tree mean; `store` is the only place that talks to ZooKeeper, `systemd` the only one
-//! that talks to systemd. [`probe`] asks the replicas themselves how they are.
+//! the documents of the tree mean, [`tree`] where they are and how they are changed; `store` is the only place
+//! that talks to ZooKeeper, `systemd` the only one that talks to systemd. [`probe`] asks the replicas themselves
+//! how they are. What may use what is held by `tests/architecture.rs`.
 
 mod blocking;
 pub mod cli;
@@ -26,17 +27,18 @@ pub mod ensemble;
 #[cfg(test)]
 mod fuzz;
 pub mod ledger;
-#[deny(clippy::disallowed_methods)]
+#[deny(clippy::disallowed_methods, clippy::iter_over_hash_type)]
 pub mod model;
-#[deny(clippy::disallowed_methods)]
+#[deny(clippy::disallowed_methods, clippy::iter_over_hash_type)]
 pub mod plan;
 pub mod probe;
 pub mod reconcile;
 pub mod report;
-mod resolve;
 pub mod source;
 pub mod store;
 pub mod systemd;
+#[deny(clippy::disallowed_methods, clippy::iter_over_hash_type)]
+pub mod tree;
 
 /// The version that this build goes by.
 pub const VERSION: &str = if cfg!(feature = "next-release") {

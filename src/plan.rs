@@ -4,4 +4,3 @@
 pub mod agent;
 pub mod controller;
 pub mod ensemble;
-pub mod txn;

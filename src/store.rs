@@ -1,4 +1,4 @@
-//! Everything ZooKeeper. [`layout`] is the one place that spells a path.
+//! Everything ZooKeeper. Paths and changes are values of [`tree`](crate::tree).
 //!
 //! ```text
 //!            Session ── keeps one session alive, publishes Link { Down | Suspended | Up { epoch, joins, client } }
@@ -20,19 +20,18 @@ mod connection;
 pub mod election;
 mod error;
 pub mod init;
-pub mod layout;
 pub mod mirror;
 pub mod presence;
 mod servers;
 pub mod session;
-pub mod tree;
+pub mod subtree;
 mod watch;
 
-pub use client::{Client, Node};
+pub use client::Client;
 pub use commit::OpResult;
 pub use election::{Election, Leadership, Lock};
 pub use error::{CommitError, Conflict, StoreError};
-pub use mirror::{Barrier, Batch, Change, Mirror, Synced};
+pub use mirror::{Barrier, Mirror};
 pub use presence::{Applied, Presence, PresenceError};
 pub use servers::addresses;
 pub use session::{Link, Session, SessionConfig, Up, connect_once};

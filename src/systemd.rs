@@ -14,16 +14,14 @@ mod exit;
 pub mod fake;
 pub mod files;
 mod journal;
-mod unit;
 
 use std::{collections::BTreeSet, future::Future, path::PathBuf};
 
 pub use bus::DBusManager;
 pub use fake::FakeSystemd;
 pub use files::{FileError, Folders, UnitFiles, drop_in, environment, restart_key, variables};
-pub use unit::{ActiveState, JobResult, LoadState, Settings, UnitStatus, Verb};
 
-use crate::model::UnitName;
+use crate::model::{JobResult, UnitName, UnitStatus, Verb};
 
 /// systemd's service manager, as far as zkops needs it.
 ///
@@ -36,7 +34,8 @@ pub trait UnitManager: Send + Sync {
     /// Whether the machine is on its way down (`SystemState` is `stopping`).
     fn is_stopping(&self) -> impl Future<Output = Result<bool, UnitError>> + Send;
 
-    /// What a unit is now. A unit that does not exist is no error: its `load` is [`LoadState::NotFound`].
+    /// What a unit is now. A unit that does not exist is no error: its `load` is
+    /// [`LoadState::NotFound`](crate::model::LoadState::NotFound).
     fn unit(&self, name: &UnitName) -> impl Future<Output = Result<UnitStatus, UnitError>> + Send;
 
     /// The last line that the unit's own processes wrote in an invocation that has ended, fit to be shown: for an

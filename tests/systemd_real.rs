@@ -23,14 +23,11 @@ use tracing::Level;
 use tracing_subscriber::{filter::Targets, fmt::layer, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 use zkops::{
     model::{
-        Assignment, Desired, ReplicaDesired, ReplicaId, ReplicaNumber, RestartMode, ServiceName, ServiceSpec, Span,
-        UnitName,
+        ActiveState, Assignment, Desired, JobResult, LoadState, ReplicaDesired, ReplicaId, ReplicaNumber, RestartMode,
+        ServiceName, ServiceSpec, Span, UnitName, UnitStatus, Verb,
     },
     plan::agent::{Placed, overruled},
-    systemd::{
-        ActiveState, DBusManager, Folders, JobResult, LoadState, UnitError, UnitFiles, UnitManager, UnitStatus, Verb,
-        drop_in, variables,
-    },
+    systemd::{DBusManager, Folders, UnitError, UnitFiles, UnitManager, drop_in, variables},
 };
 
 const SOON: Duration = Duration::from_secs(10);

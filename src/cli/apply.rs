@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     model::{ConfigRevision, Desired, Mode, ServiceName, ServiceSpec, ServiceStatus, decode},
-    plan::txn::Op,
-    store::{Client, Node, layout},
+    store::Client,
+    tree::{layout, node::Node, txn::Op},
 };
 
 #[derive(Debug, clap::Args)]

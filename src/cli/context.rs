@@ -17,10 +17,12 @@ use super::{
 use crate::{
     config::{CliSettings, ZooKeeperSettings},
     model::ServiceName,
-    plan::{controller::Cluster, txn::Op},
-    store::{
-        self, Client, CommitError, Node, Session, SessionConfig,
+    store::{self, Client, CommitError, Session, SessionConfig},
+    tree::{
         layout::{self, Place},
+        node::Node,
+        snapshot::Cluster,
+        txn::Op,
     },
 };
 
@@ -150,16 +152,16 @@ pub(super) async fn read_fleet(client: &Client) -> anyhow::Result<Fleet> {
 
 async fn read_tree(client: &Client) -> anyhow::Result<BTreeMap<String, Node>> {
     let wanted = |path: &str| !matches!(Place::of(path), Place::Config(..));
-    let mut nodes = store::tree::read_tree_of(client, layout::SERVICES, wanted).await?;
-    nodes.extend(store::tree::read_tree(client, layout::HOSTS).await?);
-    nodes.extend(store::tree::read_tree(client, layout::ELECTION).await?);
+    let mut nodes = store::subtree::read_subtree_of(client, layout::SERVICES, wanted).await?;
+    nodes.extend(store::subtree::read_subtree(client, layout::HOSTS).await?);
+    nodes.extend(store::subtree::read_subtree(client, layout::ELECTION).await?);
     Ok(nodes)
 }
 
 /// Reads one service, without its configuration revisions; `None` if there is none of this name.
 pub(super) async fn read_service(name: &ServiceName, client: &Client) -> anyhow::Result<Option<Service>> {
     let wanted = |path: &str| !matches!(Place::of(path), Place::Config(..));
-    let nodes = store::tree::read_tree_of(client, &layout::service(name), wanted).await?;
+    let nodes = store::subtree::read_subtree_of(client, &layout::service(name), wanted).await?;
     Ok(Fleet::of(&nodes).services.remove(name))
 }
 

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     model::{ServiceName, ServiceSpec, ServiceStatus, decode},
-    plan::txn::Op,
-    store::{Client, Node, layout},
+    store::Client,
+    tree::{layout, node::Node, txn::Op},
 };
 
 #[derive(Debug, clap::Args)]

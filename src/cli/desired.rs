@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     model::{Desired, ServiceName, ServiceSpec, decode},
-    plan::txn::Op,
-    store::{Client, layout},
+    store::Client,
+    tree::{layout, txn::Op},
 };
 
 /// Changes the desired state, says so with `done` (`enabled`, `scaled from 3 to 1` …, of what was wanted before), and

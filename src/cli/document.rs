@@ -9,8 +9,7 @@ use serde_json::{Map, Value};
 use super::failure::Failure;
 use crate::{
     model::{MAX_DOCUMENT_BYTES, decode, encode},
-    plan::txn::Op,
-    store::Node,
+    tree::{node::Node, txn::Op},
 };
 
 /// A change to one document, or none.

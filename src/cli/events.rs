@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{Event, HostName, ReplicaNumber, ServiceName, ServiceStatus},
-    store::layout,
+    tree::layout,
 };
 
 #[derive(Debug, clap::Args)]

@@ -14,15 +14,15 @@ use super::{
     fleet::{self, Fleet, Host, Replica, Service, State},
     get::Format,
     render::{self, Tone},
-    rollout::{order_verb, words},
+    rollout::words,
 };
 use crate::{
     model::{
         ConditionKind, HostName, InvalidName, Mode, ReplicaId, ReplicaNumber, ReplicaState, RolloutState, ServiceName,
         read_sequence,
     },
-    plan::controller::{Cluster, Context, Prospects, port_neighbours, prospects},
-    store::layout,
+    plan::controller::{Context, Prospects, port_neighbours, prospects},
+    tree::{layout, snapshot::Cluster},
 };
 
 #[derive(Debug, clap::Args)]
@@ -136,7 +136,11 @@ fn of_service(name: &ServiceName, service: &Service, fleet: &Fleet) -> Vec<Strin
         why.push(format!("{}{way_out}", words::line(service, number, rollout)));
     }
     if let Some(order) = service.open_order() {
-        why.push(format!("the order to {} rollout {} is not carried out yet", order_verb(order.action), order.rollout));
+        why.push(format!(
+            "the order to {} rollout {} is not carried out yet",
+            words::order(order.action),
+            order.rollout
+        ));
     }
     why
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::fleet::Fleet;
-use crate::store::Node;
+use crate::tree::node::Node;
 
 /// A node with this document.
 pub(super) fn node(document: &Value, version: i32) -> Node {

@@ -13,9 +13,9 @@ use crate::{
         ReplicaId, ReplicaNumber, ReplicaState, ReplicaStatus, Rollout, RolloutAction, RolloutOrder, RolloutState,
         ServiceName, ServiceSpec, ServiceStatus, decode,
     },
-    store::{
-        Node,
+    tree::{
         layout::{self, Place},
+        node::Node,
     },
 };
 

@@ -3,7 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{context::Context, fleet::Fleet};
-use crate::store::{Batch, Change, Mirror, Node, Session, layout};
+use crate::{
+    store::{Mirror, Session},
+    tree::{
+        layout,
+        node::{Batch, Change, Node},
+    },
+};
 
 /// A session of its own with a copy of some folders, kept current by watches.
 pub(super) struct Live {

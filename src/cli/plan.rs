@@ -12,11 +12,11 @@ use self::forecast::Forecast;
 use super::{
     apply,
     context::{self, Context},
-    diff,
     document::Change,
     get::Format,
     manifest::{FileArgs, Manifest},
     render::{self, Tone},
+    unified_diff,
 };
 use crate::{
     model::{Desired, ReplicaNumber, ServiceName, encode},
@@ -43,7 +43,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<ExitCode> {
-    Ok(diff::exit_code(plan(args, cx).await.map_err(diff::never_one)?))
+    Ok(unified_diff::exit_code(plan(args, cx).await.map_err(unified_diff::never_one)?))
 }
 
 /// Prints the plan; whether anything would change.
@@ -127,7 +127,7 @@ impl Item {
     }
 
     fn text(&self, is_one_of_several: bool) -> String {
-        let mut text: String = self.diffs.iter().map(|document| diff::painted(&document.diff)).collect();
+        let mut text: String = self.diffs.iter().map(|document| unified_diff::painted(&document.diff)).collect();
         if !text.is_empty() {
             text.push('\n');
         }
@@ -160,5 +160,5 @@ async fn removed(plan: &apply::Plan, cx: &Context) -> anyhow::Result<BTreeSet<Re
 }
 
 fn of_document(change: &Change, source: &str) -> DocumentDiff {
-    DocumentDiff { path: change.path.clone(), diff: diff::plain(change, source) }
+    DocumentDiff { path: change.path.clone(), diff: unified_diff::plain(change, source) }
 }

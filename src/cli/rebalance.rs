@@ -13,11 +13,8 @@ use super::{
 };
 use crate::{
     model::{HostName, Moves, ReplicaId, ReplicaNumber, ServiceName, counted, encode, read_number},
-    plan::{
-        controller::{Context, Move, Pending, pending_moves, spread},
-        txn::Op,
-    },
-    store::layout,
+    plan::controller::{Context, Move, Pending, pending_moves, spread},
+    tree::{layout, txn::Op},
 };
 
 #[derive(Debug, clap::Args)]

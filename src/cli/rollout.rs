@@ -9,7 +9,7 @@ pub(super) mod words;
 
 use clap::Subcommand;
 
-pub(super) use self::order::{numbers, verb as order_verb};
+pub(super) use self::order::numbers;
 
 use super::context::Context;
 use crate::model::RolloutAction;

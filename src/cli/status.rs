@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     model::{Condition, ConditionKind, ServiceName, ServiceStatus},
-    store::layout,
+    tree::layout,
 };
 
 /// How long a page of `--watch` stands before its ages are refreshed. Nothing is read for that.

@@ -14,6 +14,7 @@ use super::{
     document::Change,
     failure::Failure,
     fleet::{self, Fleet, Service},
+    goal::Goal,
     live::Live,
     render::Progress,
     rollout::{
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     model::{ConditionKind, Mode, PauseCause, ServiceName, ServiceStatus, Span, Summary},
-    store::layout,
+    tree::layout,
 };
 
 /// Options of the verbs that can wait.
@@ -88,18 +89,6 @@ pub(super) struct Target {
     pub(super) desired_version: i32,
     /// The version of the description that the controller must have answered to.
     pub(super) service_version: i32,
-}
-
-/// Something that can be waited for.
-pub(super) trait Goal {
-    /// What is still missing, in words; `None` once the goal holds.
-    fn missing(&self, fleet: &Fleet) -> Option<String>;
-    /// Why it will not hold, as long as nobody does anything about it.
-    fn lost(&self, _fleet: &Fleet) -> Option<Failure> {
-        None
-    }
-    /// The folders of the tree that tell.
-    fn roots(&self) -> Vec<String>;
 }
 
 impl Goal for Target {

@@ -12,8 +12,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ledger, replace_file};
-use crate::model::{HostName, as_released};
+use super::replace_file;
+use crate::model::{HostName, Ledger, as_released};
 
 /// A host: its name in the tree, and the machine that goes by it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,23 +21,23 @@ mod decide;
 mod down;
 mod force;
 mod health;
+mod memory;
 #[cfg(test)]
 mod tests;
 mod upcoming;
 mod view;
+mod work;
 
 use std::{collections::BTreeMap, time::Instant};
 
 pub use decide::decide;
 pub use force::{Overruled, Part, Placed, overruled};
+pub use memory::Memory;
 pub use upcoming::meanwhile;
-pub use view::{Busy, Files, LastLine, Links, Memory, Obstructed, Probed, Staging, Trouble, Upcoming, View, Wanted};
+pub use view::{Busy, Files, LastLine, Links, Probed, Staging, Upcoming, View, Wanted};
+pub use work::{Basis, Claim, Effect, Unreadable, Work};
 
-use crate::{
-    ledger::Stale,
-    model::{ReplicaId, ReplicaState},
-    systemd::Verb,
-};
+use crate::model::{ReplicaId, ReplicaState, Stale, Verb};
 
 /// What to do with one replica, and what to say of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,13 +25,14 @@ mod accept;
 mod change;
 mod claims;
 mod classify;
-pub mod cluster;
 mod crowd;
 mod draft;
 mod explain;
 mod failover;
+mod finish;
 mod fleet;
 mod forget;
+mod host;
 mod memory;
 mod misfit;
 mod notice;
@@ -53,7 +54,6 @@ use std::{collections::BTreeMap, ops::Bound};
 use jiff::Timestamp;
 
 pub use self::{
-    cluster::{Cluster, Doc, HostView, ReplicaView, ServiceView},
     explain::{Prospects, port_neighbours, prospects, victims},
     memory::Memory,
     spread::{Move, Pending, pending_moves, spread},
@@ -61,7 +61,7 @@ pub use self::{
 use self::{fleet::Fleet, round::Planned};
 use crate::{
     model::{HostName, ReplicaId, ServiceName, Span},
-    plan::txn::Transaction,
+    tree::{snapshot::Cluster, txn::Transaction},
 };
 
 /// What a plan depends on beside the tree. [`Memory::context`] makes one.

@@ -38,7 +38,6 @@ mod steps;
 mod targets;
 mod units;
 mod words;
-mod work;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,13 +54,14 @@ use tokio::sync::watch;
 use crate::{
     blocking::Worker,
     config::{AgentSettings, ConfigError},
-    ledger::{Ledger, LedgerFile, Loaded},
-    model::{HostAlive, ReplicaId, ReplicaStatus, UnitName},
-    plan::agent::{Busy, Files, Memory},
+    ledger::{LedgerFile, Loaded},
+    model::{HostAlive, Ledger, ReplicaId, ReplicaStatus, UnitName},
+    plan::agent::{Busy, Files, Memory, Work},
     reconcile::spare::Spare,
     report::{http, log, metrics::AgentMetrics, notify::ServiceManager},
-    store::{Link, Mirror, Presence, Session, SessionConfig, layout},
+    store::{Link, Mirror, Presence, Session, SessionConfig},
     systemd::{DBusManager, UnitFiles, UnitManager},
+    tree::layout,
 };
 
 use doubts::Doubts;
@@ -73,7 +73,6 @@ use staging::Staging;
 use steps::Done;
 use units::Units;
 use words::Words;
-use work::Work;
 
 /// Runs the agent until it is told to stop.
 ///

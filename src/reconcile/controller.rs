@@ -29,18 +29,19 @@ use tokio::sync::watch;
 use crate::{
     blocking::PLANS,
     config::ControllerSettings,
-    plan::{
-        controller::{Cluster, Memory, Plan, plan},
-        txn::{Cause, Transaction},
-    },
+    plan::controller::{Memory, Plan, plan},
     reconcile::{Woken, sleep_until},
     report::{
         http, log,
         metrics::ControllerMetrics,
         notify::{Call, ServiceManager},
     },
-    store::{
-        Barrier, Batch, Client, CommitError, Election, Leadership, Link, Lock, Mirror, Session, SessionConfig, layout,
+    store::{Barrier, Client, CommitError, Election, Leadership, Link, Lock, Mirror, Session, SessionConfig},
+    tree::{
+        layout,
+        node::Batch,
+        snapshot::Cluster,
+        txn::{Cause, Transaction},
     },
 };
 

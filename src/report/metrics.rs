@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{model::ReplicaState, plan::txn::Cause};
+use crate::{model::ReplicaState, tree::txn::Cause};
 
 /// One replica state.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

@@ -4,6 +4,7 @@
 //!  sums, signature ──► download, hashed on the way ──► verified? ──► unpacked beside ──► on disk ──► named
 //! ```
 
+mod block;
 mod http;
 mod members;
 mod pax;

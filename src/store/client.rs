@@ -5,28 +5,10 @@ use std::{sync::Arc, time::Duration};
 use zookeeper_client::{self as zk, Acls, CreateMode, CreateOptions};
 
 use super::{StoreError, connection::Connection};
+use crate::tree::node::Node;
 
 const PERSISTENT: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all());
 const CONTENDER: CreateOptions<'static> = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
-
-/// A node as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    /// Its document.
-    pub data: Vec<u8>,
-    /// How often the data has been set: 0 when created. Guards writes ([`Op::Set`], [`Op::Check`]).
-    pub version: i32,
-    /// ZooKeeper's number of the transaction that last changed the data.
-    pub mzxid: i64,
-    /// The session whose end removes the node; 0 for a persistent node.
-    pub ephemeral_owner: i64,
-}
-
-impl Node {
-    fn new((data, stat): (Vec<u8>, zk::Stat)) -> Self {
-        Self { data, version: stat.version, mzxid: stat.mzxid, ephemeral_owner: stat.ephemeral_owner }
-    }
-}
 
 /// A handle on one connection. Clones share it; it is of no use once the connection is lost, when every method
 /// answers "disconnected" and the session's link shows the next one.
@@ -74,7 +56,7 @@ impl Client {
         let path = path.to_owned();
         async move {
             let found = absent(sent?.await).map_err(|error| StoreError::of(error, || format!("read {path}")))?;
-            Ok(found.map(|(data, stat)| (Node::new((data, stat)), stat.num_children)))
+            Ok(found.map(|(data, stat)| (node((data, stat)), stat.num_children)))
         }
     }
 
@@ -87,7 +69,7 @@ impl Client {
         let path = path.to_owned();
         async move {
             let found = sent?.await.map_err(|error| StoreError::of(error, || format!("look at {path}")))?;
-            Ok(found.map(|stat| (Node::new((Vec::new(), stat)), stat.num_children)))
+            Ok(found.map(|stat| (node((Vec::new(), stat)), stat.num_children)))
         }
     }
 
@@ -204,4 +186,9 @@ fn absent<T>(answer: Result<T, zk::Error>) -> Result<Option<T>, zk::Error> {
 /// The path above, unless that is the root.
 pub(super) fn parent(path: &str) -> Option<&str> {
     path.rsplit_once('/').map(|(parent, _)| parent).filter(|parent| !parent.is_empty())
+}
+
+/// A node as it was read.
+fn node((data, stat): (Vec<u8>, zk::Stat)) -> Node {
+    Node { data, version: stat.version, mzxid: stat.mzxid, ephemeral_owner: stat.ephemeral_owner }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use zookeeper_client::{self as zk, Acls, CreateMode, CreateOptions};
 
 use super::{Client, CommitError, Conflict, error::connection_lost};
-use crate::{model::MAX_DOCUMENT_BYTES, plan::txn::Op};
+use crate::{model::MAX_DOCUMENT_BYTES, tree::txn::Op};
 
 /// The largest transaction sent, in bytes: ZooKeeper drops the connection at `jute.maxbuffer` (1 MiB by default),
 /// and the client library would take that for a lost connection.

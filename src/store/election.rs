@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle, time};
 use tracing::{debug, info, warn};
 
-use super::{Client, CommitError, Node, Session, StoreError, Up, layout, tree::child};
-use crate::plan::txn::Op;
+use super::{Client, CommitError, Session, StoreError, Up, subtree::child};
+use crate::tree::{layout, node::Node, txn::Op};
 
 /// The pause after a failure that is not a lost connection.
 const RETRY: time::Duration = time::Duration::from_secs(1);

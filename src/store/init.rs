@@ -1,6 +1,7 @@
 //! `zkops init`: the nodes that everything else stands on.
 
-use super::{Client, StoreError, layout::ROOTS};
+use super::{Client, StoreError};
+use crate::tree::layout::ROOTS;
 
 /// Creates the connection string's chroot and the tree's roots, as far as they are missing. Returns the paths of
 /// what it created, in all of ZooKeeper; none when there was nothing to do.

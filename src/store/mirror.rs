@@ -26,7 +26,8 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Node, Session};
+use super::Session;
+use crate::tree::node::{Batch, Change, Node, Synced};
 use follow::Follower;
 
 /// How often everything is read again though no event asked for it: the backstop, not the mechanism.
@@ -38,33 +39,6 @@ pub struct Mirror {
     queue: Arc<Queue>,
     barriers: mpsc::UnboundedSender<oneshot::Sender<()>>,
     task: JoinHandle<()>,
-}
-
-/// One path whose node is not what it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The node's path.
-    pub path: String,
-    /// What is there now; `None` when it is gone.
-    pub node: Option<Node>,
-}
-
-/// Changes that belong together as far as that is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
-    /// Sorted by path, one each.
-    pub changes: Vec<Change>,
-    /// Present when the whole tree has been read since the batch before: the copy is complete as of that connection.
-    pub synced: Option<Synced>,
-}
-
-/// The connection over which everything was read ([`Up`](super::Up) counts them).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Synced {
-    /// The session.
-    pub epoch: u64,
-    /// The connection within it.
-    pub joins: u64,
 }
 
 impl Mirror {

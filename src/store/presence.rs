@@ -11,8 +11,8 @@ use std::{
 use futures_util::future;
 use tracing::info;
 
-use super::{Client, CommitError, Conflict, Node, OpResult, Session, StoreError, Up, client::parent};
-use crate::plan::txn::Op;
+use super::{Client, CommitError, Conflict, OpResult, Session, StoreError, Up, client::parent};
+use crate::tree::{node::Node, txn::Op};
 
 /// How often a change is tried anew when the tree turned out to be different, before the caller hears of it.
 const ATTEMPTS: usize = 5;

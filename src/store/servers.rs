@@ -12,9 +12,8 @@ use tokio::{net::TcpStream, time};
 
 use super::StoreError;
 use crate::{
-    connect::words,
+    connect::{Resolver, words},
     model::{Address, InvalidAddress, read_number},
-    resolve::Resolver,
 };
 
 /// The names of ZooKeeper's servers, more at once than an ensemble has members.

@@ -29,8 +29,8 @@ use self::{
     path::unit_path,
     proxies::{MANAGER, MANAGER_PATH, PropertiesProxy, UnitProperties},
 };
-use super::{ActiveState, JobResult, UnitError, UnitManager, UnitStatus, Verb, journal};
-use crate::model::UnitName;
+use super::{UnitError, UnitManager, journal};
+use crate::model::{ActiveState, JobResult, UnitName, UnitStatus, Verb};
 
 /// How long systemd may take to read its unit files again; seconds with thousands of them.
 const RELOAD_LIMIT: Duration = Duration::from_secs(180);

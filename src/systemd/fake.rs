@@ -22,8 +22,8 @@ use tokio::{sync::Notify, time::Instant};
 
 pub use self::unit::{Behaviour, End, Obstacle};
 use self::{state::State, unit::FakeUnit};
-use super::{JobResult, UnitError, UnitManager, UnitStatus, Verb};
-use crate::model::UnitName;
+use super::{UnitError, UnitManager};
+use crate::model::{JobResult, UnitName, UnitStatus, Verb};
 
 /// What was asked of the fake, in order; queries are not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

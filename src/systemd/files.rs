@@ -21,10 +21,9 @@ use rustix::fs::OFlags;
 
 pub use self::render::{Folders, drop_in, environment, restart_key, variables};
 use self::render::{drop_in_owner, unit_file, unit_file_owner};
-use super::UnitStatus;
 use crate::{
     blocking,
-    model::{ReplicaId, ServiceName, UnitName},
+    model::{ReplicaId, ServiceName, UnitName, UnitStatus},
 };
 
 /// The drop-in's name within `<unit>.d/`: after a package's own (usually 10-), before an administrator's 90-.

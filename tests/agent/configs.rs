@@ -3,9 +3,9 @@
 use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
-use zkops::systemd::{
-    Verb,
-    fake::{Behaviour, Call},
+use zkops::{
+    model::Verb,
+    systemd::fake::{Behaviour, Call},
 };
 
 use super::{

@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use serde_json::json;
-use zkops::systemd::{Verb, fake::Call};
+use zkops::{model::Verb, systemd::fake::Call};
 
 use super::{
     host::{Host, assignment, name},

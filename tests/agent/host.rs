@@ -8,15 +8,15 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use zkops::{
     config::{AgentSettings, ZooKeeperSettings},
-    model::{Accepts, AllowedUnits, ReplicaId, UnitName},
-    plan::txn::Op,
+    model::{Accepts, AllowedUnits, ReplicaId, UnitName, UnitStatus, Verb},
     reconcile::agent,
     report::metrics::AgentMetrics,
-    store::{Session, layout},
+    store::Session,
     systemd::{
-        FakeSystemd, UnitFiles, UnitManager, UnitStatus, Verb,
+        FakeSystemd, UnitFiles, UnitManager,
         fake::{Behaviour, Call},
     },
+    tree::{layout, txn::Op},
 };
 
 use super::support::{Tree, eventually, holds_in_time};

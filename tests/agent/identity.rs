@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
-use zkops::{plan::txn::Op, systemd::Verb};
+use zkops::{model::Verb, tree::txn::Op};
 
 use super::{
     host::{Host, assignment},

@@ -1,7 +1,7 @@
 //! An agent that is not root, and drives what is installed.
 
 use serde_json::json;
-use zkops::systemd::{Verb, fake::Call};
+use zkops::{model::Verb, systemd::fake::Call};
 
 use super::{
     host::{Host, assignment},

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use zkops::{plan::txn::Op, systemd::fake::End};
+use zkops::{systemd::fake::End, tree::txn::Op};
 
 use super::{
     host::{Host, assignment, name},

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::sleep};
 use zkops::{
-    model::UnitName,
-    systemd::{FakeSystemd, JobResult, UnitError, UnitManager, UnitStatus, Verb},
+    model::{JobResult, UnitName, UnitStatus, Verb},
+    systemd::{FakeSystemd, UnitError, UnitManager},
 };
 
 /// The fake, slowed down.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use zkops::systemd::{UnitManager as _, Verb, fake::End};
+use zkops::{
+    model::Verb,
+    systemd::{UnitManager as _, fake::End},
+};
 
 use super::{
     host::{Host, assignment, name},

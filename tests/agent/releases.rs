@@ -3,9 +3,9 @@
 use std::{fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
-use zkops::systemd::{
-    Verb,
-    fake::{Behaviour, End},
+use zkops::{
+    model::Verb,
+    systemd::fake::{Behaviour, End},
 };
 
 use super::{

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink, sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio::sync::watch;
-use zkops::systemd::{Verb, fake::Behaviour};
+use zkops::{model::Verb, systemd::fake::Behaviour};
 
 use super::{
     host::{Host, assignment, name},

@@ -3,9 +3,12 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use zkops::systemd::{
-    UnitManager as _, Verb,
-    fake::{Behaviour, End, Obstacle},
+use zkops::{
+    model::Verb,
+    systemd::{
+        UnitManager as _,
+        fake::{Behaviour, End, Obstacle},
+    },
 };
 
 use super::{

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use zkops::systemd::{UnitManager as _, Verb, fake::Behaviour};
+use zkops::{
+    model::Verb,
+    systemd::{UnitManager as _, fake::Behaviour},
+};
 
 use super::{
     host::{Host, assignment, name},

@@ -14,8 +14,8 @@ use std::{
 use serde_json::Value;
 use tokio::runtime::Builder;
 use zkops::{
-    plan::txn::Op,
     store::{Client, SessionConfig, connect_once},
+    tree::txn::Op,
 };
 
 /// Ends with the test process: the shell's `read` returns when the pipe to it closes, and takes the JVM along.

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use zkops::{
     model::MAX_DOCUMENT_BYTES,
-    plan::txn::Op,
     store::{
-        CommitError, Conflict, OpResult, SessionConfig, StoreError, connect_once, init::init, layout, tree::read_tree,
+        CommitError, Conflict, OpResult, SessionConfig, StoreError, connect_once, init::init, subtree::read_subtree,
     },
+    tree::{layout, txn::Op},
 };
 
 use crate::support::{LONG, Tree, eventually, joined, link, up, within};
@@ -173,11 +173,11 @@ async fn a_tree_is_read_whole_and_fast() {
         expected.extend(children);
     }
     let start = Instant::now();
-    let nodes = read_tree(&tree.client, "/services").await.unwrap();
+    let nodes = read_subtree(&tree.client, "/services").await.unwrap();
     let took = start.elapsed();
     assert!(nodes.keys().eq(&expected));
     assert!(nodes.values().skip(1).all(|node| node.data == b"{}"));
     eprintln!("{} nodes in {took:?}", nodes.len());
     assert!(took < Duration::from_secs(10), "took {took:?}");
-    assert!(read_tree(&tree.client, "/nowhere").await.unwrap().is_empty());
+    assert!(read_subtree(&tree.client, "/nowhere").await.unwrap().is_empty());
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use zkops::{
-    plan::txn::Op,
-    store::{Client, CommitError, Conflict, Election, Leadership, Lock, Session, layout},
+    store::{Client, CommitError, Conflict, Election, Leadership, Lock, Session},
+    tree::{layout, txn::Op},
 };
 
 use crate::support::{LONG, Tree, eventually, joined, link, up, within};

@@ -6,8 +6,11 @@ use std::{
 };
 
 use zkops::{
-    plan::txn::Op,
-    store::{Batch, Client, Link, Mirror, Node, Session, Synced},
+    store::{Client, Link, Mirror, Session},
+    tree::{
+        node::{Batch, Node, Synced},
+        txn::Op,
+    },
 };
 
 use crate::{
@@ -333,7 +336,7 @@ async fn flaps_under_load_converge() {
     assert!(writing.await.unwrap() > 50);
     commit(&tree.client, &[create("/hosts/last", "1")]).await;
     copy.until("the last write", |copy| copy.data("/hosts/last").is_some()).await;
-    let truth = zkops::store::tree::read_tree(&tree.client, "/hosts").await.unwrap();
+    let truth = zkops::store::subtree::read_subtree(&tree.client, "/hosts").await.unwrap();
     assert_eq!(copy.nodes, truth);
 }
 
@@ -384,7 +387,7 @@ async fn writes_during_full_reads_converge() {
         copy.next().await;
         commit(&tree.client, &[delete("/hosts/x/y"), delete("/hosts/x")]).await;
     }
-    let truth = zkops::store::tree::read_tree(&tree.client, "/hosts").await.unwrap();
+    let truth = zkops::store::subtree::read_subtree(&tree.client, "/hosts").await.unwrap();
     copy.until("the truth", |copy| copy.nodes == truth).await;
     // Stays so.
     for _ in 0..5 {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use zkops::{
-    plan::txn::Op,
     store::{Applied, CommitError, Conflict, Mirror, Presence, PresenceError, StoreError},
+    tree::txn::Op,
 };
 
 use crate::{

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use zkops::{
-    plan::txn::Op,
     store::{CommitError, Link, Session, SessionConfig, StoreError, connect_once},
+    tree::txn::Op,
 };
 
 use crate::support::{LONG, Tree, ZooKeeper, eventually, joined, link, up, within};

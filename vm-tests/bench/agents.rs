@@ -10,8 +10,8 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use zkops::{
     model::{Assignment, Mode, ReplicaId, decode},
-    plan::txn::Op,
-    store::{Batch, Client, Link, Mirror, Session, SessionConfig, layout},
+    store::{Client, Link, Mirror, Session, SessionConfig},
+    tree::{layout, node::Batch, txn::Op},
 };
 
 type Outcome = Result<(), Box<dyn Error>>;

@@ -3,8 +3,8 @@
 use crate::{
     cli::rollout,
     model::ServiceName,
-    plan::txn::Op,
-    store::{Client, Node, layout},
+    store::Client,
+    tree::{layout, node::Node, txn::Op},
 };
 
 /// The nodes that decide what applying a file does.

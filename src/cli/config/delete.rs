@@ -9,8 +9,8 @@ use crate::{
         render,
     },
     model::{ServiceName, read_number},
-    plan::txn::Op,
-    store::{Client, layout},
+    store::Client,
+    tree::{layout, txn::Op},
 };
 
 #[derive(Debug, clap::Args)]

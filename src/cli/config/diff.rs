@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::revision;
 use crate::{
-    cli::{context::Context, diff, failure::Failure, get::Format, render},
+    cli::{context::Context, failure::Failure, get::Format, render, unified_diff},
     model::{ConfigFile, ConfigRevision, ServiceName, read_number},
-    store::layout,
+    tree::layout,
 };
 
 #[derive(Debug, clap::Args)]
@@ -51,8 +51,8 @@ struct FileDiff {
 }
 
 pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<ExitCode> {
-    let changed = compare(args, cx).await.map_err(diff::never_one)?;
-    Ok(diff::exit_code(changed))
+    let changed = compare(args, cx).await.map_err(unified_diff::never_one)?;
+    Ok(unified_diff::exit_code(changed))
 }
 
 async fn compare(args: &Args, cx: &Context) -> anyhow::Result<bool> {
@@ -67,7 +67,7 @@ async fn compare(args: &Args, cx: &Context) -> anyhow::Result<bool> {
         let document = Document { service, from: *from, to: *to, files };
         render::out(&render::json_text(&document)?)?;
     } else {
-        files.iter().try_for_each(|file| render::out(&diff::painted(&file.diff)))?;
+        files.iter().try_for_each(|file| render::out(&unified_diff::painted(&file.diff)))?;
     }
     Ok(changed)
 }
@@ -117,7 +117,7 @@ fn texts(
     let bytes = |file: Option<&ConfigFile>| file.map_or(Ok(Vec::new()), |file| revision::bytes(path, file));
     let (before, after) = (bytes(old)?, bytes(new)?);
     match (String::from_utf8(before), String::from_utf8(after)) {
-        (Ok(before), Ok(after)) => Ok(diff::unified(from, to, &before, &after)),
+        (Ok(before), Ok(after)) => Ok(unified_diff::between(from, to, &before, &after)),
         (before, after) => {
             let bytes = FromUtf8Error::into_bytes;
             let same = before.map_err(bytes) == after.map_err(bytes);

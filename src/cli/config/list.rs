@@ -10,7 +10,7 @@ use crate::{
         render::{self, Table},
     },
     model::{ConfigRevision, ServiceName},
-    store::layout,
+    tree::layout,
 };
 
 #[derive(Debug, clap::Args)]

@@ -16,8 +16,8 @@ use crate::{
     },
     configuration,
     model::{ConfigRevision, Desired, ServiceName, ServiceSpec, encode},
-    plan::txn::Op,
-    store::{Client, Node, layout},
+    store::Client,
+    tree::{layout, node::Node, txn::Op},
 };
 
 #[derive(Debug, clap::Args)]

@@ -11,9 +11,10 @@ use crate::{
         fleet::{self, Replica, Service},
     },
     model::{ConfigFile, ConfigRevision, RolloutState, ServiceName, decode},
-    store::{
-        Client, Node,
+    store::Client,
+    tree::{
         layout::{self, Place},
+        node::Node,
     },
 };
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     cli::{failure, fixture},
-    store::Node,
+    tree::node::Node,
 };
 
 fn explained_of(what: &str, tree: &BTreeMap<String, Node>) -> anyhow::Result<Explanation> {

@@ -10,7 +10,7 @@ use crate::{
         render,
     },
     model::{HostName, ReplicaId, ReplicaNumber, ServiceName},
-    store::layout,
+    tree::layout,
 };
 
 /// A list; an object, so that it can gain fields.

@@ -6,8 +6,8 @@ use super::word;
 use crate::{
     cli::{context::Context, failure::Failure, render},
     model::{HostName, counted},
-    plan::txn::Op,
-    store::{self, Client, layout},
+    store::{self, Client},
+    tree::{layout, node::Node, txn::Op},
 };
 
 pub(super) async fn run(host: &HostName, force: bool, cx: &Context) -> anyhow::Result<()> {
@@ -18,7 +18,7 @@ pub(super) async fn run(host: &HostName, force: bool, cx: &Context) -> anyhow::R
 /// Deletes every node of the host as it was read, children first.
 async fn ops(host: &HostName, force: bool, client: &Client) -> anyhow::Result<Vec<Op>> {
     let root = layout::host(host);
-    let nodes = store::tree::read_tree(client, &root).await.with_context(|| format!("can't read {root}"))?;
+    let nodes = store::subtree::read_subtree(client, &root).await.with_context(|| format!("can't read {root}"))?;
     if !nodes.contains_key(&root) {
         return Err(word::unknown(host));
     }
@@ -27,7 +27,7 @@ async fn ops(host: &HostName, force: bool, client: &Client) -> anyhow::Result<Ve
         let work = nodes.keys().filter(|path| path.starts_with(&assigned)).count();
         refuse(host, nodes.contains_key(&layout::alive(host)), work)?;
     }
-    let delete = |(path, node): (String, store::Node)| Op::Delete { path, version: Some(node.version) };
+    let delete = |(path, node): (String, Node)| Op::Delete { path, version: Some(node.version) };
     Ok(nodes.into_iter().rev().map(delete).collect())
 }
 

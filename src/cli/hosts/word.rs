@@ -11,8 +11,8 @@ use crate::{
         wait::{self, Drained, WaitArgs},
     },
     model::{HostName, HostSpec, Span},
-    plan::txn::Op,
-    store::{Client, layout},
+    store::Client,
+    tree::{layout, txn::Op},
 };
 
 /// Changes the word and says so with `done` (`cordoned` …).

@@ -8,10 +8,10 @@ use crate::{
     cli::{
         failure::Failure,
         fleet::{self, Fleet, Service},
-        wait::Goal,
+        goal::Goal,
     },
     model::{ConditionKind, PauseCause, Rollout, RolloutState, ServiceName},
-    store::layout,
+    tree::layout,
 };
 
 /// What a rollout shall come to.
@@ -145,9 +145,7 @@ fn must_be_accepted(name: &ServiceName, service: &Service) -> Result<(), String>
 /// Whether the controller has carried out the operator's last word.
 fn must_be_heard(service: &Service) -> Result<(), String> {
     match service.open_order() {
-        Some(order) => {
-            Err(format!("the controller has not taken the order to {} up yet", super::order::verb(order.action)))
-        }
+        Some(order) => Err(format!("the controller has not taken the order to {} up yet", words::order(order.action))),
         None => Ok(()),
     }
 }

@@ -10,14 +10,14 @@ use super::words;
 use crate::{
     cli::{
         context::{self, Context},
-        diff,
         failure::Failure,
         fleet::{Document, Service},
         get::{self, Format, Trouble},
         render::{self, Cell, Table, or_dash},
+        unified_diff,
     },
     model::{Rollout, ServiceName, read_sequence},
-    store::layout,
+    tree::layout,
 };
 
 #[derive(Debug, clap::Args)]
@@ -149,7 +149,7 @@ fn diffs(name: &ServiceName, service: &Service, range: Range) -> anyhow::Result<
 fn compare(name: &ServiceName, service: &Service, from: u64, to: u64) -> anyhow::Result<Diff> {
     let (old, new) = (revision(name, service, from)?, revision(name, service, to)?);
     let title = |number| layout::rollout(name, number);
-    let text = diff::unified(&title(from), &title(to), &diff::toml(&old), &diff::toml(&new));
+    let text = unified_diff::between(&title(from), &title(to), &unified_diff::toml(&old), &unified_diff::toml(&new));
     Ok(Diff { from, to, text })
 }
 
@@ -168,7 +168,7 @@ fn show(name: &ServiceName, diffs: &[Diff]) -> anyhow::Result<()> {
         if text.is_empty() {
             render::note(&format!("rollouts {from} and {to} of {name} bring the same"));
         }
-        render::out(&diff::painted(text))?;
+        render::out(&unified_diff::painted(text))?;
     }
     Ok(())
 }

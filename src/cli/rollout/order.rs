@@ -13,10 +13,10 @@ use crate::{
         wait::{self, WaitArgs},
     },
     model::{PauseCause, Rollout, RolloutAction, RolloutOrder, RolloutState, ServiceName, decode, read_sequence},
-    plan::txn::Op,
-    store::{
-        Client,
+    store::Client,
+    tree::{
         layout::{self, Place},
+        txn::Op,
     },
 };
 
@@ -30,16 +30,6 @@ pub(super) struct Args {
     rollout: Option<u64>,
     #[command(flatten)]
     wait: WaitArgs,
-}
-
-/// The order as the command's verb.
-pub(in crate::cli) const fn verb(action: RolloutAction) -> &'static str {
-    match action {
-        RolloutAction::Pause => "pause",
-        RolloutAction::Resume => "resume",
-        RolloutAction::Promote => "promote",
-        RolloutAction::Abort => "abort",
-    }
 }
 
 pub(super) async fn run(args: &Args, action: RolloutAction, cx: &Context) -> anyhow::Result<()> {
@@ -176,7 +166,7 @@ fn answer(action: RolloutAction, name: &ServiceName, number: u64, rollout: &Roll
     };
     answer.map_err(|why| {
         let state = words::state(rollout);
-        Failure::Conflict(format!("can't {} rollout {number} of {name} ({state}): {why}", verb(action)))
+        Failure::Conflict(format!("can't {} rollout {number} of {name} ({state}): {why}", words::order(action)))
     })
 }
 

@@ -22,7 +22,7 @@ use crate::{
         wait::{self, WaitArgs},
     },
     model::{ConditionKind, ReplicaNumber, Rollout, RolloutSummary, ServiceName, read_sequence},
-    store::layout,
+    tree::layout,
 };
 
 #[derive(Debug, clap::Args)]
@@ -220,7 +220,7 @@ impl<'f> Page<'f> {
         }
         if let Some(order) = service.open_order() {
             let by = order.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-            line("Order:", format!("{}{by}, not carried out yet", order::verb(order.action)).into());
+            line("Order:", format!("{}{by}, not carried out yet", words::order(order.action)).into());
         }
         table
     }

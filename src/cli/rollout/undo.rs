@@ -10,8 +10,8 @@ use crate::{
         wait::{self, Target, WaitArgs},
     },
     model::{Desired, Revision, Rollout, RolloutState, ServiceName, ServiceSpec, read_sequence},
-    plan::txn::Op,
-    store::{Client, layout},
+    store::Client,
+    tree::{layout, txn::Op},
 };
 
 #[derive(Debug, clap::Args)]

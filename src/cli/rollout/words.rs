@@ -2,8 +2,18 @@
 
 use crate::{
     cli::{fleet::Service, render::Tone},
-    model::{PauseCause, Revision, Rollout, RolloutState, ServiceName},
+    model::{PauseCause, Revision, Rollout, RolloutAction, RolloutState, ServiceName},
 };
+
+/// The order as the command's verb.
+pub(in crate::cli) const fn order(action: RolloutAction) -> &'static str {
+    match action {
+        RolloutAction::Pause => "pause",
+        RolloutAction::Resume => "resume",
+        RolloutAction::Promote => "promote",
+        RolloutAction::Abort => "abort",
+    }
+}
 
 /// How far it is, in a word or two.
 pub(in crate::cli) const fn state(rollout: &Rollout) -> &'static str {

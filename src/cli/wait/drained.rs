@@ -6,7 +6,7 @@ use super::Goal;
 use crate::{
     cli::fleet::{self, Fleet, Service},
     model::{ConditionKind, HostName, Mode, ReplicaId, ServiceName},
-    store::layout,
+    tree::layout,
 };
 
 /// No replica is left on a host, and those that were there when it began to drain are ready elsewhere, or gone.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{cli::fixture, store::Node};
+use crate::{cli::fixture, tree::node::Node};
 
 const STATUS: &str = "/services/webapp/status";
 

@@ -7,11 +7,7 @@ use super::{
     down::{down, failure, start, unusable, with_last_line},
     health, upcoming,
 };
-use crate::{
-    ledger::{Record, Stale},
-    model::{Assignment, ConfigApply, Mode, ReplicaState},
-    systemd::{ActiveState, Verb},
-};
+use crate::model::{ActiveState, Assignment, ConfigApply, Mode, Record, ReplicaState, Stale, Verb};
 
 /// Decides one replica. `owner` is another replica that has the same unit on this host.
 pub fn decide(view: &View<'_>, owner: Option<Owner<'_>>, now: Instant) -> Decision {
@@ -24,7 +20,7 @@ pub fn decide(view: &View<'_>, owner: Option<Owner<'_>>, now: Instant) -> Decisi
 
 fn unless_busy(view: &View<'_>, owner: Option<Owner<'_>>, now: Instant) -> Decision {
     let decision = || settled(view, owner, now);
-    let retry_at = view.memory.retry_at.filter(|at| now < *at);
+    let retry_at = view.memory.step.retry_at.filter(|at| now < *at);
     match view.busy {
         Some(Busy::Job(verb)) if verb != Verb::Stop => overtake(decision()).unwrap_or_else(|| waiting(view)),
         Some(_) => waiting(view),
@@ -50,7 +46,7 @@ fn waiting(view: &View<'_>) -> Decision {
     };
     let obstacle = view.memory.obstructed.as_ref().filter(|_| view.is_down()).map(|it| it.why.clone());
     let has_failed = state == ReplicaState::Failed && view.unit.active == ActiveState::Failed;
-    let message = view.memory.problem.clone().or(obstacle).or_else(|| has_failed.then(|| failure(view)));
+    let message = view.memory.step.problem.clone().or(obstacle).or_else(|| has_failed.then(|| failure(view)));
     Decision { message, ..Decision::steady(state, listed) }
 }
 
@@ -201,7 +197,7 @@ fn prepare(view: &View<'_>, files: &Files, key: &str) -> Decision {
     // What is to be restarted leaves `instances` while the files are written, unless they could not be: then it serves
     // until they are.
     let restarts = stale.as_ref().is_some_and(|stale| stale.invocation == view.unit.invocation);
-    let leaves = restarts && view.unit.active.is_up() && !view.disk_busy && view.memory.failures == 0;
+    let leaves = restarts && view.unit.active.is_up() && !view.disk_busy && view.memory.step.failures == 0;
     let seen_now = view.unit.invocation.clone();
     let prepare = Prepare { files: files.clone(), key: key.to_owned(), stale, seen: seen_now, leaves };
     let state = if leaves { ReplicaState::Draining } else { seen(view) };

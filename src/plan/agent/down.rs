@@ -2,11 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Decision, LastLine, Memory, Step, View, health};
-use crate::{
-    model::{Assignment, ReplicaState},
-    systemd::{ActiveState, LoadState, Verb},
-};
+use super::{Decision, LastLine, Step, View, memory::STARTS};
+use crate::model::{ActiveState, Assignment, LoadState, ReplicaState, Verb};
 
 /// The unit is down, and must not be.
 pub(super) fn down(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
@@ -15,7 +12,7 @@ pub(super) fn down(view: &View<'_>, assignment: &Assignment, now: Instant) -> De
     match (unusable(view), &view.memory.dead) {
         (Some(problem), _) => Decision::steady(ReplicaState::Failed, false).message(problem),
         (None, _) if view.memory.obstructed.is_some() => obstructed(view, assignment, step, now),
-        (None, Some(why)) => health::given_up(view, why, step, now),
+        (None, Some(why)) => given_up(view, why, step, now),
         (None, None) if has_failed => failed(view, now),
         (None, None) => start(view, step, "is enabled and its unit is inactive", now),
     }
@@ -48,7 +45,7 @@ fn obstructed(view: &View<'_>, assignment: &Assignment, step: Step, now: Instant
     let Some(obstructed) = &view.memory.obstructed else { return start(view, step, "is enabled", now) };
     let rest = match obstructed.count.checked_sub(assignment.restart.limit_burst) {
         None => assignment.restart.delay.get(),
-        Some(past) => Memory::rest(past),
+        Some(past) => STARTS.rest(past),
     };
     let state = if view.is_obstructed() { ReplicaState::Failed } else { ReplicaState::Pending };
     let due = view.memory.last_start.and_then(|last| last.checked_add(rest)).filter(|at| now < *at);
@@ -67,6 +64,12 @@ pub(super) fn start(view: &View<'_>, step: Step, why: &str, now: Instant) -> Dec
             .wake_at(at),
         _ => Decision::step(ReplicaState::Starting, step, why),
     }
+}
+
+/// It was stopped because it was not alive: failed, and tried again after a back-off as what fails to start is.
+fn given_up(view: &View<'_>, why: &str, step: Step, now: Instant) -> Decision {
+    let decision = start(view, step, "is tried again after its liveness probe failed", now);
+    Decision { state: ReplicaState::Failed, ..decision }.message(why)
 }
 
 /// How it came that the unit does not run though it was started.

@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use crate::{
-    model::Assignment,
-    systemd::{LoadState, Settings, UnitStatus},
-};
+use crate::model::{Assignment, LoadState, UnitSettings, UnitStatus};
 
 /// Folders of unit files that systemd searches before `/run/systemd/system` (systemd.unit(5), "Unit File Load Path").
 const FIRST: [&str; 6] = [
@@ -109,7 +106,7 @@ fn undone(unit: &UnitStatus, assignment: &Assignment, placed: Placed<'_>) -> Opt
 }
 
 /// The first setting of the restart policy and the start limit that is not in force, and what is instead.
-fn other_policy(settings: &Settings, assignment: &Assignment) -> Option<(String, String)> {
+fn other_policy(settings: &UnitSettings, assignment: &Assignment) -> Option<(String, String)> {
     let restart = &assignment.restart;
     let policy = restart.policy.as_str();
     if settings.restart != policy {
@@ -128,7 +125,7 @@ fn other_policy(settings: &Settings, assignment: &Assignment) -> Option<(String,
 }
 
 /// The first of the work's variables and credentials that is not in force.
-fn lost(settings: &Settings, assignment: &Assignment, variables: &Path) -> Option<String> {
+fn lost(settings: &UnitSettings, assignment: &Assignment, variables: &Path) -> Option<String> {
     if !settings.environment_files.iter().any(|path| Path::new(path) == variables) {
         return Some(format!("EnvironmentFile={}", variables.display()));
     }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Decision, Memory, Step, View, decide, down};
-use crate::model::{Assignment, ReplicaState};
+use super::{Decision, Memory, Step, View, decide};
+use crate::model::Assignment;
 
 /// Its liveness probe fails: it is restarted, and when that was done too often, stopped for good.
 pub(super) fn dead(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
@@ -31,10 +31,4 @@ fn window(assignment: &Assignment) -> Duration {
     let checks = probe.period.get().saturating_add(probe.timeout.get()).saturating_mul(probe.failure_threshold);
     let verdict = probe.initial_delay.get().saturating_add(checks);
     interval.max(verdict.saturating_mul(assignment.restart.limit_burst.saturating_mul(2)))
-}
-
-/// It was stopped because it was not alive: failed, and tried again after a back-off as what fails to start is.
-pub(super) fn given_up(view: &View<'_>, why: &str, step: Step, now: Instant) -> Decision {
-    let decision = down::start(view, step, "is tried again after its liveness probe failed", now);
-    Decision { state: ReplicaState::Failed, ..decision }.message(why)
 }

@@ -7,14 +7,14 @@ mod obstructed;
 mod staging;
 mod trouble;
 mod truth;
+mod work;
 
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::{
-    ledger::{Record, Stale},
-    model::{Assignment, CheckedAssignment, Desired, Mode, ReplicaDesired, ReplicaNumber, ServiceSpec, Span},
-    systemd::{ActiveState, LoadState, UnitStatus},
+use crate::model::{
+    ActiveState, Assignment, CheckedAssignment, Desired, LoadState, Mode, Record, ReplicaDesired, ReplicaNumber,
+    ServiceSpec, Span, Stale, UnitStatus,
 };
 
 /// One replica and all that is known of it; each test changes what it is about.
@@ -213,8 +213,7 @@ fn a_new_version_is_prepared_while_the_old_one_leaves_instances() {
 #[test]
 fn a_new_version_that_could_not_be_prepared_leaves_the_old_one_in_instances() {
     let mut case = Case::upgraded();
-    case.memory.failures = 1;
-    (case.memory.problem, case.memory.retry_at) = (Some("disk full".into()), Some(case.now + Duration::from_secs(5)));
+    case.memory.step_failed("disk full", case.now);
     (case.in_instances, case.memory.unlisted_at) = (false, Some(case.now));
     let decision = case.decide();
     assert_eq!((&decision.step, decision.listed), (&None, true), "what left comes back");
@@ -245,7 +244,8 @@ fn nobody_leaves_instances_to_wait_for_the_disk() {
 fn what_left_for_a_step_that_failed_serves_while_its_unit_cannot_be_read() {
     let mut case = Case::upgraded();
     (case.in_instances, case.busy) = (false, Some(Busy::Unknown));
-    (case.memory.failures, case.memory.unlisted_at) = (1, Some(case.now));
+    case.memory.step_failed("the bus is away", case.now);
+    case.memory.unlisted(case.now);
     assert!(case.decide().listed);
     case.busy = Some(Busy::Job(Verb::Restart));
     assert!(!case.decide().listed);

@@ -3,10 +3,7 @@
 use std::time::Instant;
 
 use super::{Decision, Staging, Upcoming, View};
-use crate::{
-    ledger::Record,
-    model::{Assignment, CheckedAssignment, ReplicaState},
-};
+use crate::model::{Assignment, CheckedAssignment, Record, ReplicaState};
 
 /// What a replica is run as while `wanted` is not on the host: what was in force before. `None` = nothing yet.
 ///

@@ -1,12 +1,9 @@
 //! What the agent knows of one replica when it decides.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::{
-    ledger::Record,
-    model::{Assignment, CheckedAssignment, Mode, ReplicaId, UnitName},
-    systemd::{ActiveState, UnitStatus, Verb},
-};
+use super::Memory;
+use crate::model::{ActiveState, Assignment, CheckedAssignment, Mode, Record, ReplicaId, UnitName, UnitStatus, Verb};
 
 /// One replica, all that is known of it.
 #[derive(Clone, Copy, Debug)]
@@ -169,94 +166,6 @@ pub struct Files {
     pub unit_file: Option<String>,
 }
 
-/// What this process remembers of a replica; lost with it, and not needed for safety.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// What is wanted has changed since the last start: a failure of before does not count.
-    pub fresh: bool,
-    /// Starts since the replica last ran well.
-    pub attempts: u32,
-    /// The last start.
-    pub last_start: Option<Instant>,
-    /// When it left `instances`, while it is out.
-    pub unlisted_at: Option<Instant>,
-    /// What went wrong with the last step, until one succeeds.
-    pub problem: Option<String>,
-    /// When the step that failed may be tried again.
-    pub retry_at: Option<Instant>,
-    /// How often steps failed in a row.
-    pub failures: u32,
-    /// What happened to it that a person may want to know of, though it is over.
-    pub note: Option<String>,
-    /// What keeps its newer work from the host.
-    pub staging: Trouble,
-    /// When it was restarted because its liveness probe failed, the oldest first.
-    pub revived: Vec<Instant>,
-    /// What systemd did not even begin to start the last times; `None` = it began the last time.
-    pub obstructed: Option<Obstructed>,
-    /// It was stopped because restarts did not make its liveness probe succeed: why it failed.
-    pub dead: Option<String>,
-}
-
-/// Starts in a row that came to nothing before any process of the unit ran.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Obstructed {
-    /// How many.
-    pub count: u32,
-    /// What stood in the way the last time.
-    pub why: String,
-}
-
-/// Something that failed, and is tried again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trouble {
-    /// What went wrong last; `None` = nothing.
-    pub problem: Option<String>,
-    /// When it is tried again.
-    pub retry_at: Option<Instant>,
-    /// How often it failed in a row.
-    pub failures: u32,
-}
-
-impl Memory {
-    /// Nothing remembered.
-    pub const NEW: Self = Self {
-        fresh: false,
-        attempts: 0,
-        last_start: None,
-        unlisted_at: None,
-        problem: None,
-        retry_at: None,
-        failures: 0,
-        note: None,
-        staging: Trouble { problem: None, retry_at: None, failures: 0 },
-        revived: Vec::new(),
-        obstructed: None,
-        dead: None,
-    };
-    /// How long a unit must have been active before its earlier starts are forgiven.
-    pub const RUNS_WELL: Duration = Duration::from_secs(60);
-    const FIRST_RETRY: Duration = Duration::from_secs(10);
-    const LAST_RETRY: Duration = Duration::from_secs(300);
-
-    /// When a unit that failed, or ended by itself, may be started again: at once the first time, then 10 s after
-    /// the last start, doubling up to 5 minutes.
-    pub fn next_start(&self) -> Option<Instant> {
-        let last = self.last_start.filter(|_| self.attempts > 0)?;
-        Some(last + Self::rest(self.attempts - 1))
-    }
-
-    /// It is being started.
-    pub fn count_start(&mut self, now: Instant) {
-        (self.attempts, self.last_start, self.fresh) = (self.attempts + 1, Some(now), false);
-    }
-
-    /// How long a start rests that was in vain so often before: 10 s, doubling up to 5 minutes.
-    pub(super) fn rest(before: u32) -> Duration {
-        Self::FIRST_RETRY.saturating_mul(1 << before.min(10)).min(Self::LAST_RETRY)
-    }
-}
-
 impl<'a> View<'a> {
     /// The work, also that of a replica on its way out.
     pub fn assignment(&self) -> &'a Assignment {
@@ -301,7 +210,7 @@ impl<'a> View<'a> {
 
     /// Whether it left `instances` for a step that then failed: it serves until that can be done.
     pub fn is_back(&self) -> bool {
-        let left = self.memory.unlisted_at.is_some() && self.memory.failures > 0;
+        let left = self.memory.unlisted_at.is_some() && self.memory.step.failures > 0;
         left && !matches!(self.busy, Some(Busy::Job(_)))
     }
 

@@ -1,12 +1,12 @@
 //! Which documents of a service are in force: the operator's when they are good, else the last that were.
 
-use super::{
-    cluster::{Doc, ServiceView},
-    notice::Notices,
-};
+use super::notice::Notices;
 use crate::{
     model::{Accepted, ConditionKind, Desired, Mode, ServiceName, ServiceSpec},
-    store::layout,
+    tree::{
+        layout,
+        snapshot::{Doc, ServiceView},
+    },
 };
 
 /// What is in force of a service.

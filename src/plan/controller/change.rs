@@ -3,21 +3,16 @@
 //! The replica's `desired` is the authority, the assignment its index: here both are written, and an index that was
 //! lost or damaged is put back.
 
-use super::{
-    classify::Case,
-    cluster::{Doc, ReplicaView},
-    draft::Note,
-    fleet::HostIndex,
-    rollout::Goal,
-    round::Round,
-    status::Standing,
-};
+use super::{classify::Case, draft::Note, host::HostIndex, rollout::Goal, round::Round, status::Standing};
 use crate::{
     model::{
         Assignment, ConditionKind, Mode, PauseCause, ReplicaDesired, ReplicaId, ReplicaNumber, RolloutState, encode,
     },
-    plan::txn::Op,
-    store::layout,
+    tree::{
+        layout,
+        snapshot::{Doc, ReplicaView},
+        txn::Op,
+    },
 };
 
 /// Whether a replica's content may be brought up to date where it is.

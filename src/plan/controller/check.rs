@@ -18,7 +18,7 @@ use self::picture::{Picture, Replica, Service};
 use super::{Context, Plan, sim::Tree};
 use crate::{
     model::{Mode, ReplicaId, RolloutState, ServiceName},
-    plan::txn::{Op, Transaction},
+    tree::txn::{Op, Transaction},
 };
 
 /// What is wrong with a plan made from `tree`. Each transaction is tried on the tree alone, because none relies on

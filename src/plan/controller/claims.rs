@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{
-    cluster::{Cluster, Doc, ServiceView},
-    fleet::{Host, HostIndex, placed_on},
+use super::host::{Host, HostIndex, placed_on};
+use crate::{
+    model::{HostName, ReplicaId, ServiceName, ServiceSpec, Template, UnitName},
+    tree::snapshot::{Cluster, Doc, ServiceView},
 };
-use crate::model::{HostName, ReplicaId, ServiceName, ServiceSpec, Template, UnitName};
 
 /// A service's unit, as it is described or was rolled out.
 #[derive(Clone, Copy)]

@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 
-use super::{
-    cluster::{Doc, ReplicaView, ServiceView},
-    fleet::{Fleet, HostIndex},
-};
-use crate::model::{
-    Assignment, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, ReplicaState, ReplicaStatus, ServiceName, Template,
+use super::{fleet::Fleet, host::HostIndex};
+use crate::{
+    model::{
+        Assignment, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, ReplicaState, ReplicaStatus, ServiceName, Template,
+    },
+    tree::snapshot::{Doc, ReplicaView, ServiceView},
 };
 
 /// A replica by what its `desired` says.
@@ -143,4 +143,12 @@ pub(super) fn classify<'a>(name: &'a ServiceName, view: &'a ServiceView, fleet: 
         }
     });
     found.collect()
+}
+
+/// The case of a replica whose desired state is known.
+pub(super) fn known<'f, 'a>(found: &'f Found<'a>) -> Option<&'f Case<'a>> {
+    match found {
+        Found::Known(case) => Some(case),
+        Found::Fresh(..) | Found::Broken(..) => None,
+    }
 }

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{
     claims::Described,
     classify::{Case, Found},
-    cluster::Doc,
-    fleet::{Fleet, HostIndex},
+    fleet::Fleet,
+    host::HostIndex,
 };
-use crate::model::{ReplicaId, ReplicaNumber, ServiceSpec, UnitName};
+use crate::{
+    model::{ReplicaId, ReplicaNumber, ServiceSpec, UnitName},
+    tree::snapshot::Doc,
+};
 
 /// Who is in whose way.
 #[derive(Default)]

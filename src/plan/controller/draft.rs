@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     model::{HostName, ReplicaNumber, ServiceSpec, encode},
-    plan::txn::Op,
+    tree::txn::Op,
 };
 
 /// The most operations of one transaction; it leaves room for the leader's lock check.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{
-    Cluster, Context, Doc, Memory,
+    Context, Memory,
     accept::in_force,
     classify::{Found, classify},
     fleet::Fleet,
@@ -14,7 +14,10 @@ use super::{
     place::Ask,
     round::Round,
 };
-use crate::model::{Assignment, HostName, ReplicaId, ReplicaNumber, ServiceName};
+use crate::{
+    model::{Assignment, HostName, ReplicaId, ReplicaNumber, ServiceName},
+    tree::snapshot::{Cluster, Doc},
+};
 
 impl Context {
     /// For whoever only asks, and remembers nothing.

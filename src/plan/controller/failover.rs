@@ -3,7 +3,7 @@
 use super::{
     after,
     classify::Case,
-    fleet::HostIndex,
+    host::HostIndex,
     notice::clip,
     place::{COOL_OFF, late_failures},
     round::Round,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{ConditionKind, FailedOn, ReplicaState, ReplicaStatus},
-    plan::txn::Cause,
+    tree::txn::Cause,
 };
 
 /// On so many hosts a replica may fail within [`COOL_OFF`]. After that it is the service that fails, not the hosts: it

@@ -4,15 +4,13 @@
 use std::collections::BTreeSet;
 
 use super::{
-    classify::{Case, Found},
-    cluster::Doc,
+    classify::{Case, Found, known},
     draft::Note,
-    round::{Round, known},
+    round::Round,
 };
 use crate::{
     model::{ConditionKind, ConfigPolicy},
-    plan::txn::Op,
-    store::layout,
+    tree::{layout, snapshot::Doc, txn::Op},
 };
 
 /// The most revisions that are deleted at once; the others go with the next plans.

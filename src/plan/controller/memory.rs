@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{
-    Context, Plan, WORK, after,
-    cluster::{Cluster, Doc, HostView, ReplicaView, ServiceView},
-    rollout::is_under_way,
+use super::{Context, Plan, WORK, after, rollout::is_under_way};
+use crate::{
+    model::{HostName, Mode, ReplicaDesired, ReplicaId, ReplicaState, ServiceName, Span},
+    tree::snapshot::{Cluster, Doc, HostView, ReplicaView, ServiceView},
 };
-use crate::model::{HostName, Mode, ReplicaDesired, ReplicaId, ReplicaState, ServiceName, Span};
 
 /// How long a replica may say `running` without being in `instances` before its agent is nudged.
 const UNLISTED: Span = Span::from_secs(2);

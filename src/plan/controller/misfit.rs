@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::fleet::Closed;
+use super::host::Closed;
 use crate::model::Objection;
 
 /// Why one host is ruled out.

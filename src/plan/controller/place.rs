@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use super::{
     after,
     claims::Described,
-    fleet::{Acceptance, Fleet, HostIndex},
+    fleet::{Acceptance, Fleet},
+    host::HostIndex,
     misfit::{Misfit, Obstacle},
     seats::{Seats, View},
 };

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{
-    cluster::{Cluster, Doc, ServiceView},
-    fleet::{Host, HostIndex, placed_on},
+use super::host::{Host, HostIndex, placed_on};
+use crate::{
+    model::{HostName, ReplicaId},
+    tree::snapshot::{Cluster, Doc, ServiceView},
 };
-use crate::model::{HostName, ReplicaId};
 
 /// The replicas that have a port on a host. Counted only when a service with a port looks for a place.
 #[derive(Default)]

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use self::steps::{HOSTS, SERVICES, Step, step};
 
 use super::{
-    Cluster, Context, Doc, Memory, check, fleet, plan,
+    Context, Memory, check, host, plan,
     sim::{Agent, Seen, Sim, Tree, merge},
 };
 use crate::{
@@ -25,7 +25,10 @@ use crate::{
         Accepts, AllowedUnits, ConfigPolicy, Mode, PauseCause, ReplicaId, ReplicaNumber, Rollout, RolloutOrder,
         RolloutState, ServiceName, ServiceStatus, decode, encode,
     },
-    store::layout,
+    tree::{
+        layout,
+        snapshot::{Cluster, Doc},
+    },
 };
 
 /// A controller: what it last saw, and what it remembers.
@@ -157,8 +160,7 @@ impl World {
     fn leave(&mut self, service: &str, index: prop::sample::Index) {
         let cluster = self.sim.look();
         let Some(view) = cluster.services.get(&service.parse().unwrap()) else { return };
-        let placed =
-            |number: &ReplicaNumber| Some((number.0.to_string(), fleet::placed_on(view, *number)?.to_string()));
+        let placed = |number: &ReplicaNumber| Some((number.0.to_string(), host::placed_on(view, *number)?.to_string()));
         let placed: Vec<_> = view.replicas.keys().filter_map(placed).collect();
         if !placed.is_empty() {
             let (number, host) = index.get(&placed);
@@ -262,10 +264,10 @@ impl World {
         let (old, new) = (before.cluster(), after.cluster());
         for agent in self.sim.agents.values().filter(|agent| agent.is_connected()) {
             let was_here =
-                |id: &&ReplicaId| fleet::placed_on(&old.services[&id.service], id.number) == Some(&agent.name);
+                |id: &&ReplicaId| host::placed_on(&old.services[&id.service], id.number) == Some(&agent.name);
             let is_here = |id: &ReplicaId| {
                 let service = new.services.get(&id.service);
-                service.and_then(|service| fleet::placed_on(service, id.number)) == Some(&agent.name)
+                service.and_then(|service| host::placed_on(service, id.number)) == Some(&agent.name)
             };
             let alive = seen.hosts.get(&agent.name).is_some_and(|host| host.alive.is_some());
             let known = agent.running().filter(|id| old.services.contains_key(&id.service));

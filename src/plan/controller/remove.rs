@@ -5,17 +5,19 @@ use std::cmp::Reverse;
 use super::{
     after,
     change::{Change, Content},
-    classify::{Case, Found},
-    cluster::{Doc, ReplicaView},
+    classify::{Case, Found, known},
     draft::Note,
-    fleet::{Closed, HostIndex},
-    round::{Round, known},
+    host::{Closed, HostIndex},
+    round::Round,
     status::Standing,
 };
 use crate::{
     model::{Assignment, ConditionKind, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, counted},
-    plan::txn::Op,
-    store::layout,
+    tree::{
+        layout,
+        snapshot::{Doc, ReplicaView},
+        txn::Op,
+    },
 };
 
 /// The most replicas created in one transaction; the others follow in the next rounds.

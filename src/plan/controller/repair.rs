@@ -3,15 +3,18 @@
 use super::{
     change::Change,
     classify::Found,
-    cluster::{Cluster, Doc, ReplicaView, below},
     draft::{MAX_OPS, Note},
-    fleet::{Fleet, Host, HostIndex},
+    fleet::Fleet,
+    host::{Host, HostIndex},
     round::Round,
 };
 use crate::{
     model::{ReplicaDesired, ReplicaId, ServiceName},
-    plan::txn::{Op, Transaction},
-    store::layout,
+    tree::{
+        layout,
+        snapshot::{Cluster, Doc, ReplicaView, below},
+        txn::{Op, Transaction},
+    },
 };
 
 impl<'a> Round<'_, 'a> {

@@ -8,11 +8,11 @@ use super::{
     Context,
     accept::{self, InForce},
     after,
-    classify::{Case, Found, classify},
-    cluster::{ServiceView, below},
+    classify::{Case, Found, classify, known},
     crowd::Crowd,
     draft::{Draft, Note, Step},
-    fleet::{Fleet, Host, HostIndex},
+    fleet::Fleet,
+    host::{Host, HostIndex},
     misfit::Misfit,
     notice::Notices,
     place::{Ask, COOL_OFF, Choice, Placer, late_failures},
@@ -21,8 +21,11 @@ use super::{
 };
 use crate::{
     model::{ConditionKind, ReplicaId, ReplicaNumber, ServiceName},
-    plan::txn::{Cause, Op, Transaction},
-    store::layout,
+    tree::{
+        layout,
+        snapshot::{ServiceView, below},
+        txn::{Cause, Op, Transaction},
+    },
 };
 
 /// What comes out for one service.
@@ -91,7 +94,7 @@ pub(super) fn plan_service<'a>(
             ));
             Planned { transaction: None, is_urgent: false, wake_at: None, note, held: 0 }
         }
-        None => super::status::without_force(name, view, &notices, context),
+        None => super::finish::without_force(name, view, &notices, context),
     }
 }
 
@@ -358,12 +361,4 @@ impl<'p, 'a> Round<'p, 'a> {
 pub(super) fn is_idle(case: &Case<'_>) -> bool {
     let waits = case.desired.removing || case.desired.surge || case.ready();
     !waits && (case.host.is_none() || !case.host_alive || case.failed())
-}
-
-/// The case of a replica whose desired state is known.
-pub(super) fn known<'f, 'a>(found: &'f Found<'a>) -> Option<&'f Case<'a>> {
-    match found {
-        Found::Known(case) => Some(case),
-        Found::Fresh(..) | Found::Broken(..) => None,
-    }
 }

@@ -3,9 +3,8 @@
 use super::{
     change::{Change, Content},
     classify::Case,
-    cluster::{Doc, ReplicaView},
     draft::Note,
-    fleet::HostIndex,
+    host::HostIndex,
     notice::clip,
     place::{Ask, Choice},
     rollout::Goal,
@@ -14,7 +13,10 @@ use super::{
 };
 use crate::{
     model::{Assignment, ConditionKind, FailedOn, ReplicaDesired, ReplicaId, ReplicaNumber, Template},
-    plan::txn::Cause,
+    tree::{
+        snapshot::{Doc, ReplicaView},
+        txn::Cause,
+    },
 };
 
 /// The longest reason that a replica's `desired` carries, in characters.

@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use super::fleet::{Domains, Fleet, HostIndex};
+use super::{
+    fleet::{Domains, Fleet},
+    host::HostIndex,
+};
 
 /// Counted only when someone asks: most services of most plans need no place for anyone.
 #[derive(Default)]

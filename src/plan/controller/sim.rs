@@ -17,11 +17,14 @@ pub(crate) use self::{
     agent::{Agent, FAILS, REJECTED, UNREADY},
     tree::{Seen, Tree},
 };
-use super::{Cluster, Context, Memory, Plan, WORK, check, plan};
+use super::{Context, Memory, Plan, WORK, check, plan};
 use crate::{
     model::{HostName, ReplicaDesired, ReplicaId, ServiceName, ServiceStatus, decode},
-    plan::txn::Transaction,
-    store::layout,
+    tree::{
+        layout,
+        snapshot::{Cluster, Doc},
+        txn::Transaction,
+    },
 };
 
 /// The cluster.
@@ -232,7 +235,7 @@ impl Sim {
         let cluster = self.cluster();
         let Some(view) = cluster.services.get(&name) else { return "gone".to_owned() };
         let places = view.replicas.iter().map(|(number, replica)| {
-            let desired = replica.desired.as_ref().and_then(super::Doc::good);
+            let desired = replica.desired.as_ref().and_then(Doc::good);
             let node = desired.and_then(|desired| desired.node.clone()).map_or("-".to_owned(), |node| node.to_string());
             let removing = if desired.is_some_and(|desired| desired.removing) { "(removing)" } else { "" };
             format!("{}={node}{removing}", number.0)

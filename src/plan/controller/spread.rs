@@ -4,14 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Cluster, Context, Doc,
+    Context,
     accept::in_force,
-    classify::{Case, Found, classify},
-    fleet::{Fleet, HostIndex},
+    classify::{Case, Found, classify, known},
+    fleet::Fleet,
+    host::HostIndex,
     notice::Notices,
-    round::{Round, known},
+    round::Round,
 };
-use crate::model::{HostName, ReplicaId, ReplicaNumber, ServiceName};
+use crate::{
+    model::{HostName, ReplicaId, ReplicaNumber, ServiceName},
+    tree::snapshot::{Cluster, Doc},
+};
 
 /// A replica that would better be elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,11 +6,11 @@
 
 use super::{
     change::Change,
-    classify::{Case, Found},
+    classify::{Case, Found, known},
     draft::{Note, Step},
-    fleet::HostIndex,
+    host::HostIndex,
     place::Ask,
-    round::{Round, is_idle, known},
+    round::{Round, is_idle},
     status::Standing,
     vacate::Unfit,
 };

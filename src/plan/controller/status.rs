@@ -5,18 +5,19 @@ use super::{
     Context,
     accept::InForce,
     classify::Found,
-    cluster::{Doc, ServiceView},
-    draft::{Draft, Note},
-    notice::{Notices, clip, date},
+    draft::Draft,
+    notice::{clip, date},
     rollout::Course,
-    round::{Planned, Round},
 };
 use crate::{
     model::{
         Accepted, ConditionKind, Event, Mode, ReplicaState, RolloutSummary, ServiceName, ServiceStatus, Summary, encode,
     },
-    plan::txn::{Op, Transaction},
-    store::layout,
+    tree::{
+        layout,
+        snapshot::{Doc, ServiceView},
+        txn::{Op, Transaction},
+    },
 };
 
 /// The longest message of an event, in characters.
@@ -41,11 +42,11 @@ pub(super) struct Tally {
     ready: usize,
     busy: usize,
     stuck: usize,
-    listed: u32,
-    updated: u32,
+    pub(super) listed: u32,
+    pub(super) updated: u32,
     leaving: usize,
-    created: usize,
-    deleted: usize,
+    pub(super) created: usize,
+    pub(super) deleted: usize,
 }
 
 impl Tally {
@@ -80,7 +81,7 @@ impl Tally {
         self.deleted += 1;
     }
 
-    fn summary(&self, force: &InForce<'_>) -> Summary {
+    pub(super) fn summary(&self, force: &InForce<'_>) -> Summary {
         let quiet = self.busy == 0 && self.stuck == 0;
         match force.desired.mode {
             _ if force.spec.deleting => Summary::Deleting,
@@ -94,7 +95,7 @@ impl Tally {
         }
     }
 
-    fn progress(&self, force: &InForce<'_>) -> String {
+    pub(super) fn progress(&self, force: &InForce<'_>) -> String {
         let mut parts = Vec::new();
         if force.enabled() && !force.spec.deleting {
             let wanted = force.wanted();
@@ -111,15 +112,15 @@ impl Tally {
 }
 
 /// What a status says, its dates aside.
-struct Face<'f> {
-    view: &'f ServiceView,
-    force: Option<InForce<'f>>,
-    summary: Summary,
-    replicas: u32,
-    ready: u32,
-    updated: u32,
-    rollout: Option<RolloutSummary>,
-    conditions: Vec<(ConditionKind, String)>,
+pub(super) struct Face<'f> {
+    pub(super) view: &'f ServiceView,
+    pub(super) force: Option<InForce<'f>>,
+    pub(super) summary: Summary,
+    pub(super) replicas: u32,
+    pub(super) ready: u32,
+    pub(super) updated: u32,
+    pub(super) rollout: Option<RolloutSummary>,
+    pub(super) conditions: Vec<(ConditionKind, String)>,
 }
 
 impl Face<'_> {
@@ -162,7 +163,7 @@ impl Face<'_> {
     }
 }
 
-fn figure(count: usize) -> u32 {
+pub(super) fn figure(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
@@ -179,102 +180,13 @@ fn events(before: Option<&ServiceStatus>, draft: &Draft<'_>, context: &Context) 
     events.split_off(events.len().saturating_sub(ServiceStatus::MAX_EVENTS))
 }
 
-impl Round<'_, '_> {
-    /// The round's transaction: all its steps, and the status, whose version guards them.
-    pub(super) fn finish(mut self) -> Planned {
-        self.create_instances();
-        let summary = self.tally.summary(&self.force);
-        if matches!(summary, Summary::Progressing | Summary::Draining | Summary::Deleting) {
-            self.notices.add(ConditionKind::Progressing, "", None, &self.tally.progress(&self.force));
-        }
-        let replicas = (self.view.replicas.len() + self.tally.created).saturating_sub(self.tally.deleted);
-        let face = Face {
-            view: self.view,
-            force: Some(self.force),
-            summary,
-            replicas: figure(replicas),
-            ready: self.tally.listed,
-            updated: self.tally.updated,
-            rollout: self.rollout_summary(),
-            conditions: self.notices.messages(self.name),
-        };
-        let is_urgent = self.draft.urgent();
-        let transaction = transaction(self.name, face, self.draft, self.context);
-        let transaction = transaction.map(|transaction| Transaction { moves: self.moves, ..transaction });
-        Planned { transaction, is_urgent, wake_at: self.wake_at, note: None, held: self.held }
-    }
-
-    /// The parent of the agents' ephemerals. After the first sequential nodes, so that these start at 1.
-    fn create_instances(&mut self) {
-        if self.view.instances_version.is_none() && !self.force.spec.deleting {
-            let op = Op::Create { path: layout::instances(self.name), data: b"{}".to_vec() };
-            self.push(vec![op], Note::new(None, None, "instances created".to_owned()), false);
-        }
-    }
-
-    /// The service is to be deleted and has no replicas left: its nodes go too, deepest first.
-    pub(super) fn delete_service(mut self) -> Planned {
-        let ours = ["config", "moves", "rollouts"].map(|child| format!("{}/{child}", layout::service(self.name)));
-        let is_ours = |path: &str| {
-            ours.iter().any(|root| {
-                path.strip_prefix(root.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
-        };
-        let foreign: Vec<_> = self.view.others.keys().filter(|path| !is_ours(path)).take(3).cloned().collect();
-        if !foreign.is_empty() {
-            let text = format!("the service's nodes stay: {} are not zkops's own; delete them", foreign.join(", "));
-            self.notices.add(ConditionKind::Waiting, "", None, &text);
-            return self.finish();
-        }
-        let mut ops: Vec<Op> =
-            self.view.others.iter().rev().map(|(path, version)| delete(path.clone(), *version)).collect();
-        let instances = self.view.instances.iter();
-        ops.extend(instances.map(|(name, doc)| delete(layout::instance(self.name, name), doc.version)));
-        if ops.len() > super::draft::MAX_OPS / 2 {
-            ops.truncate(super::draft::MAX_OPS / 2);
-            self.push(ops, Note::new(None, None, "its history is being deleted".to_owned()), false);
-            return self.finish();
-        }
-        self.delete_own_nodes(ops)
-    }
-
-    fn delete_own_nodes(self, mut ops: Vec<Op>) -> Planned {
-        let view = self.view;
-        let own = [
-            (layout::instances(self.name), view.instances_version),
-            (layout::status(self.name), view.status.as_ref().map(|doc| doc.version)),
-            (layout::desired(self.name), view.desired.as_ref().map(|doc| doc.version)),
-            (layout::service(self.name), view.spec.as_ref().map(|doc| doc.version)),
-        ];
-        ops.extend(own.into_iter().filter_map(|(path, version)| Some(delete(path, version?))));
-        let reason = format!("{}: deleted, as asked; no replica is left", self.name);
-        let transaction = Some(Transaction { ops, reason, ..Transaction::default() });
-        Planned { transaction, is_urgent: false, wake_at: None, note: None, held: 0 }
-    }
-}
-
-fn delete(path: String, version: i32) -> Op {
-    Op::Delete { path, version: Some(version) }
-}
-
-/// A service of which nothing ever was good: its status says what is wrong, and nothing else is touched.
-pub(super) fn without_force(name: &ServiceName, view: &ServiceView, notices: &Notices, context: &Context) -> Planned {
-    let face = Face {
-        view,
-        force: None,
-        summary: Summary::Degraded,
-        replicas: figure(view.replicas.len()),
-        ready: figure(view.instances.len()),
-        updated: 0,
-        rollout: view.status.as_ref().and_then(Doc::good).and_then(|status| status.rollout.clone()),
-        conditions: notices.messages(name),
-    };
-    let transaction = transaction(name, face, Draft::new(None), context);
-    Planned { transaction, is_urgent: false, wake_at: None, note: None, held: 0 }
-}
-
 /// The draft's operations and the status, unless there is nothing to do and nothing new to say.
-fn transaction(name: &ServiceName, face: Face<'_>, draft: Draft<'_>, context: &Context) -> Option<Transaction> {
+pub(super) fn transaction(
+    name: &ServiceName,
+    face: Face<'_>,
+    draft: Draft<'_>,
+    context: &Context,
+) -> Option<Transaction> {
     let doc = face.view.status.as_ref();
     let before = doc.and_then(Doc::good);
     if draft.is_empty() && before.is_some_and(|before| face.is(before)) {

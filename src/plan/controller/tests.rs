@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{Memory, sim::Sim};
 use crate::{
     model::{Accepts, AllowedUnits, Rollout, ServiceStatus, decode},
-    store::layout,
+    tree::layout,
 };
 
 /// Three hosts, and a template service with so many replicas.

@@ -7,13 +7,15 @@ use jiff::Timestamp;
 
 use super::{
     change::Content,
-    classify::{Case, Found},
-    cluster::Doc,
-    fleet::{Closed, HostIndex},
-    round::{Round, known},
+    classify::{Case, Found, known},
+    host::{Closed, HostIndex},
+    round::Round,
     status::Standing,
 };
-use crate::model::{ConditionKind, Mode, ReplicaId, ServiceName};
+use crate::{
+    model::{ConditionKind, Mode, ReplicaId, ServiceName},
+    tree::snapshot::Doc,
+};
 
 /// Why a replica has to leave its host.
 pub(super) enum Unfit {

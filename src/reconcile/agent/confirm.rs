@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use super::{Agent, steps::Done};
 use crate::{
     model::{HostName, ReplicaDesired, ReplicaId, decode},
-    store::{Client, StoreError, Up, layout},
+    store::{Client, StoreError, Up},
     systemd::UnitManager,
+    tree::layout,
 };
 
 /// How long a `desired` that could not be read rests.
@@ -39,7 +40,12 @@ impl<M: UnitManager + 'static> Agent<M> {
     pub(super) fn finish_confirm(&mut self, id: &ReplicaId, ours: Option<bool>) {
         self.confirming.remove(id);
         match ours {
-            Some(true) => self.work.keep(id),
+            Some(true) => {
+                tracing::warn!(
+                    "{id}: its assignment was deleted by another hand; it runs on, the controller puts it back"
+                );
+                self.work.keep(id);
+            }
             // Refused, say: nothing of it was ever here.
             Some(false) if !self.ledger.replicas.contains_key(id) => self.work.forget(id),
             Some(false) => {

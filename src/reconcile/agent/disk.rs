@@ -14,10 +14,10 @@ use std::{
 use super::{Agent, publication::explain, revision::Refusal, steps::Done};
 use crate::{
     blocking::Worker,
-    ledger::{Ledger, LedgerFile, Record, Stale},
-    model::{CheckedAssignment, ReplicaId, UnitName},
+    ledger::LedgerFile,
+    model::{ActiveState, CheckedAssignment, Ledger, Record, ReplicaId, Stale, UnitName, UnitStatus},
     plan::agent::{Busy, Files, Prepare},
-    systemd::{ActiveState, FileError, UnitError, UnitFiles, UnitManager, UnitStatus},
+    systemd::{FileError, UnitError, UnitFiles, UnitManager},
 };
 
 /// How long a ledger that may wait ([`Ledger::may_wait`]) does, so that it does not stand in the way of who waits for what

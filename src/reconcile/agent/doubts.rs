@@ -86,7 +86,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         for (id, record) in &self.ledger.replicas {
             if record.assignment.unit == *unit {
                 let note = format!("another hand had changed {what} (see {}): put back", path.display());
-                self.memory.entry(id.clone()).or_default().note = Some(note);
+                self.memory.entry(id.clone()).or_default().noted(note);
             }
         }
     }

@@ -12,10 +12,9 @@ use super::{
     steps::Done,
 };
 use crate::{
-    ledger::Record,
-    model::{CheckedAssignment, ReplicaId, UnitName},
-    plan::agent::{Busy, Obstructed},
-    systemd::{ActiveState, JobResult, UnitError, UnitManager, UnitStatus, Verb},
+    model::{ActiveState, CheckedAssignment, JobResult, Record, ReplicaId, UnitName, UnitStatus, Verb},
+    plan::agent::Busy,
+    systemd::{UnitError, UnitManager},
 };
 
 /// What a unit is told.
@@ -113,17 +112,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     fn count_start(&mut self, id: &ReplicaId, unit: &UnitName, order: Order) {
         let has_ended = self.units.get(unit).is_some_and(UnitStatus::has_ended);
-        let memory = self.memory.entry(id.clone()).or_default();
-        match order.verb() {
-            Verb::Restart if has_ended => memory.count_start(Instant::now()),
-            Verb::Start => {
-                memory.count_start(Instant::now());
-                memory.dead = None;
-            }
-            // What was given up stays so until it is started.
-            Verb::Stop if memory.dead.is_some() => {}
-            Verb::Stop | Verb::Restart | Verb::Reload => memory.attempts = 0,
-        }
+        self.memory.entry(id.clone()).or_default().ordered(order.verb(), has_ended, Instant::now());
     }
 
     pub(super) fn finish_job(&mut self, job: Job) {
@@ -147,7 +136,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         }
         let current = self.end(&id, number);
         if let Some(memory) = self.memory.get_mut(&id).filter(|_| current && began) {
-            memory.obstructed = None;
+            memory.began();
         }
         let done = matches!(outcome, Outcome::Ended(Ok(JobResult::Done))) && obstacle.is_none();
         if current && done && order != Order::Verb(Verb::Stop) {
@@ -158,21 +147,18 @@ impl<M: UnitManager + 'static> Agent<M> {
             Outcome::NotSwitched(Refusal { rejected: true, message }) if self.has_before(&id) => {
                 self.undone(&id, &assignment, message);
             }
-            _ if current && obstacle.is_some() => self.obstructed(&id, obstacle.unwrap_or_default()),
+            _ if current && obstacle.is_some() => self.obstructed(&id, &obstacle.unwrap_or_default()),
             _ if current => self.remember(&id, step, problem),
             _ => {}
         }
     }
 
     /// systemd did not even begin to start it.
-    fn obstructed(&mut self, id: &ReplicaId, why: String) {
+    fn obstructed(&mut self, id: &ReplicaId, why: &str) {
         self.remember(id, "starting", None);
-        let memory = self.memory.entry(id.clone()).or_default();
-        let before = memory.obstructed.take();
-        if before.as_ref().is_none_or(|before| before.why != why) {
+        if self.memory.entry(id.clone()).or_default().obstructed(why) {
             tracing::warn!("{id}: not started: {why}");
         }
-        memory.obstructed = Some(Obstructed { count: before.map_or(1, |before| before.count.saturating_add(1)), why });
     }
 
     /// What the job was for is in force: it is what to go back to from now on.

@@ -5,14 +5,16 @@ use std::time::Instant;
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
 
-use super::{Agent, publish::Published, work::Effect};
+use super::{Agent, publish::Published};
 use crate::{
     blocking,
     model::ReplicaId,
+    plan::agent::Effect,
     reconcile::{Woken, sleep_until},
     report::notify::{Call, ServiceManager},
-    store::{Batch, Link, Up},
+    store::{Link, Up},
     systemd::UnitManager,
+    tree::node::Batch,
 };
 
 impl<M: UnitManager + 'static> Agent<M> {
@@ -69,6 +71,14 @@ impl<M: UnitManager + 'static> Agent<M> {
                 Effect::Alive(owner) if owner == self.up().map(|up| up.session_id) => {}
                 Effect::Alive(_) => self.publisher.doubt(None),
                 Effect::Fresh(id) => self.refreshed(&id),
+                Effect::Unreadable(id, why) => {
+                    tracing::error!("{id}: its assignment is not acted on, the last good one stays in force: {why}");
+                }
+                Effect::BadLabels(path, bad) => {
+                    for why in bad {
+                        tracing::warn!("{path}: the label is left out: {why}");
+                    }
+                }
                 Effect::Nudged(id) => {
                     // Somebody wants it tried once more.
                     self.ledger.rejected.remove(&id);
@@ -91,7 +101,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.confirm_at = None;
         for memory in self.memory.values_mut() {
             // What could not be read from the tree may be there now.
-            memory.staging.retry_at = None;
+            memory.stage_at_once();
         }
         match &link {
             Link::Up(up) => {
@@ -120,7 +130,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     fn left_instances(&mut self, ids: Vec<ReplicaId>) {
         let now = Instant::now();
         for id in ids {
-            self.memory.entry(id).or_default().unlisted_at.get_or_insert(now);
+            self.memory.entry(id).or_default().unlisted(now);
         }
     }
 
@@ -137,7 +147,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         tracing::debug!(?outcome, "published");
         (0..outcome.writes).for_each(|_| self.metrics.write());
         for id in &outcome.listed {
-            self.memory.entry(id.clone()).or_default().unlisted_at = None;
+            self.memory.entry(id.clone()).or_default().listed();
         }
         self.left_instances(outcome.unlisted);
         self.note("zookeeper", outcome.error);

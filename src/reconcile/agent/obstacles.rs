@@ -2,9 +2,9 @@
 
 use super::Agent;
 use crate::{
-    model::{CheckedAssignment, Mode, Objection, RefusalReason, ReplicaId, UnitName},
+    model::{ActiveState, CheckedAssignment, Mode, Objection, RefusalReason, ReplicaId, UnitName},
     plan::agent::{Files, Overruled, Part, Placed, overruled},
-    systemd::{ActiveState, UnitManager},
+    systemd::UnitManager,
 };
 
 /// Why the work is not run here as it is wanted.

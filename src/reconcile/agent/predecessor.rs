@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::{Agent, steps::Done};
 use crate::{
-    model::{CheckedAssignment, HostName, Instance, ReplicaId, decode},
-    store::{Client, StoreError, layout},
-    systemd::{UnitManager, UnitStatus},
+    model::{CheckedAssignment, HostName, Instance, ReplicaId, UnitStatus, decode},
+    store::{Client, StoreError},
+    systemd::UnitManager,
+    tree::layout,
 };
 
 /// How long what could not be read of a predecessor's entries rests.

@@ -9,11 +9,10 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::{Agent, predecessor::Listed, targets::Target};
 use crate::{
-    ledger::Record,
-    model::{CheckedAssignment, Mode, Probes, ReplicaId, Span},
+    model::{CheckedAssignment, Mode, Probes, Record, ReplicaId, Span, UnitStatus},
     plan::agent::{Decision, Probed},
     probe::{Outcome, Probers, Target as Probing, Verdict},
-    systemd::{UnitManager, UnitStatus, environment},
+    systemd::{UnitManager, environment},
 };
 
 /// How long the reason for a verdict stands while the verdict does: as long as it has held so far, within these bounds. A

@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 
 use crate::{
     model::{ReplicaId, ReplicaStatus, decode, encode},
-    plan::txn::Op,
-    store::{Applied, Barrier, Client, CommitError, Presence, layout},
+    store::{Applied, Barrier, Client, CommitError, Presence},
+    tree::{layout, txn::Op},
 };
 
 /// A connection, as `(epoch, joins)`.

@@ -17,7 +17,8 @@ pub(super) use super::publication::Published;
 use super::publication::{Connection, Ephemerals, Registered, Registration, Statuses};
 use crate::{
     model::{HostAlive, HostName, Instance, ReplicaId, ReplicaState, ReplicaStatus, decode, encode},
-    store::{Barrier, Presence, Up, layout},
+    store::{Barrier, Presence, Up},
+    tree::layout,
 };
 
 /// What the tree should say of this host.

@@ -21,7 +21,8 @@ use crate::{
         encode,
     },
     source::{SourceError, Sources},
-    store::{Client, StoreError, layout},
+    store::{Client, StoreError},
+    tree::layout,
 };
 
 use super::signals;

@@ -4,16 +4,12 @@ use std::{collections::BTreeMap, time::Instant};
 
 use jiff::Timestamp;
 
-use super::{
-    Agent, READY_LIMIT, publish,
-    snapshot::NO_UNIT,
-    targets::Target,
-    work::{Basis, Unreadable},
-};
+use super::{Agent, READY_LIMIT, publish, snapshot::NO_UNIT, targets::Target};
 use crate::{
-    ledger::Record,
-    model::{CheckedAssignment, Instance, RefusalReason, ReplicaId, ReplicaState, ReplicaStatus, UnitName, one_line},
-    plan::agent::{Decision, LastLine},
+    model::{
+        CheckedAssignment, Instance, Record, RefusalReason, ReplicaId, ReplicaState, ReplicaStatus, UnitName, one_line,
+    },
+    plan::agent::{Basis, Decision, LastLine, Memory, Unreadable},
     report::notify::ServiceManager,
     store::Up,
     systemd::UnitManager,
@@ -156,7 +152,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     fn note_on(&self, id: &ReplicaId, target: &Target) -> Option<String> {
-        let note = self.memory.get(id).and_then(|memory| memory.note.clone());
+        let note = self.memory.get(id).and_then(Memory::note).cloned();
         note.or_else(|| match target {
             Target::Ours { assignment, .. } => self.not_in_force(id, assignment),
             _ => None,

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, sync::LazyLock, time::Instant};
 
-use super::{Agent, targets::Target, work::Basis};
+use super::{Agent, targets::Target};
 use crate::{
-    model::ReplicaId,
-    plan::agent::{Busy, Decision, Files, LastLine, Memory, View, plan},
-    systemd::{UnitManager, UnitStatus},
+    model::{ReplicaId, UnitStatus},
+    plan::agent::{Basis, Busy, Decision, Files, LastLine, Memory, View, plan},
+    systemd::UnitManager,
 };
 
 pub(super) static NO_UNIT: LazyLock<UnitStatus> = LazyLock::new(UnitStatus::not_found);

@@ -12,13 +12,11 @@ use super::{
     Agent,
     goods::{Found, needs_the_same},
     revision::{Order, Refusal},
-    steps::{Done, rest},
+    steps::Done,
     targets::Target,
 };
 use crate::{
-    ledger::{Rejected, content_key},
-    model::{CheckedAssignment, ReplicaId, ServiceName},
-    plan::agent::Trouble,
+    model::{CheckedAssignment, Rejected, ReplicaId, ServiceName, content_key},
     systemd::UnitManager,
 };
 
@@ -119,7 +117,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         if refusal.rejected && !in_force {
             self.reject(&id, &assignment, refusal.message);
         } else {
-            self.remember_staging(&id, refusal.message);
+            self.remember_staging(&id, &refusal.message);
         }
     }
 
@@ -127,17 +125,15 @@ impl<M: UnitManager + 'static> Agent<M> {
     pub(super) fn reject(&mut self, id: &ReplicaId, assignment: &CheckedAssignment, message: String) {
         tracing::error!("{id}: given up: {message}");
         self.metrics.rejection();
-        self.memory.entry(id.clone()).or_default().staging = Trouble::default();
+        self.memory.entry(id.clone()).or_default().staging_over();
         self.ledger.rejected.insert(id.clone(), Rejected { key: content_key(assignment), message });
     }
 
-    fn remember_staging(&mut self, id: &ReplicaId, problem: String) {
-        let trouble = &mut self.memory.entry(id.clone()).or_default().staging;
-        if trouble.problem.as_ref() != Some(&problem) {
+    fn remember_staging(&mut self, id: &ReplicaId, problem: &str) {
+        let memory = self.memory.entry(id.clone()).or_default();
+        if memory.staging_failed(problem, Instant::now()) {
             tracing::warn!("{id}: fetching failed, it is tried again: {problem}");
         }
-        trouble.retry_at = Some(Instant::now() + rest(trouble.failures));
-        (trouble.failures, trouble.problem) = (trouble.failures + 1, Some(problem));
     }
 
     /// Starts what is due, gives up what is not wanted any more, and prunes.

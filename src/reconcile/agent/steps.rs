@@ -1,9 +1,6 @@
 //! Execute: each step runs as a task beside the loop, and wakes it when done. Nothing is decided here.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use super::{
     Agent,
@@ -16,16 +13,14 @@ use super::{
     staging::Staged,
     targets::Target,
     units::Read,
-    work::Basis,
 };
 use crate::{
-    ledger::{Ledger, Left, Record},
     model::{
-        Assignment, CheckedAssignment, Desired, InvalidAssignment, Mode, ReplicaDesired, ReplicaId, ReplicaNumber,
-        ServiceName, ServiceSpec, UnitName,
+        Assignment, CheckedAssignment, Desired, InvalidAssignment, Ledger, Left, Mode, Record, ReplicaDesired,
+        ReplicaId, ReplicaNumber, ServiceName, ServiceSpec, UnitName, Verb,
     },
-    plan::agent::{Busy, Decision, Files, Memory, Step},
-    systemd::{UnitFiles, UnitManager, Verb},
+    plan::agent::{Basis, Busy, Decision, Files, Step},
+    systemd::{UnitFiles, UnitManager},
 };
 
 /// A task that ended.
@@ -100,7 +95,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             let target = &targets[id];
             self.accept(id, target, decision);
             if let Some(memory) = self.memory.get_mut(id).filter(|_| decision.in_force) {
-                memory.obstructed = None;
+                memory.began();
             }
             let reason = &decision.reason;
             if let Some(upcoming) = target.upcoming().filter(|_| decision.stage && !newcomer) {
@@ -116,10 +111,12 @@ impl<M: UnitManager + 'static> Agent<M> {
                 }
                 Some(Step::Revive) => {
                     self.start_job(id, target.assignment(), Order::Verb(Verb::Restart), reason);
-                    self.revived(id, target.assignment(), now);
+                    let most = target.assignment().restart.limit_burst;
+                    self.memory.entry(id.clone()).or_default().revived(most, now);
                 }
                 Some(Step::GiveUp) => {
-                    self.gave_up(id, decision.message.as_ref().unwrap_or(reason), now);
+                    let why = decision.message.as_ref().unwrap_or(reason);
+                    self.memory.entry(id.clone()).or_default().gave_up(why, now);
                     self.start_job(id, target.assignment(), Order::Verb(Verb::Stop), reason);
                 }
                 Some(Step::Prepare(prepare)) => changes.push(Change::prepare(id, target.assignment(), prepare)),
@@ -147,21 +144,6 @@ impl<M: UnitManager + 'static> Agent<M> {
                 self.prune_later(&id.service);
             }
         }
-    }
-
-    /// Its unit is being restarted because it is not alive.
-    fn revived(&mut self, id: &ReplicaId, assignment: &CheckedAssignment, now: Instant) {
-        let memory = self.memory.entry(id.clone()).or_default();
-        let most = usize::try_from(assignment.restart.limit_burst).unwrap_or(usize::MAX);
-        memory.revived.push(now);
-        memory.revived.drain(..memory.revived.len().saturating_sub(most));
-    }
-
-    /// Its unit is being stopped because restarts did not bring it to life. That counts as a start that failed.
-    fn gave_up(&mut self, id: &ReplicaId, why: &str, now: Instant) {
-        let memory = self.memory.entry(id.clone()).or_default();
-        memory.dead = Some(why.to_owned());
-        (memory.attempts, memory.last_start) = (memory.attempts + 1, Some(now));
     }
 
     /// Something is under way for the replica; the number that its end must name to count.
@@ -200,23 +182,15 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// A step ended well, or failed and rests.
     pub(super) fn remember(&mut self, id: &ReplicaId, step: &str, problem: Option<String>) {
         let memory = self.memory.entry(id.clone()).or_default();
-        let Some(problem) = problem else {
-            (memory.failures, memory.retry_at, memory.problem) = (0, None, None);
-            return;
-        };
-        if memory.problem.as_ref() != Some(&problem) {
+        let Some(problem) = problem else { return memory.step_done() };
+        if memory.step_failed(&problem, Instant::now()) {
             tracing::warn!("{id}: {step} failed, it is tried again: {problem}");
         }
-        memory.retry_at = Some(Instant::now() + rest(memory.failures));
-        memory.failures += 1;
-        memory.problem = Some(problem);
     }
 
     /// What is wanted of the replica has changed: earlier failures don't count.
     pub(super) fn refreshed(&mut self, id: &ReplicaId) {
-        let memory = self.memory.entry(id.clone()).or_default();
-        *memory =
-            Memory { fresh: true, last_start: memory.last_start, unlisted_at: memory.unlisted_at, ..Memory::default() };
+        self.memory.entry(id.clone()).or_default().refreshed();
     }
 
     /// The replica has nothing on this host any more.
@@ -255,9 +229,4 @@ impl<M: UnitManager + 'static> Agent<M> {
     pub(super) fn announce(id: &ReplicaId, step: &str, unit: &UnitName, reason: &str) {
         tracing::info!("{id}: {step} {unit}: {reason}");
     }
-}
-
-/// How long a step rests that failed so often before: 5 s, doubling up to a minute.
-pub(super) fn rest(failures: u32) -> Duration {
-    Duration::from_secs(5 << failures.min(4)).min(Duration::from_secs(60))
 }

@@ -6,13 +6,11 @@ use super::{
     Agent,
     goods::{Found, needs_the_same},
     obstacles::{Obstacle, Verdict},
-    work::{Basis, Claim},
 };
 use crate::{
-    ledger::content_key,
-    model::{CheckedAssignment, Mode, RefusalReason, ReplicaId, UnitName},
-    plan::agent::{Files, Links, Staging, Upcoming, Wanted, meanwhile},
-    systemd::{ActiveState, Folders, UnitManager, drop_in, restart_key, variables},
+    model::{ActiveState, CheckedAssignment, Mode, RefusalReason, ReplicaId, UnitName, content_key},
+    plan::agent::{Basis, Claim, Files, Links, Staging, Upcoming, Wanted, meanwhile},
+    systemd::{Folders, UnitManager, drop_in, restart_key, variables},
 };
 
 /// A replica as it is wanted, with the files that this needs.

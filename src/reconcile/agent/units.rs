@@ -12,9 +12,9 @@ use futures_util::future::OptionFuture;
 use super::{Agent, disk, steps::Done, targets::Target};
 use crate::{
     blocking,
-    model::{ReplicaId, UnitName},
-    plan::agent::{Files, Memory},
-    systemd::{LoadState, UnitError, UnitFiles, UnitManager, UnitStatus},
+    model::{LoadState, ReplicaId, UnitName, UnitStatus},
+    plan::agent::Files,
+    systemd::{UnitError, UnitFiles, UnitManager},
 };
 
 /// How long a unit that could not be read rests, unless a change of it is reported first.
@@ -251,12 +251,11 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     fn forgive(&mut self, name: &UnitName) {
-        let ran_well = |memory: &Memory| memory.last_start.is_some_and(|start| start.elapsed() >= Memory::RUNS_WELL);
         for (id, record) in &self.ledger.replicas {
             if record.assignment.unit == *name
-                && let Some(memory) = self.memory.get_mut(id).filter(|memory| ran_well(memory))
+                && let Some(memory) = self.memory.get_mut(id)
             {
-                memory.attempts = 0;
+                memory.went_down(Instant::now());
             }
         }
     }

@@ -13,9 +13,9 @@ use tokio::sync::Semaphore;
 
 use super::{Agent, steps::Done};
 use crate::{
-    model::UnitName,
+    model::{ActiveState, UnitName, UnitStatus},
     plan::agent::LastLine,
-    systemd::{ActiveState, UnitManager, UnitStatus},
+    systemd::UnitManager,
 };
 
 /// How long a unit that systemd keeps restarting is not asked again: its words may be others each time.

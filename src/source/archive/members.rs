@@ -12,12 +12,10 @@ use std::{
 use tar::Header;
 
 use super::{
+    block::{BLOCK, bad, fill},
     pax::Pax,
     sparse::{self, Piece},
 };
-
-/// tar's unit, in bytes.
-pub(super) const BLOCK: usize = 512;
 
 /// The longest name or list of attributes that a member may have beside its header, in bytes: a path has at most 4096.
 const LONGEST_EXTENSION: u64 = 1024 * 1024;
@@ -237,29 +235,10 @@ impl<R: Read> Members<R> {
     }
 }
 
-/// Reads until the buffer is full, or the stream at its end; how much.
-pub(super) fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match stream.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
 /// A header's checksum, the field itself taken for spaces: of bytes, and, as some old programs had it, of signed ones.
 fn sums(header: &[u8; BLOCK]) -> [i64; 2] {
     let bytes = || header.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { b' ' } else { *byte });
     [bytes().map(i64::from).sum(), bytes().map(|byte| i64::from(byte.cast_signed())).sum()]
-}
-
-/// What the archive is to blame for.
-pub(super) fn bad(why: impl Into<String>) -> io::Error {
-    io::Error::other(why.into())
 }
 
 fn to_path(bytes: &[u8]) -> PathBuf {

@@ -2,7 +2,10 @@
 
 use std::io;
 
-use super::{members::bad, sparse};
+use super::{
+    block::{bad, number},
+    sparse,
+};
 
 /// A member's attributes; owners, extended attributes and the like are passed over.
 #[derive(Debug, Default)]
@@ -57,12 +60,6 @@ fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let record = record.get(space + 1..)?.strip_suffix(b"\n")?;
     let equals = record.iter().position(|byte| *byte == b'=')?;
     Some((record.get(..equals)?, record.get(equals + 1..)?, rest))
-}
-
-/// A number in decimal.
-pub(super) fn number(text: &[u8]) -> io::Result<u64> {
-    let text = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    text.and_then(|text| text.parse().ok()).ok_or_else(|| bad("a number in a member's attributes can't be read"))
 }
 
 #[cfg(test)]

@@ -5,10 +5,7 @@ use std::io::{self, Read};
 
 use tar::{GnuExtSparseHeader, GnuSparseHeader, Header};
 
-use super::{
-    members::{BLOCK, bad, fill},
-    pax::number,
-};
+use super::block::{BLOCK, bad, fill, number};
 
 /// How many pieces a file may have.
 const MOST_PIECES: usize = 200_000;

@@ -15,7 +15,8 @@ use std::{
 
 use super::{
     super::{SourceError, error::os_error, link},
-    members::{Kind, Member, Members, bad},
+    block::bad,
+    members::{Kind, Member, Members},
 };
 
 /// What an archive may become, whatever it says: far more than any release has, and an end to what only fills the disk.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::store::Node;
+use crate::tree::node::Node;
 
 /// Enough of every node to tell whether one that was read is another; the data itself is the consumer's to keep.
 #[derive(Default)]

@@ -9,13 +9,18 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::{
-    Queue, Synced,
+    Queue,
     copy::{Copy, Seen},
 };
-use crate::store::{
-    Client, Node, StoreError, Up,
-    layout::Place,
-    tree::{WIDTH, child},
+use crate::{
+    store::{
+        Client, StoreError, Up,
+        subtree::{WIDTH, child},
+    },
+    tree::{
+        layout::Place,
+        node::{Node, Synced},
+    },
 };
 
 /// What stands in the queue of reads.

@@ -8,8 +8,8 @@ use super::{
     status::{status, unmet},
 };
 use crate::{
-    model::UnitName,
-    systemd::{ActiveState, LoadState, UnitError, journal},
+    model::{ActiveState, LoadState, UnitName},
+    systemd::{UnitError, journal},
 };
 
 impl DBusManager {

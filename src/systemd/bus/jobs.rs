@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::systemd::JobResult;
+use crate::model::JobResult;
 
 /// The jobs of one manager.
 #[derive(Debug, Default)]
@@ -104,7 +104,7 @@ impl Drop for Order<'_> {
 #[cfg(test)]
 mod tests {
     use super::Jobs;
-    use crate::systemd::JobResult;
+    use crate::model::JobResult;
 
     #[tokio::test]
     async fn an_end_reaches_its_order_whichever_comes_first() {

@@ -37,7 +37,7 @@ use super::{
     tend::tend,
     turns::Turns,
 };
-use crate::systemd::{JobResult, UnitError};
+use crate::{model::JobResult, systemd::UnitError};
 
 /// How long one call may take. systemd answers in milliseconds, unless it reads its unit files again.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(30);

@@ -7,8 +7,8 @@ use zbus::OwnedObjectPath;
 
 use super::{DBusManager, link};
 use crate::{
-    model::UnitName,
-    systemd::{ActiveState, JobResult, UnitError, UnitManager as _, UnitStatus, Verb},
+    model::{ActiveState, JobResult, UnitName, UnitStatus, Verb},
+    systemd::{UnitError, UnitManager as _},
 };
 
 /// How often a unit is looked at while a job of it is waited for. Only a backstop for signals that got lost unnoticed.
@@ -107,7 +107,7 @@ fn conclude(verb: Verb, unit: &UnitStatus) -> JobResult {
 #[cfg(test)]
 mod tests {
     use super::conclude;
-    use crate::systemd::{ActiveState, JobResult, UnitStatus, Verb};
+    use crate::model::{ActiveState, JobResult, UnitStatus, Verb};
 
     #[test]
     fn a_lost_end_is_concluded_from_the_unit() {

@@ -5,7 +5,10 @@ use std::{fmt::Write as _, time::Duration};
 use jiff::Timestamp;
 
 use super::proxies::{Check, UnitProperties};
-use crate::systemd::{ActiveState, LoadState, Settings, UnitStatus, exit};
+use crate::{
+    model::{ActiveState, LoadState, UnitSettings, UnitStatus},
+    systemd::exit,
+};
 
 /// The unit, but for what takes another call: the kind of its job, and whether its processes are gone.
 pub(super) fn status(unit: UnitProperties) -> UnitStatus {
@@ -51,10 +54,10 @@ fn check((name, trigger, negate, parameter, _): &Check) -> String {
 }
 
 /// What a service's files came to; nothing of a unit that has none.
-fn settings(unit: &UnitProperties) -> Option<Settings> {
+fn settings(unit: &UnitProperties) -> Option<UnitSettings> {
     let restart = unit.restart.clone().filter(|_| unit.load_state == "loaded")?;
     let files = unit.environment_files.iter().flatten();
-    Some(Settings {
+    Some(UnitSettings {
         restart,
         limit_burst: unit.start_limit_burst,
         limit_interval: Duration::from_micros(unit.start_limit_interval),
@@ -85,7 +88,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::{invocation, status, timestamp};
-    use crate::systemd::{ActiveState, LoadState, UnitStatus, bus::proxies::UnitProperties};
+    use crate::model::{ActiveState, LoadState, UnitStatus};
+    use crate::systemd::bus::proxies::UnitProperties;
 
     #[test]
     fn a_running_unit_is_read() {

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{model::UnitName, systemd::Verb};
+use crate::model::{UnitName, Verb};
 
 /// So many jobs run at once that start something, or reload it. A start may take for ever: one that is to be given up does
 /// not wait behind others.

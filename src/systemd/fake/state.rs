@@ -13,8 +13,8 @@ use super::{
     unit::{Counters, FakeUnit, Job, Obstacle},
 };
 use crate::{
-    model::UnitName,
-    systemd::{JobResult, UnitError, Verb},
+    model::{JobResult, UnitName, Verb},
+    systemd::UnitError,
 };
 
 /// So many ends of jobs are kept for those who wait for them.

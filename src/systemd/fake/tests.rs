@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{Behaviour, Call, End, FakeSystemd};
 use crate::{
-    model::UnitName,
-    systemd::{ActiveState, JobResult, LoadState, UnitError, UnitFiles, UnitManager, Verb},
+    model::{ActiveState, JobResult, LoadState, UnitName, Verb},
+    systemd::{UnitError, UnitFiles, UnitManager},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, path::PathBuf, time::Duration};
 use tokio::time::Instant;
 
 use super::files::Files;
-use crate::systemd::{ActiveState, JobResult, LoadState, UnitStatus, Verb};
+use crate::model::{ActiveState, JobResult, LoadState, UnitStatus, Verb};
 
 /// How a unit of the fake behaves. The default runs at once, stops at once, and is restarted like a unit under a
 /// zkops drop-in when it crashes.

@@ -13,8 +13,8 @@ use rustix::fs::Mode;
 use super::{DROP_IN_NAME, FileError, Folders, UnitFiles, drop_in, restart_key, variables};
 use crate::model::{
     Assignment, CheckedAssignment, Desired, ReplicaDesired, ReplicaId, ReplicaNumber, ServiceSpec, Span, UnitName,
+    UnitStatus,
 };
-use crate::systemd::UnitStatus;
 
 const VARIABLES: &str = "/run/webapp.service.d/50-zkops.env";
 

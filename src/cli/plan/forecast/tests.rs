@@ -7,7 +7,7 @@ use super::*;
 use crate::cli::{fixture, fleet::Fleet};
 
 /// Four replicas that run what rollout 1 brought, the third of them not ready.
-fn tree() -> BTreeMap<String, crate::store::Node> {
+fn tree() -> BTreeMap<String, crate::tree::node::Node> {
     let mut tree = BTreeMap::new();
     let mut put = |path: String, document: Value| tree.insert(path, fixture::node(&document, 0));
     put("/services/webapp".into(), json!({"unit": "webapp@.service"}));

@@ -5,7 +5,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{cli::fixture, store::Node};
+use crate::{cli::fixture, tree::node::Node};
 
 const WHY: &str = "the service has a unit_file, and accept_unit_files is not set in";
 

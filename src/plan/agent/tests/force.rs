@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::*;
 use crate::{
+    model::UnitSettings,
     plan::agent::{Overruled, Part, Placed, overruled},
-    systemd::Settings,
 };
 
 const OURS: &str = "/run/systemd/system/t.service";
@@ -34,7 +34,7 @@ fn wanted() -> Assignment {
 /// The unit as its files make it when nobody takes anything back.
 fn loaded() -> UnitStatus {
     let restart = wanted().restart;
-    let settings = Settings {
+    let settings = UnitSettings {
         restart: restart.policy.as_str().to_owned(),
         limit_burst: restart.limit_burst,
         limit_interval: restart.limit_interval.get(),
@@ -70,7 +70,7 @@ fn a_unit_file_that_another_one_hides_is_not_in_force_whenever_that_came() {
 
 #[test]
 fn each_setting_that_zkops_relies_on_is_missed_when_a_later_drop_in_takes_it_back() {
-    type Undo = fn(&mut Settings);
+    type Undo = fn(&mut UnitSettings);
     assert_eq!(overruled(&loaded(), &wanted(), placed(true)), None);
     let changes: [(&str, Part, Undo); 6] = [
         ("Restart=", Part::Restart, |it| it.restart = "no".to_owned()),

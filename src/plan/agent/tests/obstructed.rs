@@ -6,12 +6,10 @@ use super::*;
 fn obstructed(count: u32) -> Case {
     let mut case = Case::down(ActiveState::Inactive);
     let why = "webapp requires needs.service, which is not installed".to_owned();
-    case.memory = Memory {
-        attempts: count,
-        last_start: Some(case.now),
-        obstructed: Some(Obstructed { count, why }),
-        ..Memory::NEW
-    };
+    case.memory = Memory { attempts: count, last_start: Some(case.now), ..Memory::NEW };
+    for _ in 0..count {
+        case.memory.obstructed(&why);
+    }
     case
 }
 

@@ -47,7 +47,7 @@ fn a_crash_while_it_is_fetched_is_met_as_ever() {
 fn a_fetch_that_failed_rests() {
     let mut case = upcoming(Staging::Due);
     let at = case.now + Duration::from_secs(5);
-    case.memory.staging = Trouble { problem: Some("503".into()), retry_at: Some(at), failures: 1 };
+    case.memory.staging_failed("503", case.now);
     let decision = case.decide();
     assert_eq!((decision.stage, decision.listed, decision.wake_at), (false, true, Some(at)));
     assert_eq!(decision.message.as_deref(), Some("fetching v2 failed, it is tried again: 503"));
@@ -160,8 +160,7 @@ fn a_configuration_that_was_read_is_not_read_again() {
 fn what_left_for_a_step_that_failed_serves_until_it_is_tried_again() {
     let mut case = Case::prepared();
     (case.in_instances, case.memory.unlisted_at) = (false, Some(case.now));
-    (case.memory.problem, case.memory.failures) = (Some("dpkg is locked".into()), 1);
-    case.memory.retry_at = Some(case.now + Duration::from_secs(5));
+    case.memory.step_failed("dpkg is locked", case.now);
     assert!(case.decide().listed);
     case.probed.ready = false;
     assert!(!case.decide().listed);

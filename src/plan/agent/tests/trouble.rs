@@ -55,8 +55,7 @@ fn one_step_at_a_time_and_a_failed_one_rests() {
     case.busy = Some(Busy::Job(Verb::Start));
     assert_eq!((case.decide().step, case.decide().state), (None, ReplicaState::Pending));
     case.busy = None;
-    case.memory =
-        Memory { problem: Some("disk full".into()), retry_at: Some(case.now + Duration::from_secs(5)), ..Memory::NEW };
+    case.memory.step_failed("disk full", case.now);
     assert_eq!((case.decide().step, case.decide().message.as_deref()), (None, Some("disk full")));
     case.now += Duration::from_secs(5);
     assert_eq!(job(&case.decide()), Some(Verb::Start));

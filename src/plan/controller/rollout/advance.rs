@@ -9,10 +9,10 @@ use crate::{
     model::{HostName, Mode, PauseCause, ReplicaNumber, RolloutState, Span},
     plan::controller::{
         after,
-        classify::{Case, Found},
+        classify::{Case, Found, known},
         notice::clip,
         place::late_failures,
-        round::{Round, known},
+        round::Round,
     },
 };
 

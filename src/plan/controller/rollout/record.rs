@@ -5,16 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Goal;
 use crate::{
     model::{ConditionKind, PauseCause, Revision, Rollout, RolloutState, RolloutSummary, Template, encode},
-    plan::{
-        controller::{
-            classify::{Case, Found},
-            cluster::Doc,
-            draft::Note,
-            round::{Round, known},
-        },
-        txn::Op,
+    plan::controller::{
+        classify::{Case, Found, known},
+        draft::Note,
+        round::Round,
     },
-    store::layout,
+    tree::{layout, snapshot::Doc, txn::Op},
 };
 
 impl<'a> Round<'_, 'a> {

@@ -18,12 +18,11 @@ use super::{Survey, survey::Terms};
 use crate::{
     model::{ConditionKind, OnFailure, PauseCause, ReplicaNumber, Rollout, RolloutAction, RolloutState, Span, counted},
     plan::controller::{
-        classify::{Case, Found},
-        cluster::Doc,
+        classify::{Case, Found, known},
         notice::clip,
-        round::{Round, known},
+        round::Round,
     },
-    store::layout,
+    tree::{layout, snapshot::Doc},
 };
 
 /// The longest reason of a record, in characters.

@@ -9,9 +9,8 @@ use crate::{
     model::{ReplicaNumber, Span},
     plan::controller::{
         Context, after,
-        classify::{Case, Found},
+        classify::{Case, Found, known},
         notice::clip,
-        round::known,
     },
 };
 

@@ -5,8 +5,8 @@ use std::{cmp::Reverse, collections::BTreeSet};
 use crate::{
     model::{Mode, PauseCause, ReplicaNumber, Rollout, RolloutPolicy, RolloutState},
     plan::controller::{
-        classify::{Case, Found},
-        round::{Round, known},
+        classify::{Case, Found, known},
+        round::Round,
     },
 };
 

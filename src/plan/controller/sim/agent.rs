@@ -14,7 +14,7 @@ use crate::{
         Accepts, Assignment, HostName, Instance, Mode, RefusalReason, ReplicaDesired, ReplicaId, ReplicaState,
         ReplicaStatus, ServiceName, UnitName, decode, encode,
     },
-    store::layout,
+    tree::layout,
 };
 
 #[derive(Clone, Debug)]

@@ -3,10 +3,7 @@
 
 use std::{any::Any, cell::OnceCell, collections::BTreeMap, fmt, rc::Rc};
 
-use crate::{
-    plan::{controller::Cluster, txn::Op},
-    store::layout,
-};
+use crate::tree::{layout, snapshot::Cluster, txn::Op};
 
 /// A node's data. Trees that have it in common share it.
 struct Data {

@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::plan::txn::Op;
+use crate::tree::txn::Op;
 
 /// Nothing of the replicas changes while `path` says `data`, and the service says what is wrong.
 #[track_caller]

@@ -211,7 +211,7 @@ fn ask_system(host: &str) -> io::Result<Vec<SocketAddr>> {
 
 /// What getaddrinfo(3) says, by its words: its numbers are not handed on.
 fn lookup_error(host: &str, error: &io::Error) -> LookupError {
-    let words = crate::connect::words(error);
+    let words = super::words(error);
     let unknown = ["Name or service not known", "No address associated with hostname"];
     if unknown.iter().any(|known| words.contains(known)) {
         return LookupError::NoSuchName(host.to_owned());

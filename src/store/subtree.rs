@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 
-use super::{Client, Node, StoreError};
+use super::{Client, StoreError};
+use crate::tree::node::Node;
 
 /// How many requests are under way at a time: enough to hide the way to the server, few enough not to crowd it.
 pub(super) const WIDTH: usize = 128;
 
 /// `root` and all nodes below it, by path; empty when there is no such node. Not one point in time: a node that
 /// changes while the tree is read may be in it as before or as after.
-pub async fn read_tree(client: &Client, root: &str) -> Result<BTreeMap<String, Node>, StoreError> {
-    read_tree_of(client, root, |_| true).await
+pub async fn read_subtree(client: &Client, root: &str) -> Result<BTreeMap<String, Node>, StoreError> {
+    read_subtree_of(client, root, |_| true).await
 }
 
-/// As [`read_tree`], without the nodes whose path is not `wanted`, and what is below them.
-pub async fn read_tree_of(
+/// As [`read_subtree`], without the nodes whose path is not `wanted`, and what is below them.
+pub async fn read_subtree_of(
     client: &Client,
     root: &str,
     wanted: impl Fn(&str) -> bool,

@@ -7,17 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    ledger::{Ledger, Record},
-    model::{CheckedAssignment, HostAlive, HostName, HostSpec, ReplicaId, decode},
-    store::{
-        Change, Node,
+    model::{CheckedAssignment, HostAlive, HostName, HostSpec, Ledger, Record, ReplicaId, decode},
+    tree::{
         layout::{self, Place},
+        node::{Change, Node},
     },
 };
 
 /// Where the work comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Basis {
+pub enum Basis {
     /// Nowhere yet: ZooKeeper is being asked. Nothing is started or stopped.
     Waiting,
     /// ZooKeeper is out of reach since the agent's start: the ledger's replicas run on, or are started.
@@ -28,7 +27,7 @@ pub(super) enum Basis {
 
 /// What is wanted of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Claim {
+pub enum Claim {
     /// It is this host's.
     Ours(CheckedAssignment),
     /// It was, and whether it still is has yet to be found out: it is left as it is.
@@ -39,16 +38,16 @@ pub(super) enum Claim {
 
 /// An assignment that no check lets pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unreadable {
+pub struct Unreadable {
     /// The znode's version.
-    pub(super) version: i32,
+    pub version: i32,
     /// Path, key and reason.
-    pub(super) why: String,
+    pub why: String,
 }
 
 /// This host's work.
 #[derive(Debug)]
-pub(super) struct Work {
+pub struct Work {
     host: HostName,
     machine_id: String,
     basis: Basis,
@@ -67,7 +66,7 @@ pub(super) struct Work {
 
 /// What a change of the tree asks of the agent beyond planning again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub enum Effect {
     /// Nothing.
     None,
     /// The host's `alive` changed: whose it is now.
@@ -76,11 +75,15 @@ pub(super) enum Effect {
     Fresh(ReplicaId),
     /// The controller wrote the same work again: it misses something that this agent should have written.
     Nudged(ReplicaId),
+    /// The work is not acted on, and why; the last good one stays in force.
+    Unreadable(ReplicaId, String),
+    /// Some labels of the host are left out: the path, and what is wrong with each.
+    BadLabels(String, Vec<String>),
 }
 
 impl Work {
     /// No work known yet.
-    pub(super) fn new(host: HostName, machine_id: String) -> Self {
+    pub fn new(host: HostName, machine_id: String) -> Self {
         Self {
             host,
             machine_id,
@@ -98,25 +101,25 @@ impl Work {
     }
 
     /// Where the work comes from.
-    pub(super) fn basis(&self) -> Basis {
+    pub fn basis(&self) -> Basis {
         self.basis
     }
 
     /// The tree has been read in full.
-    pub(super) fn synced(&mut self) {
+    pub fn synced(&mut self) {
         self.kept.clear();
         self.basis = Basis::Tree;
     }
 
     /// ZooKeeper did not answer in time: go on with the ledger.
-    pub(super) fn out_of_reach(&mut self) {
+    pub fn out_of_reach(&mut self) {
         if self.basis == Basis::Waiting {
             self.basis = Basis::Ledger;
         }
     }
 
     /// Takes a change of the tree in. `ledger` tells work that is known from work that is new.
-    pub(super) fn apply(&mut self, change: &Change, ledger: &Ledger) -> Effect {
+    pub fn apply(&mut self, change: &Change, ledger: &Ledger) -> Effect {
         match Place::of(&change.path) {
             Place::Alive(host) if host == self.host => {
                 self.alive = change.node.as_ref().map(|node| node.ephemeral_owner);
@@ -131,18 +134,16 @@ impl Work {
             Place::Host(host) if host == self.host => {
                 let spec = change.node.as_ref().and_then(|node| decode::<HostSpec>(&node.data).ok());
                 let spec = spec.unwrap_or_default();
-                for problem in spec.problems() {
-                    tracing::warn!("{}: the label is left out: {problem}", change.path);
-                }
+                let bad: Vec<_> = spec.problems().iter().map(ToString::to_string).collect();
                 self.operators_labels = spec.good_labels();
-                Effect::None
+                if bad.is_empty() { Effect::None } else { Effect::BadLabels(change.path.clone(), bad) }
             }
             _ => Effect::None,
         }
     }
 
     /// The host's labels: the agent's own, and over them the operator's.
-    pub(super) fn labels(&self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    pub fn labels(&self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         own.iter().chain(&self.operators_labels).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
@@ -153,10 +154,9 @@ impl Work {
         let assignment = match decode::<CheckedAssignment>(&node.data) {
             Ok(assignment) => assignment,
             Err(error) => {
-                let path = layout::assignment(&self.host, &id);
-                tracing::error!("{id}: {path} is not acted on, the last good one stays in force: {error}");
-                self.unreadable.insert(id, Unreadable { version: node.version, why: format!("{path}: {error}") });
-                return Effect::None;
+                let why = format!("{}: {error}", layout::assignment(&self.host, &id));
+                self.unreadable.insert(id.clone(), Unreadable { version: node.version, why: why.clone() });
+                return Effect::Unreadable(id, why);
             }
         };
         self.unreadable.remove(&id);
@@ -184,7 +184,7 @@ impl Work {
     }
 
     /// The replicas whose assignment is missing though this host runs them: their `desired` must be read.
-    pub(super) fn unconfirmed(&self, ledger: &Ledger) -> Vec<ReplicaId> {
+    pub fn unconfirmed(&self, ledger: &Ledger) -> Vec<ReplicaId> {
         if self.basis != Basis::Tree || self.held_by.is_some() {
             return Vec::new();
         }
@@ -197,20 +197,19 @@ impl Work {
     }
 
     /// The replica's `desired` was read: it is still this host's, only its index is missing.
-    pub(super) fn keep(&mut self, id: &ReplicaId) {
-        tracing::warn!("{id}: its assignment was deleted by another hand; it runs on, the controller puts it back");
+    pub fn keep(&mut self, id: &ReplicaId) {
         self.kept.insert(id.clone());
     }
 
     /// The replica's `desired` was read: it is another host's, or gone.
-    pub(super) fn give_up(&mut self, id: &ReplicaId) {
+    pub fn give_up(&mut self, id: &ReplicaId) {
         if !self.present.contains(id) {
             self.given_up.insert(id.clone());
         }
     }
 
     /// The replica is stopped and its files are gone.
-    pub(super) fn forget(&mut self, id: &ReplicaId) {
+    pub fn forget(&mut self, id: &ReplicaId) {
         self.given_up.remove(id);
         if !self.present.contains(id) {
             self.tree.remove(id);
@@ -218,38 +217,38 @@ impl Work {
     }
 
     /// Why the replica's assignment is not acted on, if so.
-    pub(super) fn unreadable(&self, id: &ReplicaId) -> Option<&Unreadable> {
+    pub fn unreadable(&self, id: &ReplicaId) -> Option<&Unreadable> {
         self.unreadable.get(id)
     }
 
     /// The replicas of which there is nothing but an assignment that is not acted on.
-    pub(super) fn unusable(&self, ledger: &Ledger) -> impl Iterator<Item = (&ReplicaId, &Unreadable)> {
+    pub fn unusable(&self, ledger: &Ledger) -> impl Iterator<Item = (&ReplicaId, &Unreadable)> {
         let known = |id: &ReplicaId| self.tree.contains_key(id) || ledger.replicas.contains_key(id);
         self.unreadable.iter().filter(move |(id, _)| !known(id))
     }
 
     /// The machine that holds this host's name in the tree, if it is another.
-    pub(super) fn held_by(&self) -> Option<&str> {
+    pub fn held_by(&self) -> Option<&str> {
         self.held_by.as_deref()
     }
 
     /// The session whose `alive` the tree has, as last seen.
-    pub(super) fn alive_owner(&self) -> Option<i64> {
+    pub fn alive_owner(&self) -> Option<i64> {
         self.alive
     }
 
     /// The znode version of the replica's assignment, while the tree has one.
-    pub(super) fn version(&self, id: &ReplicaId) -> Option<i32> {
+    pub fn version(&self, id: &ReplicaId) -> Option<i32> {
         self.versions.get(id).copied()
     }
 
     /// Whether the tree has an assignment for the replica, readable or not.
-    pub(super) fn is_present(&self, id: &ReplicaId) -> bool {
+    pub fn is_present(&self, id: &ReplicaId) -> bool {
         self.present.contains(id)
     }
 
     /// All replicas that concern this host.
-    pub(super) fn claims(&self, ledger: &Ledger) -> BTreeMap<ReplicaId, Claim> {
+    pub fn claims(&self, ledger: &Ledger) -> BTreeMap<ReplicaId, Claim> {
         if self.basis == Basis::Waiting {
             return BTreeMap::new();
         }

@@ -13,7 +13,7 @@ use crate::{
         ReplicaId, ReplicaNumber, ReplicaStatus, Rollout, RolloutOrder, ServiceName, ServiceSpec, ServiceStatus,
         decode,
     },
-    store::layout::Place,
+    tree::layout::Place,
 };
 
 /// A node's document, or why its data is none, and the version of the node.
@@ -216,7 +216,7 @@ impl HostView {
 }
 
 /// The nodes of `others` that are below `path`.
-pub(super) fn below<'o>(others: &'o BTreeMap<String, i32>, path: &str) -> impl Iterator<Item = &'o str> {
+pub(crate) fn below<'o>(others: &'o BTreeMap<String, i32>, path: &str) -> impl Iterator<Item = &'o str> {
     let prefix = format!("{path}/");
     others.range(prefix.clone()..).map(|(other, _)| other.as_str()).take_while(move |other| other.starts_with(&prefix))
 }

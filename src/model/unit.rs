@@ -206,12 +206,12 @@ pub struct UnitStatus {
     /// Whether nobody may start it by itself (`RefuseManualStart=yes`).
     pub refuses_start: bool,
     /// What its files came to, all drop-ins applied; `None` = not known.
-    pub settings: Option<Settings>,
+    pub settings: Option<UnitSettings>,
 }
 
 /// Those of a service's settings that zkops's drop-in sets and relies on, as they are in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct UnitSettings {
     /// `Restart=`
     pub restart: String,
     /// `StartLimitBurst=`
