@@ -57,7 +57,7 @@ const CIRCLES: &[&[&str]] = &[
     &[
         "reconcile::agent::credentials",
         "reconcile::agent::disk",
-        "reconcile::agent::doubts",
+        "reconcile::agent::foreign_changes",
         "reconcile::agent::goods",
         "reconcile::agent::jobs",
         "reconcile::agent::predecessor",
@@ -306,6 +306,11 @@ fn rooms_are_in_no_circle() {
 fn what_decides_names_nothing_that_acts_or_asks() {
     let (source, rooms) = (Crate::read(), table());
     let mut found = Vec::new();
+    for (room, uses) in &rooms {
+        let is_pure = |room: &Names| PURE.contains(&room.join("::").as_str());
+        let impure = uses.iter().filter(|used| is_pure(room) && !is_pure(used));
+        found.extend(impure.map(|used| format!("{} uses {}", room.join("::"), used.join("::"))));
+    }
     for (path, module) in &source.modules {
         if room(path, &rooms).is_none_or(|room| !PURE.contains(&room.join("::").as_str())) {
             continue;

@@ -14,12 +14,11 @@
 //! loop itself waits for nothing but the next thing to happen. The watchdog is fed from that loop. All tasks share its
 //! thread: what may block (a disk, dpkg, a resolver, the start of a process) runs on other threads ([`crate::blocking`]).
 
-mod confirm;
 mod credentials;
 mod disk;
-mod doubts;
 mod facts;
 mod farewell;
+mod foreign_changes;
 mod goods;
 mod identity;
 mod jobs;
@@ -29,6 +28,7 @@ mod predecessor;
 mod probing;
 mod publication;
 mod publish;
+mod register;
 mod revision;
 mod say;
 mod signals;
@@ -37,6 +37,7 @@ mod staging;
 mod steps;
 mod targets;
 mod units;
+mod withdrawn;
 mod words;
 
 use std::{
@@ -64,7 +65,7 @@ use crate::{
     tree::layout,
 };
 
-use doubts::Doubts;
+use foreign_changes::Doubts;
 use goods::Goods;
 use identity::Identified;
 use probing::Health;

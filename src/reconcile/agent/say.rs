@@ -4,14 +4,11 @@ use std::{collections::BTreeMap, time::Instant};
 
 use jiff::Timestamp;
 
-use super::{Agent, READY_LIMIT, publish, snapshot::NO_UNIT, targets::Target};
+use super::{Agent, READY_LIMIT, snapshot::NO_UNIT, targets::Target};
 use crate::{
-    model::{
-        CheckedAssignment, Instance, Record, RefusalReason, ReplicaId, ReplicaState, ReplicaStatus, UnitName, one_line,
-    },
+    model::{CheckedAssignment, Instance, Record, RefusalReason, ReplicaId, ReplicaState, ReplicaStatus, one_line},
     plan::agent::{Basis, Decision, LastLine, Memory, Unreadable},
     report::notify::ServiceManager,
-    store::Up,
     systemd::UnitManager,
 };
 
@@ -28,17 +25,11 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.statuses = read.chain(self.unusable()).collect();
         self.metrics.count_replicas(self.statuses.values().map(|status| status.state));
         self.show();
-        self.publish(targets, decisions, now);
-    }
-
-    /// The connection, while what this agent would write rests on all that is in the tree.
-    pub(super) fn publishable(&self) -> Option<Up> {
-        let ours = self.work.basis() == Basis::Tree && self.work.held_by().is_none();
-        self.up().filter(|up| ours && self.synced == Some(up.epoch))
+        self.register(targets, decisions, now);
     }
 
     /// Whether the replica's unit was ever read: before that, nothing can be said of it.
-    fn is_read(&self, target: &Target) -> bool {
+    pub(super) fn is_read(&self, target: &Target) -> bool {
         target.managed_unit().is_none_or(|unit| self.units.get(unit).is_some())
     }
 
@@ -46,57 +37,6 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// said of it stands until then.
     fn lacks_words(&self, id: &ReplicaId, target: &Target) -> bool {
         self.last_line(target) == LastLine::Awaited && !self.statuses.contains_key(id)
-    }
-
-    /// A host registers only when nothing runs on it that is no longer its own, and when it is known what does run:
-    /// what a predecessor listed stays listed.
-    fn publish(
-        &mut self,
-        targets: &BTreeMap<ReplicaId, Target>,
-        decisions: &BTreeMap<ReplicaId, Decision>,
-        now: Instant,
-    ) {
-        let Some(up) = self.publishable() else { return };
-        let is_registered = self.publisher.is_registered(up.epoch);
-        let obstacle = if is_registered { None } else { self.obstacle(targets) };
-        let listed = decisions.iter().filter(|(_, decision)| decision.listed);
-        let wanted = publish::Wanted {
-            alive: obstacle.is_none().then(|| self.alive.clone()),
-            instances: listed.map(|(id, _)| (id.clone(), self.instance(id, targets[id].assignment()))).collect(),
-            statuses: self.our_statuses().collect(),
-            known: decisions.keys().chain(self.statuses.keys()).cloned().collect(),
-        };
-        self.publications.extend(self.publisher.publish(&up, wanted, now));
-        // What is only being read is over in a moment, or told as a problem of its own.
-        let left = obstacle.and_then(|obstacle| match obstacle {
-            Obstacle::Unknown => None,
-            Obstacle::Left(what) => Some(what),
-        });
-        self.note("not registered", left);
-    }
-
-    /// What keeps this host from registering. What has no process left does not, whatever else is wrong with it.
-    fn obstacle(&self, targets: &BTreeMap<ReplicaId, Target>) -> Option<Obstacle> {
-        let unconfirmed = self.work.unconfirmed(&self.ledger);
-        let mut obstacles = targets.iter().filter_map(|(id, target)| {
-            let left = target.managed_unit().is_some_and(|unit| self.may_run(unit));
-            if target.is_gone() && left && self.is_read(target) {
-                let why = self.statuses.get(id).and_then(|status| status.message.as_deref());
-                let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
-                let what = format!("waits to stop {}: it {}{why}", target.unit(), target.why_gone());
-                return Some(Obstacle::Left(what));
-            }
-            let unknown = !self.is_read(target) || !self.health.is_known(id) || (left && unconfirmed.contains(id));
-            unknown.then_some(Obstacle::Unknown)
-        });
-        let first = obstacles.next()?;
-        let is_left = |obstacle: &Obstacle| matches!(obstacle, Obstacle::Left(_));
-        if is_left(&first) { Some(first) } else { Some(obstacles.find(is_left).unwrap_or(first)) }
-    }
-
-    /// Whether a process of the unit may be left, as far as is known.
-    fn may_run(&self, unit: &UnitName) -> bool {
-        self.units.certain(unit).is_none_or(|unit| !unit.is_down())
     }
 
     /// What may be written: the statuses of replicas that the tree assigns to this host.
@@ -196,7 +136,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.work.version(id)
     }
 
-    fn instance(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Instance {
+    pub(super) fn instance(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Instance {
         let unit = self.units.get(&assignment.unit).unwrap_or(&NO_UNIT);
         Instance {
             replica: id.number,
@@ -244,14 +184,6 @@ impl<M: UnitManager + 'static> Agent<M> {
             changed
         });
     }
-}
-
-/// What keeps a host from registering.
-enum Obstacle {
-    /// Something is being asked.
-    Unknown,
-    /// A process is left that is no longer this host's: which.
-    Left(String),
 }
 
 /// What the status says of an assignment that no check lets pass.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 use super::{
     Agent,
     disk::{Change, Written},
-    doubts,
+    foreign_changes,
     goods::{Looked, needs_any},
     jobs::{Job, Order},
     predecessor::Listed,
@@ -42,7 +42,7 @@ pub(super) enum Done {
     /// A predecessor's entry in `instances` was read: did it list this invocation? `None` = it could not be read.
     Listed(ReplicaId, String, Option<Listed>),
     /// The generated files were looked at.
-    FilesFound(Box<doubts::Found>),
+    FilesFound(Box<foreign_changes::Found>),
     /// A replica's newer work is on the host, or can't be.
     Staged(Box<Staged>),
     /// What nobody needs of a service was removed.

@@ -1,4 +1,5 @@
-//! Assignments that vanished: is the replica still this host's? Its `desired`, which is the authority, is read once.
+//! Assignments that vanished: is the replica still this host's? Its `desired`, which is the authority, is read once. What
+//! that says decides, with [`Work`](crate::plan::agent::Work), whether the replica is stopped.
 
 use std::time::{Duration, Instant};
 
