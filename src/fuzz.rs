@@ -19,10 +19,10 @@ use crate::{
     config::{AgentSettings, ConfigError, ControllerSettings},
     ledger::LedgerFile,
     model::{
-        CheckedAssignment, ConfigRevision, Desired, HostAlive, HostName, HostSpec, Instance, ReplicaDesired, ReplicaId,
-        ReplicaStatus, Rollout, RolloutOrder, ServiceSpec, ServiceStatus, UnitName, decode, encode,
+        CheckedAssignment, ConfigRevision, Desired, Folders, HostAlive, HostName, HostSpec, Instance, ReplicaDesired,
+        ReplicaId, ReplicaStatus, Rollout, RolloutOrder, ServiceSpec, ServiceStatus, UnitName, decode, drop_in, encode,
+        restart_key, variables,
     },
-    systemd::{Folders, drop_in, restart_key, variables},
     tree::{layout, snapshot::Cluster},
 };
 

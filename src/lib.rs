@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Both daemons are the same loop: *snapshot → plan → execute → status*. Whatever can be decided is decided
-//! in [`plan`], which is pure: no I/O, no clock, no randomness; they come in as arguments. [`model`] is what
+//! in [`plan`], which is pure: no I/O, no clock, no randomness; they come in as arguments. What an agent knows is one
+//! value there, to which events go and from which actions come. [`model`] is what
 //! the documents of the tree mean, [`tree`] where they are and how they are changed; `store` is the only place
 //! that talks to ZooKeeper, `systemd` the only one that talks to systemd. [`probe`] asks the replicas themselves
 //! how they are. What may use what is held by `tests/architecture.rs`.

@@ -13,12 +13,14 @@ mod checked;
 mod condition;
 mod configuration;
 pub mod ensemble;
+mod generated;
 mod host;
 mod id;
 mod ledger;
 mod moves;
 mod number;
 mod probe;
+mod probing;
 mod problem;
 mod replica;
 mod rollout;
@@ -41,12 +43,17 @@ pub use check::{RunSettings, one_line};
 pub use checked::{CheckedAssignment, InvalidAssignment};
 pub use condition::{Condition, ConditionKind};
 pub use configuration::{ConfigApply, ConfigFile, ConfigPolicy, ConfigRevision};
+pub use generated::{
+    DROP_IN_NAME, Files, Folders, UnitPaths, VARIABLES_NAME, drop_in, environment, restart_key, variables,
+};
+pub(crate) use generated::{drop_in_owner, marked_unit_file, unit_file_owner};
 pub use host::{Capacity, HostAlive, HostSpec};
 pub use id::{HostName, InvalidName, ReplicaId, ReplicaNumber, ServiceName, UnitName};
 pub use ledger::{Ledger, Left, Record, Rejected, Stale, content_key};
 pub use moves::Moves;
 pub use number::{InvalidNumber, counted, read_number, read_sequence};
 pub use probe::{ExecCheck, HttpCheck, OWN_ADDRESS, Probe, ProbeCheck, Probes, SystemdCheck, TcpCheck, ZooKeeperCheck};
+pub use probing::{Probing, TrialOutcome, Verdict};
 pub(crate) use problem::as_released;
 pub use problem::{DocumentError, MAX_DOCUMENT_BYTES, Problem, decode, encode};
 pub use replica::{

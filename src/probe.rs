@@ -28,52 +28,10 @@ use std::{collections::BTreeMap, mem, sync::Arc};
 use prometheus_client::metrics::counter::Counter;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::model::{Probe, ReplicaId, Span};
-pub use trial::Outcome;
+use crate::model::{Probing, ReplicaId, Span, TrialOutcome, Verdict};
 
 use state::Kind;
 use task::{Prober, Publish};
-
-/// What is probed of one replica.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Target {
-    /// Whether it is ready; without one it always is.
-    pub readiness: Option<Probe>,
-    /// Whether it is alive; without one it always is.
-    pub liveness: Option<Probe>,
-    /// The port of the checks that name none.
-    pub port: Option<u16>,
-    /// What checks of the host's own address connect to.
-    pub address: Option<String>,
-    /// What `exec` checks see beside `PATH`.
-    pub environment: BTreeMap<String, String>,
-    /// This invocation is known to have been ready before anything was probed here, as it is to an agent that was
-    /// started anew: it is ready until `failure_threshold` checks have failed, and there is no initial delay.
-    /// Looked at when an invocation is seen for the first time, and never again.
-    pub was_ready: bool,
-    /// How long an invocation that is seen for the first time is on trial; `None` = it is not: nothing about it has changed
-    /// since its checks were known to succeed. Looked at as `was_ready` is.
-    pub trial: Option<Span>,
-}
-
-/// What the probes say about a replica.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// Ready for work.
-    pub ready: bool,
-    /// Not to be restarted. Once false, it stays so until the next invocation, or another liveness probe.
-    pub alive: bool,
-    /// Why it is not ready or not alive, by the last failure: `readiness: GET http://127.0.0.1:8080/healthz: 503`.
-    /// Absent before the first check has ended.
-    pub message: Option<String>,
-}
-
-impl Default for Verdict {
-    /// Of a replica that nothing is known about: not ready, and no reason to restart it.
-    fn default() -> Self {
-        Self { ready: false, alive: true, message: None }
-    }
-}
 
 /// Probes replicas. Dropping it ends every check, and kills the commands that run as one.
 #[derive(Debug, Default)]
@@ -94,7 +52,7 @@ impl Probers {
         Self { not_asked, ..Self::default() }
     }
 
-    /// Sets what is probed: for each replica the invocation of its unit and its [`Target`]. Idempotent, and cheap when
+    /// Sets what is probed: for each replica the invocation of its unit and its [`Probing`]. Idempotent, and cheap when
     /// nothing changes.
     ///
     /// A new invocation starts anew: not ready (unless it has no readiness probe), alive, its initial delay counted
@@ -103,7 +61,7 @@ impl Probers {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn set(&mut self, targets: BTreeMap<ReplicaId, (String, Target)>) {
+    pub fn set(&mut self, targets: BTreeMap<ReplicaId, (String, Probing)>) {
         let mut known = mem::take(&mut self.replicas);
         let publish = Publish::new(&self.changed, &self.not_asked);
         for (id, (invocation, target)) in targets {
@@ -136,8 +94,8 @@ impl Probers {
     }
 
     /// What the trial of a replica's current invocation has come to; passed when nothing is asked.
-    pub fn trial(&self, id: &ReplicaId) -> Outcome {
-        self.replicas.get(id).map_or_else(Outcome::passed, Replica::trial)
+    pub fn trial(&self, id: &ReplicaId) -> TrialOutcome {
+        self.replicas.get(id).map_or_else(TrialOutcome::passed, Replica::trial)
     }
 
     /// Waits until a check has changed a verdict or a trial since the last call; who calls [`set`](Self::set) looks by itself. May
@@ -153,13 +111,13 @@ struct Replica {
     invocation: String,
     /// When the invocation was first seen.
     since: Instant,
-    target: Target,
+    target: Probing,
     readiness: Prober,
     liveness: Prober,
 }
 
 impl Replica {
-    fn start(invocation: String, target: Target, publish: &Publish) -> Self {
+    fn start(invocation: String, target: Probing, publish: &Publish) -> Self {
         let since = Instant::now();
         let readiness = Prober::start(Kind::Readiness, &target, since, target.was_ready, publish);
         let liveness = Prober::start(Kind::Liveness, &target, since, target.was_ready, publish);
@@ -171,8 +129,8 @@ impl Replica {
     }
 
     /// The same invocation with what is now wanted of it.
-    fn retarget(mut self, target: Target, publish: &Publish) -> Self {
-        let target = Target { was_ready: self.target.was_ready, trial: self.target.trial, ..target };
+    fn retarget(mut self, target: Probing, publish: &Publish) -> Self {
+        let target = Probing { was_ready: self.target.was_ready, trial: self.target.trial, ..target };
         if target != self.target {
             self.readiness = self.readiness.retarget(&target, self.since, publish);
             self.liveness = self.liveness.retarget(&target, self.since, publish);
@@ -193,14 +151,14 @@ impl Replica {
 
     /// The readiness probe has to succeed, and the liveness probe not to fail: it may be asked much later. Without a
     /// readiness probe, liveness is all that tells.
-    fn trial(&self) -> Outcome {
+    fn trial(&self) -> TrialOutcome {
         let (readiness, liveness) = (self.readiness.trial(), self.liveness.trial());
         let alone = readiness.is_none();
-        let failure = |of: &Option<Outcome>| of.as_ref().and_then(|outcome| outcome.failure.clone());
+        let failure = |of: &Option<TrialOutcome>| of.as_ref().and_then(|outcome| outcome.failure.clone());
         let told = |kind: Kind, failure: String| format!("{kind}: {failure}");
         let failed = failure(&liveness).map(|failure| told(Kind::Liveness, failure));
-        let unconfirmed = |outcome: &Outcome| outcome.unconfirmed;
-        Outcome {
+        let unconfirmed = |outcome: &TrialOutcome| outcome.unconfirmed;
+        TrialOutcome {
             unconfirmed: readiness.as_ref().is_some_and(unconfirmed)
                 || failed.is_some()
                 || (alone && liveness.as_ref().is_some_and(unconfirmed)),

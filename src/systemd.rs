@@ -19,7 +19,7 @@ use std::{collections::BTreeSet, future::Future, path::PathBuf};
 
 pub use bus::DBusManager;
 pub use fake::FakeSystemd;
-pub use files::{FileError, Folders, UnitFiles, drop_in, environment, restart_key, variables};
+pub use files::{FileError, UnitFiles};
 
 use crate::model::{JobResult, UnitName, UnitStatus, Verb};
 

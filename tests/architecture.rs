@@ -53,20 +53,6 @@ const CIRCLES: &[&[&str]] = &[
         "model::source",
         "model::template",
     ],
-    // Falls when the agent decides in `plan::agent` alone.
-    &[
-        "reconcile::agent::credentials",
-        "reconcile::agent::disk",
-        "reconcile::agent::foreign_changes",
-        "reconcile::agent::goods",
-        "reconcile::agent::jobs",
-        "reconcile::agent::predecessor",
-        "reconcile::agent::revision",
-        "reconcile::agent::staging",
-        "reconcile::agent::steps",
-        "reconcile::agent::targets",
-        "reconcile::agent::units",
-    ],
 ];
 
 /// A path by its segments: a module's below `crate`, or one that begins with another crate.

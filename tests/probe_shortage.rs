@@ -10,8 +10,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 use zkops::{
-    model::{ExecCheck, Probe, ReplicaId, Span, TcpCheck},
-    probe::{Probers, Target, Verdict},
+    model::{ExecCheck, Probe, Probing, ReplicaId, Span, TcpCheck, Verdict},
+    probe::Probers,
 };
 
 const LONG: Duration = Duration::from_secs(30);
@@ -20,9 +20,9 @@ fn id(number: u64) -> ReplicaId {
     format!("webapp.{number:010}").parse().unwrap()
 }
 
-fn strict(probe: Probe) -> Target {
+fn strict(probe: Probe) -> Probing {
     let probe = Probe { period: Span::from_millis(20), failure_threshold: 1, ..probe };
-    Target { readiness: Some(probe.clone()), liveness: Some(probe), ..Target::default() }
+    Probing { readiness: Some(probe.clone()), liveness: Some(probe), ..Probing::default() }
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {

@@ -23,11 +23,11 @@ use tracing::Level;
 use tracing_subscriber::{filter::Targets, fmt::layer, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 use zkops::{
     model::{
-        ActiveState, Assignment, Desired, JobResult, LoadState, ReplicaDesired, ReplicaId, ReplicaNumber, RestartMode,
-        ServiceName, ServiceSpec, Span, UnitName, UnitStatus, Verb,
+        ActiveState, Assignment, Desired, Folders, JobResult, LoadState, ReplicaDesired, ReplicaId, ReplicaNumber,
+        RestartMode, ServiceName, ServiceSpec, Span, UnitName, UnitStatus, Verb, drop_in, variables,
     },
     plan::agent::{Placed, overruled},
-    systemd::{DBusManager, Folders, UnitError, UnitFiles, UnitManager, drop_in, variables},
+    systemd::{DBusManager, UnitError, UnitFiles, UnitManager},
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ fn write(files: &UnitFiles, unit: &UnitName, assignment: &Assignment, systemd_ve
     let assignment = &assignment.clone().check().unwrap();
     let told = variables(assignment, &id(), &"web1".parse().unwrap(), &Folders::default());
     files.write_variables(unit, &told).unwrap();
-    files.write_drop_in(unit, &drop_in(assignment, &id(), &files.variables_path(unit), systemd_version)).unwrap()
+    files.write_drop_in(unit, &drop_in(assignment, &id(), &files.paths().variables(unit), systemd_version)).unwrap()
 }
 
 impl Host {
@@ -77,7 +77,7 @@ impl Host {
 
     async fn needs_reload(&self, unit: &UnitName) -> bool {
         let status = self.unit(unit).await;
-        self.files.needs_reload(unit, &status, self.files.read_drop_in(unit).unwrap().is_some())
+        self.files.paths().needs_reload(unit, &status, self.files.read_drop_in(unit).unwrap().is_some())
     }
 
     async fn run(&self, verb: Verb, unit: &UnitName) -> JobResult {
@@ -630,10 +630,10 @@ async fn an_alias_signals_and_takes_its_drop_in() {
     assert_eq!(host.unit(&nick).await.id, unit.as_str());
     host.run(Verb::Start, &nick).await;
     let status = host.until(&nick, "it runs", |unit| unit.main_pid.is_some()).await;
-    let drop_in = host.files.drop_in_path(&nick).display().to_string();
+    let drop_in = host.files.paths().drop_in(&nick).display().to_string();
     assert!(status.drop_in_paths.contains(&drop_in), "{status:?}");
     let settings = status.settings.unwrap();
-    let variables = host.files.variables_path(&nick).display().to_string();
+    let variables = host.files.paths().variables(&nick).display().to_string();
     assert_eq!((settings.restart.as_str(), settings.environment_files), ("no", vec![variables]));
     host.quiet().await;
     shell("systemctl kill -s KILL zt-real.service");
@@ -653,8 +653,8 @@ async fn a_drop_in_is_in_force_until_a_later_one_takes_something_back() {
     wanted.environment = values.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     wanted.credentials = [("key".to_owned(), "/etc/machine-id".to_owned())].into();
     let version = host.systemd.version().await.unwrap();
-    let (unit_file, drop_in) = (host.files.unit_file_path(&unit), host.files.drop_in_path(&unit));
-    let variables = host.files.variables_path(&unit);
+    let (unit_file, drop_in) = (host.files.paths().unit_file(&unit), host.files.paths().drop_in(&unit));
+    let variables = host.files.paths().variables(&unit);
     let placed = Placed {
         unit_file: &unit_file,
         drop_in: &drop_in,

@@ -97,7 +97,7 @@ pub fn content_key(assignment: &Assignment) -> String {
 pub struct Record {
     /// The last accepted work.
     pub assignment: CheckedAssignment,
-    /// What the generated files were last written for: see [`crate::systemd::files::restart_key`]. `None` = the ledger
+    /// What the generated files were last written for: see [`restart_key`](super::restart_key). `None` = the ledger
     /// was lost, and the replica found by its files: nothing but its unit is known until the tree has said more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prepared_key: Option<String>,

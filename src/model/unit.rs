@@ -55,6 +55,11 @@ pub enum JobResult {
 }
 
 impl JobResult {
+    /// Whether it says nothing against the unit.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Done | Self::Skipped | Self::Canceled)
+    }
+
     /// Reads systemd's word.
     pub fn from_word(word: &str) -> Self {
         match word {

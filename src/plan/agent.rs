@@ -17,11 +17,14 @@
 //! A replica always leaves `instances` before its process is stopped or restarted. The links to the release and the
 //! configuration are switched by the job that starts, restarts or reloads.
 
+pub mod action;
+mod adopt;
 mod decide;
 mod down;
 mod force;
 mod health;
 mod memory;
+mod state;
 #[cfg(test)]
 mod tests;
 mod upcoming;
@@ -30,14 +33,16 @@ mod work;
 
 use std::{collections::BTreeMap, time::Instant};
 
+pub use adopt::adopt;
 pub use decide::decide;
 pub use force::{Overruled, Part, Placed, overruled};
 pub use memory::Memory;
+pub use state::{Findings, FoldersOf, Policy, Round, State, needs_any};
 pub use upcoming::meanwhile;
-pub use view::{Busy, Files, LastLine, Links, Probed, Staging, Upcoming, View, Wanted};
+pub use view::{Busy, LastLine, Links, Probed, Staging, Upcoming, View, Wanted};
 pub use work::{Basis, Claim, Effect, Unreadable, Work};
 
-use crate::model::{ReplicaId, ReplicaState, Stale, Verb};
+use crate::model::{Files, ReplicaId, ReplicaState, Stale, Verb};
 
 /// What to do with one replica, and what to say of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +95,7 @@ pub enum Step {
 pub struct Prepare {
     /// The files' text.
     pub files: Files,
-    /// What the files stand for: [`crate::systemd::files::restart_key`].
+    /// What the files stand for: [`restart_key`](crate::model::restart_key).
     pub key: String,
     /// To be on disk before the files change: the invocation that will not have read them.
     pub stale: Option<Stale>,

@@ -4,10 +4,10 @@ use std::{fmt, future::Future, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{Target, exec::Exec, failure::Failure, http::Http, zookeeper::FourLetters};
+use super::{exec::Exec, failure::Failure, http::Http, zookeeper::FourLetters};
 use crate::{
     connect,
-    model::{Address, OWN_ADDRESS, Probe, ProbeCheck, Span},
+    model::{Address, OWN_ADDRESS, Probe, ProbeCheck, Probing, Span},
     source::command,
 };
 
@@ -36,11 +36,11 @@ pub(super) enum Check {
 
 impl Check {
     /// A probe's check of a replica.
-    pub(super) fn new(probe: &Probe, target: &Target) -> Self {
+    pub(super) fn new(probe: &Probe, target: &Probing) -> Self {
         Self::possible(probe, target).unwrap_or_else(|reason| Self::Impossible(reason.to_owned()))
     }
 
-    fn possible(probe: &Probe, target: &Target) -> Result<Self, &'static str> {
+    fn possible(probe: &Probe, target: &Probing) -> Result<Self, &'static str> {
         let address = |host: &Option<String>, port: Option<u16>| {
             let port = port.or(target.port).ok_or("the probe names no port, and the service has none")?;
             let host = match host.as_deref() {

@@ -13,13 +13,12 @@ use tokio::{
 };
 
 use super::{
-    Target,
     check::Check,
     failure::Failure,
     state::{Finding, Kind, State},
-    trial::{Outcome, Trial},
+    trial::Trial,
 };
-use crate::model::{Probe, Span};
+use crate::model::{Probe, Probing, Span, TrialOutcome};
 
 /// One probe of one invocation, and what it has found. Ends its task when dropped.
 #[derive(Debug)]
@@ -61,7 +60,7 @@ impl Shared {
 
 impl Prober {
     /// Probes an invocation that was first seen at `since`; `known_good` when it is known to be ready, or alive.
-    pub(super) fn start(kind: Kind, target: &Target, since: Instant, known_good: bool, publish: &Publish) -> Self {
+    pub(super) fn start(kind: Kind, target: &Probing, since: Instant, known_good: bool, publish: &Publish) -> Self {
         let job = job(kind, target);
         let state = job.as_ref().and_then(|(probe, check)| state(kind, probe, check, known_good));
         let finding = state.as_ref().map_or(Finding { good: true, message: None }, State::finding);
@@ -89,8 +88,8 @@ impl Prober {
 
     /// What its trial has come to; `None` when this probe asks nothing, so that there is nothing to wait for. Passed when
     /// none has begun.
-    pub(super) fn trial(&self) -> Option<Outcome> {
-        self.asks().then(|| self.shared.lock().trial.as_ref().map_or_else(Outcome::passed, Trial::outcome))
+    pub(super) fn trial(&self) -> Option<TrialOutcome> {
+        self.asks().then(|| self.shared.lock().trial.as_ref().map_or_else(TrialOutcome::passed, Trial::outcome))
     }
 
     /// Whether there is anyone to ask but systemd.
@@ -99,7 +98,7 @@ impl Prober {
     }
 
     /// Goes on with what is now wanted: undisturbed when that is the same, else from what was found.
-    pub(super) fn retarget(self, target: &Target, since: Instant, publish: &Publish) -> Self {
+    pub(super) fn retarget(self, target: &Probing, since: Instant, publish: &Publish) -> Self {
         if job(self.kind, target) == self.job {
             return self;
         }
@@ -126,7 +125,7 @@ impl Drop for Prober {
     }
 }
 
-fn job(kind: Kind, target: &Target) -> Option<(Probe, Check)> {
+fn job(kind: Kind, target: &Probing) -> Option<(Probe, Check)> {
     let probe = match kind {
         Kind::Readiness => target.readiness.as_ref(),
         Kind::Liveness => target.liveness.as_ref(),

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::model::{Span, SystemdCheck, TcpCheck};
+use crate::model::{Probe, Span, SystemdCheck, TcpCheck};
 
 /// Longer than anything takes, however busy the machine is.
 pub(super) const LONG: Span = Span::from_secs(30);
@@ -90,15 +90,15 @@ fn tcp(port: u16) -> Probe {
     Probe { tcp, period: Span::from_millis(20), timeout: LONG, ..Probe::default() }
 }
 
-fn ready_by(probe: Probe) -> Target {
-    Target { readiness: Some(probe), ..Target::default() }
+fn ready_by(probe: Probe) -> Probing {
+    Probing { readiness: Some(probe), ..Probing::default() }
 }
 
-fn alive_by(probe: Probe) -> Target {
-    Target { liveness: Some(probe), ..Target::default() }
+fn alive_by(probe: Probe) -> Probing {
+    Probing { liveness: Some(probe), ..Probing::default() }
 }
 
-fn set(probers: &mut Probers, invocation: &str, target: &Target) {
+fn set(probers: &mut Probers, invocation: &str, target: &Probing) {
     probers.set([(id(1), (invocation.to_owned(), target.clone()))].into());
 }
 
@@ -127,11 +127,11 @@ fn a_check_of_the_hosts_own_address_asks_what_agent_toml_has() {
     let tcp = TcpCheck { host: Some(crate::model::OWN_ADDRESS.to_owned()), port: Some(80) };
     let probe = Probe { tcp: Some(tcp), ..Probe::default() };
     for (address, asked) in [("192.0.2.7", "192.0.2.7:80"), ("2001:db8::7", "[2001:db8::7]:80"), ("web1", "web1:80")] {
-        let target = Target { address: Some(address.to_owned()), ..Target::default() };
+        let target = Probing { address: Some(address.to_owned()), ..Probing::default() };
         let check = check::Check::new(&probe, &target);
         assert!(matches!(&check, check::Check::Tcp(tcp) if tcp.to_string() == asked), "{check:?}");
     }
-    let check = check::Check::new(&probe, &Target::default());
+    let check = check::Check::new(&probe, &Probing::default());
     assert!(matches!(&check, check::Check::Impossible(why) if why.contains("set `address`")), "{check:?}");
 }
 
@@ -139,8 +139,8 @@ fn a_check_of_the_hosts_own_address_asks_what_agent_toml_has() {
 async fn what_has_no_probes_is_ready_at_once_and_costs_nothing() {
     let mut probers = Probers::new();
     assert_eq!(probers.get(&id(1)), Verdict { ready: false, alive: true, message: None });
-    let both = Target { liveness: Some(systemd()), ..ready_by(systemd()) };
-    for (invocation, target) in [("a", Target::default()), ("b", both)] {
+    let both = Probing { liveness: Some(systemd()), ..ready_by(systemd()) };
+    for (invocation, target) in [("a", Probing::default()), ("b", both)] {
         set(&mut probers, invocation, &target);
         assert_eq!(probers.get(&id(1)), Verdict { ready: true, alive: true, message: None });
         assert_eq!(tasks(), 0);
@@ -182,10 +182,10 @@ async fn a_liveness_that_failed_is_final_until_the_next_invocation() {
 #[tokio::test(start_paused = true)]
 async fn what_was_ready_before_is_ready_until_it_has_failed() {
     let (mut probers, began) = (Probers::new(), Instant::now());
-    let target = Target { was_ready: true, ..ready_by(Probe { initial_delay: LONG, ..failing() }) };
+    let target = Probing { was_ready: true, ..ready_by(Probe { initial_delay: LONG, ..failing() }) };
     set(&mut probers, "a", &target);
     assert!(probers.get(&id(1)).ready);
-    set(&mut probers, "a", &Target { was_ready: false, ..target.clone() });
+    set(&mut probers, "a", &Probing { was_ready: false, ..target.clone() });
     until(&mut probers, |verdict| !verdict.ready).await;
     assert_eq!(began.elapsed().as_secs(), 20);
     assert!(probers.get(&id(1)).message.is_some_and(|message| message.starts_with("readiness: ")));
@@ -227,7 +227,7 @@ async fn the_services_port_and_ipv6_will_do() {
         let mut probers = Probers::new();
         let tcp = Some(TcpCheck { host: Some(host.to_owned()), port: None });
         let probe = Probe { tcp, timeout: LONG, ..Probe::default() };
-        set(&mut probers, "a", &Target { port: Some(port), ..ready_by(probe) });
+        set(&mut probers, "a", &Probing { port: Some(port), ..ready_by(probe) });
         until(&mut probers, |verdict| verdict.ready).await;
     }
 }
@@ -236,7 +236,7 @@ async fn the_services_port_and_ipv6_will_do() {
 async fn dropping_it_or_the_target_ends_the_tasks() {
     let (mut probers, port) = (Probers::new(), silent().await);
     let servers = tasks();
-    let target = Target { liveness: Some(tcp(port)), ..ready_by(tcp(port)) };
+    let target = Probing { liveness: Some(tcp(port)), ..ready_by(tcp(port)) };
     set(&mut probers, "a", &target);
     assert_eq!(tasks(), servers + 2);
     probers.set(BTreeMap::new());

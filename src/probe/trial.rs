@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::state::{AGAIN, EAGER, LATENESS, REST};
-use crate::model::{Probe, Span};
+use crate::model::{Probe, Span, TrialOutcome};
 
 /// How often a replica whose checks succeed is asked within its trial, at least, unless its period is shorter.
 const SAMPLES: u32 = 16;
@@ -33,26 +33,6 @@ pub(crate) struct Trial {
     setbacks: u32,
     failure: Option<String>,
     next: Option<Duration>,
-}
-
-/// What a trial has come to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Too few checks in a row have succeeded since the change, or since one failed.
-    pub unconfirmed: bool,
-    /// How often a check failed after others had succeeded.
-    pub setbacks: u32,
-    /// The last failure, while too few checks have succeeded since.
-    pub failure: Option<String>,
-    /// Failures don't count any more.
-    pub over: bool,
-}
-
-impl Outcome {
-    /// Of what is not on trial.
-    pub fn passed() -> Self {
-        Self { over: true, ..Self::default() }
-    }
 }
 
 impl Trial {
@@ -79,9 +59,9 @@ impl Trial {
         self.next
     }
 
-    pub(crate) fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> TrialOutcome {
         let (unconfirmed, failure) = (self.good_since.is_none(), self.failure.clone());
-        Outcome { unconfirmed, setbacks: self.setbacks, failure, over: self.next.is_none() }
+        TrialOutcome { unconfirmed, setbacks: self.setbacks, failure, over: self.next.is_none() }
     }
 
     /// Takes in a check's result, and when the check began and ended. One that began before the change tells nothing.
@@ -178,7 +158,7 @@ mod tests {
         let mut trial = trial(&Probe::default());
         trial.record(60 * SECOND, 60 * SECOND, &Ok(()));
         trial.record(69 * SECOND, 69 * SECOND, &failure());
-        let expected = Outcome { unconfirmed: true, setbacks: 1, failure: Some("503".to_owned()), over: false };
+        let expected = TrialOutcome { unconfirmed: true, setbacks: 1, failure: Some("503".to_owned()), over: false };
         assert_eq!(trial.outcome(), expected);
         trial.record(70 * SECOND, 70 * SECOND, &Ok(()));
         assert_eq!(trial.outcome(), expected, "one success is not enough after a setback");

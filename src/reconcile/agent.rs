@@ -14,66 +14,58 @@
 //! loop itself waits for nothing but the next thing to happen. The watchdog is fed from that loop. All tasks share its
 //! thread: what may block (a disk, dpkg, a resolver, the start of a process) runs on other threads ([`crate::blocking`]).
 
+mod artifacts;
 mod credentials;
 mod disk;
+mod execute;
 mod facts;
 mod farewell;
-mod foreign_changes;
-mod goods;
 mod identity;
 mod jobs;
 mod loops;
-mod obstacles;
-mod predecessor;
-mod probing;
+mod placement;
 mod publication;
-mod publish;
-mod register;
 mod revision;
-mod say;
 mod signals;
-mod snapshot;
-mod staging;
-mod steps;
-mod targets;
 mod units;
-mod withdrawn;
-mod words;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use futures_util::{future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    future::{AbortHandle, BoxFuture},
+    stream::FuturesUnordered,
+};
+use jiff::Timestamp;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     blocking::Worker,
     config::{AgentSettings, ConfigError},
     ledger::{LedgerFile, Loaded},
-    model::{HostAlive, Ledger, ReplicaId, ReplicaStatus, UnitName},
-    plan::agent::{Busy, Files, Memory, Work},
+    model::{HostAlive, Ledger},
+    plan::agent::{
+        Policy, State,
+        action::{Connection, Event, Now, Published},
+        adopt,
+    },
+    probe::Probers,
     reconcile::spare::Spare,
     report::{http, log, metrics::AgentMetrics, notify::ServiceManager},
-    store::{Link, Mirror, Presence, Session, SessionConfig},
+    store::{Barrier, Link, Mirror, Presence, Session, SessionConfig, Up},
     systemd::{DBusManager, UnitFiles, UnitManager},
     tree::layout,
 };
 
-use foreign_changes::Doubts;
-use goods::Goods;
+use artifacts::Store;
+use disk::Disk;
 use identity::Identified;
-use probing::Health;
-use publish::{Published, Publisher};
-use staging::Staging;
-use steps::Done;
-use units::Units;
-use words::Words;
 
 /// Runs the agent until it is told to stop.
 ///
@@ -155,57 +147,33 @@ struct Parts<M> {
     shown: watch::Sender<serde_json::Value>,
 }
 
-/// The agent's state: what it has seen, what it remembers, what is under way.
+/// So many units' last lines are read at once: each is a process of its own, and a bad release may fail on all of a host's
+/// units.
+const LAST_LINES_AT_ONCE: usize = 4;
+
+/// The agent: what it knows and decides is [`State`]; the rest is what it acts with.
 struct Agent<M> {
     settings: AgentSettings,
-    alive: HostAlive,
-    manager: Arc<M>,
-    unit_files: UnitFiles,
+    state: State,
+    started: Instant,
+    is_ready: bool,
     session: Session,
     link: watch::Receiver<Link>,
     mirror: Mirror,
-    /// The session that the mirror's content belongs to.
-    synced: Option<u64>,
-    started: Instant,
-    /// Since when the tree is known.
-    known_since: Option<Instant>,
-    work: Work,
-    units: Units,
-    words: Words,
-    on_disk: BTreeMap<UnitName, Result<Files, String>>,
-    /// When those are read again that could not be read.
-    files_again: Option<Instant>,
-    /// Units whose generated files systemd has not read.
-    unloaded: BTreeSet<UnitName>,
-    doubts: Doubts,
-    memory: BTreeMap<ReplicaId, Memory>,
-    ledger: Ledger,
-    saved: Ledger,
-    /// Since when the ledger is not on disk as it is.
-    unsaved_since: Option<Instant>,
-    /// When a ledger that could not be written is tried again.
-    save_retry_at: Option<Instant>,
-    ledger_file: LedgerFile,
-    tasks: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// What is under way for each replica, and the number that it began under.
-    busy: BTreeMap<ReplicaId, (u64, Busy)>,
-    begun: u64,
-    confirming: BTreeSet<ReplicaId>,
-    /// When a replica's `desired` that could not be read is tried again.
-    confirm_at: Option<Instant>,
-    /// Files and ledger are written by one task at a time, on a thread that does nothing else.
-    disk_busy: bool,
-    disk: Worker,
-    goods: Goods,
-    staging: Staging,
-    health: Health,
-    publisher: Publisher,
-    publications: FuturesUnordered<BoxFuture<'static, Published>>,
-    statuses: BTreeMap<ReplicaId, ReplicaStatus>,
-    problems: BTreeMap<&'static str, String>,
-    wake_at: Option<Instant>,
+    barrier: Barrier,
+    /// Away while the ephemerals are being written.
+    presence: Option<Presence>,
+    publications: FuturesUnordered<BoxFuture<'static, (Published, Option<Presence>)>>,
+    manager: Arc<M>,
+    disk: Disk,
+    store: Store,
+    probers: Probers,
+    last_lines: Arc<Semaphore>,
+    /// What is under way, and wakes the loop when it is done.
+    tasks: FuturesUnordered<BoxFuture<'static, Event>>,
+    /// What is being brought onto the host, by its number.
+    staging: BTreeMap<u64, AbortHandle>,
     spare: Spare,
-    is_ready: bool,
     metrics: AgentMetrics,
     shown: watch::Sender<serde_json::Value>,
 }
@@ -213,64 +181,86 @@ struct Agent<M> {
 impl<M: UnitManager + 'static> Agent<M> {
     fn new(parts: Parts<M>) -> anyhow::Result<Self> {
         let Parts { settings, loaded, manager, unit_files, session, alive, metrics, shown } = parts;
-        let host = settings.host.clone();
-        let ledger_file = LedgerFile::in_dir(&settings.state_dir);
         if let Some(problem) = loaded.problem {
             tracing::warn!("the ledger can't be read, the agent goes on without it: {problem}");
         }
         let machine_id = alive.machine_id.clone();
         let presence =
             Presence::new(&session).refusing(move |path, node| facts::other_machine(path, &node.data, &machine_id));
-        let goods = Goods::new(&settings, manager.root());
-        let mirror = Mirror::start(&session, vec![layout::host(&host)]);
+        let store = Store::new(&settings, manager.root());
+        let mirror = Mirror::start(&session, vec![layout::host(&settings.host)]);
+        let ledger = found_on_host(loaded.ledger.clone(), &unit_files);
+        let started = Instant::now();
         Ok(Self {
-            link: session.link(),
-            publisher: Publisher::new(host.clone(), presence, mirror.barrier_handle()),
-            mirror,
-            work: Work::new(host, alive.machine_id.clone()),
-            ledger: steps::adopt(loaded.ledger.clone(), &unit_files),
-            saved: loaded.ledger,
-            unsaved_since: None,
-            save_retry_at: None,
-            alive,
-            settings,
-            manager,
-            unit_files,
-            session,
-            synced: None,
-            started: Instant::now(),
-            known_since: None,
-            units: Units::default(),
-            words: Words::default(),
-            on_disk: BTreeMap::new(),
-            files_again: None,
-            unloaded: BTreeSet::new(),
-            doubts: Doubts::default(),
-            memory: BTreeMap::new(),
-            ledger_file,
-            tasks: FuturesUnordered::new(),
-            busy: BTreeMap::new(),
-            begun: 0,
-            confirming: BTreeSet::new(),
-            confirm_at: None,
-            disk_busy: false,
-            disk: Worker::start("zkops-disk").context("can't start a thread")?,
-            goods,
-            staging: Staging::default(),
-            health: Health::counting(metrics.checks_not_made()),
-            publications: FuturesUnordered::new(),
-            statuses: BTreeMap::new(),
-            problems: BTreeMap::new(),
-            wake_at: None,
-            spare: Spare::default(),
+            state: State::new(policy(&settings, &unit_files, &store), alive, loaded.ledger, ledger, started),
+            started,
             is_ready: false,
+            link: session.link(),
+            session,
+            barrier: mirror.barrier_handle(),
+            mirror,
+            presence: Some(presence),
+            publications: FuturesUnordered::new(),
+            manager,
+            disk: Disk {
+                files: unit_files,
+                ledger: LedgerFile::in_dir(&settings.state_dir),
+                worker: Worker::start("zkops-disk").context("can't start a thread")?,
+            },
+            store,
+            probers: Probers::counting(metrics.checks_not_made()),
+            last_lines: Arc::new(Semaphore::new(LAST_LINES_AT_ONCE)),
+            tasks: FuturesUnordered::new(),
+            staging: BTreeMap::new(),
+            spare: Spare::default(),
+            settings,
             metrics,
             shown,
         })
     }
 
-    /// How long ZooKeeper may keep silent after the agent's start before the ledger's work is started without it.
-    fn patience(&self) -> Duration {
-        self.settings.zookeeper.session_timeout
+    /// The link, when it is up.
+    fn up(&self) -> Option<Up> {
+        match &*self.link.borrow() {
+            Link::Up(up) => Some(up.clone()),
+            _ => None,
+        }
     }
+
+    fn connection(&self) -> Option<Connection> {
+        self.up().map(|Up { epoch, joins, session_id, .. }| Connection { epoch, joins, session_id })
+    }
+}
+
+fn policy(settings: &AgentSettings, files: &UnitFiles, store: &Store) -> Policy {
+    let store = store.clone();
+    Policy {
+        host: settings.host.clone(),
+        address: settings.address.clone(),
+        labels: settings.labels.clone(),
+        accepts: settings.accepts.clone(),
+        publish_output: settings.publish_output,
+        patience: settings.zookeeper.session_timeout,
+        paths: files.paths().clone(),
+        folders: Arc::new(move |id, assignment| store.folders(id, assignment)),
+    }
+}
+
+/// The ledger, with the replicas that it lacks and this host has.
+fn found_on_host(ledger: Ledger, files: &UnitFiles) -> Ledger {
+    let managed = files.managed().unwrap_or_else(|error| {
+        tracing::warn!("can't look for generated drop-ins: {error}");
+        Vec::new()
+    });
+    let (ledger, misplaced) = adopt(ledger, managed);
+    for (unit, why) in misplaced {
+        let removed = files.remove_drop_in(&unit).and_then(|_| files.remove_variables(&unit));
+        let outcome = removed.map_or_else(|error| error.to_string(), |_| "removed".to_owned());
+        tracing::warn!("the drop-in of {unit} cannot be zkops's ({why}): {outcome}");
+    }
+    ledger
+}
+
+fn now() -> Now {
+    Now { instant: Instant::now(), time: Timestamp::now() }
 }

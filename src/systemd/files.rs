@@ -5,8 +5,6 @@
 //! and neither is what a symbolic link points to. A file appears whole or not at all (written aside, then renamed),
 //! and is left alone when its content would not change, so that the manager need not read it again.
 
-mod render;
-
 #[cfg(test)]
 mod tests;
 
@@ -19,19 +17,10 @@ use std::{
 
 use rustix::fs::OFlags;
 
-pub use self::render::{Folders, drop_in, environment, restart_key, variables};
-use self::render::{drop_in_owner, unit_file, unit_file_owner};
 use crate::{
     blocking,
-    model::{ReplicaId, ServiceName, UnitName, UnitStatus},
+    model::{ReplicaId, ServiceName, UnitName, UnitPaths, drop_in_owner, marked_unit_file, unit_file_owner},
 };
-
-/// The drop-in's name within `<unit>.d/`: after a package's own (usually 10-), before an administrator's 90-.
-pub const DROP_IN_NAME: &str = "50-zkops.conf";
-
-/// The name of the file with the replica's variables, beside the drop-in that names it. systemd passes over what does
-/// not end in `.conf`.
-pub const VARIABLES_NAME: &str = "50-zkops.env";
 
 /// Where files are written first. systemd passes over hidden files; one that a crash left behind is replaced.
 const ASIDE_NAME: &str = ".zkops.tmp";
@@ -66,9 +55,7 @@ impl FileError {
 /// The generated files below one folder of unit files.
 #[derive(Clone, Debug)]
 pub struct UnitFiles {
-    root: PathBuf,
-    /// Whether systemd looks there for unit files and drop-ins.
-    loaded: bool,
+    paths: UnitPaths,
 }
 
 impl UnitFiles {
@@ -77,7 +64,7 @@ impl UnitFiles {
 
     /// The files below `root`, usually [`Self::SYSTEM`].
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), loaded: true }
+        Self { paths: UnitPaths { root: root.into(), loaded: true } }
     }
 
     /// Where an agent that is not root keeps the variables of its units' replicas: systemd loads nothing from there, the
@@ -86,13 +73,18 @@ impl UnitFiles {
 
     /// The variables below `root` alone, usually [`Self::LIMITED`].
     pub fn variables_only(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), loaded: false }
+        Self { paths: UnitPaths { root: root.into(), loaded: false } }
+    }
+
+    /// Where they are.
+    pub fn paths(&self) -> &UnitPaths {
+        &self.paths
     }
 
     /// The unit's drop-in as it is on disk; `None` when there is none.
     pub fn read_drop_in(&self, unit: &UnitName) -> Result<Option<String>, FileError> {
         self.check_dir(unit)?;
-        read_ours(&self.drop_in_path(unit), |text| drop_in_owner(text).is_some())
+        read_ours(&self.paths.drop_in(unit), |text| drop_in_owner(text).is_some())
     }
 
     /// Writes the text of [`drop_in`]; whether that changed anything.
@@ -100,7 +92,7 @@ impl UnitFiles {
         if self.read_drop_in(unit)?.as_deref() == Some(text) {
             return Ok(false);
         }
-        let path = self.drop_in_path(unit);
+        let path = self.paths.drop_in(unit);
         write_whole(&path, text).map(|()| true)
     }
 
@@ -109,22 +101,17 @@ impl UnitFiles {
         if self.read_drop_in(unit)?.is_none() {
             return Ok(false);
         }
-        let path = self.drop_in_path(unit);
+        let path = self.paths.drop_in(unit);
         fs::remove_file(&path).map_err(FileError::io("remove", &path))?;
         // Fails when an administrator's drop-ins are there too, which is right.
-        let _ = fs::remove_dir(self.dir(unit));
+        let _ = fs::remove_dir(self.paths.dir(unit));
         Ok(true)
-    }
-
-    /// Where the variables of the unit's replica are.
-    pub fn variables_path(&self, unit: &UnitName) -> PathBuf {
-        self.dir(unit).join(VARIABLES_NAME)
     }
 
     /// The variables of the unit's replica as they are on disk; `None` when there are none.
     pub fn read_variables(&self, unit: &UnitName) -> Result<Option<String>, FileError> {
         self.check_dir(unit)?;
-        read_ours(&self.variables_path(unit), |text| drop_in_owner(text).is_some())
+        read_ours(&self.paths.variables(unit), |text| drop_in_owner(text).is_some())
     }
 
     /// Writes the text of [`variables`]; whether that changed anything. In force with the unit's next start: systemd need
@@ -133,7 +120,7 @@ impl UnitFiles {
         if self.read_variables(unit)?.as_deref() == Some(text) {
             return Ok(false);
         }
-        write_whole(&self.variables_path(unit), text).map(|()| true)
+        write_whole(&self.paths.variables(unit), text).map(|()| true)
     }
 
     /// Removes the variables of the unit's replica; whether there were any.
@@ -141,41 +128,23 @@ impl UnitFiles {
         if self.read_variables(unit)?.is_none() {
             return Ok(false);
         }
-        let path = self.variables_path(unit);
+        let path = self.paths.variables(unit);
         fs::remove_file(&path).map_err(FileError::io("remove", &path))?;
         // Fails as long as there is a drop-in beside it, which is right.
-        let _ = fs::remove_dir(self.dir(unit));
+        let _ = fs::remove_dir(self.paths.dir(unit));
         Ok(true)
-    }
-
-    /// Whether systemd must read its unit files again for the unit's drop-in, as it is on disk, to be in force.
-    ///
-    /// [`UnitStatus::need_daemon_reload`] alone does not tell: systemd compares what it knows, and does not see a
-    /// drop-in folder that is new. `is_there` = there is one on disk. No I/O.
-    pub fn needs_reload(&self, unit: &UnitName, status: &UnitStatus, is_there: bool) -> bool {
-        if !self.loaded {
-            return false;
-        }
-        let path = self.drop_in_path(unit);
-        let known = status.drop_in_paths.iter().any(|known| Path::new(known) == path);
-        status.need_daemon_reload || known != is_there
-    }
-
-    /// Where a unit file that a service brings is.
-    pub fn unit_file_path(&self, unit: &UnitName) -> PathBuf {
-        self.root.join(unit.as_str())
     }
 
     /// The generated unit file's text without its marker; `None` when there is none. `unit` is the file's name: the
     /// template, not an instance of it.
     pub fn read_unit_file(&self, unit: &UnitName) -> Result<Option<String>, FileError> {
-        let text = read_ours(&self.root.join(unit.as_str()), |text| unit_file_owner(text).is_some())?;
+        let text = read_ours(&self.paths.unit_file(unit), |text| unit_file_owner(text).is_some())?;
         Ok(text.and_then(|text| text.split_once('\n').map(|(_, rest)| rest.to_owned())))
     }
 
     /// Writes a service's unit file, marked; whether that changed anything.
     pub fn write_unit_file(&self, unit: &UnitName, service: &ServiceName, text: &str) -> Result<bool, FileError> {
-        let (path, text) = (self.root.join(unit.as_str()), unit_file(service, text));
+        let (path, text) = (self.paths.unit_file(unit), marked_unit_file(service, text));
         if read_ours(&path, |text| unit_file_owner(text).is_some())?.as_deref() == Some(&*text) {
             return Ok(false);
         }
@@ -184,7 +153,7 @@ impl UnitFiles {
 
     /// Removes a generated unit file; whether there was one.
     pub fn remove_unit_file(&self, unit: &UnitName) -> Result<bool, FileError> {
-        let path = self.root.join(unit.as_str());
+        let path = self.paths.unit_file(unit);
         if read_ours(&path, |text| unit_file_owner(text).is_some())?.is_none() {
             return Ok(false);
         }
@@ -195,7 +164,7 @@ impl UnitFiles {
     pub fn managed(&self) -> Result<Vec<(UnitName, ReplicaId)>, FileError> {
         let units = self.names()?.into_iter().filter_map(|name| name.strip_suffix(".d")?.parse::<UnitName>().ok());
         let owner = |unit: UnitName| {
-            let text = if self.loaded { self.read_drop_in(&unit) } else { self.read_variables(&unit) };
+            let text = if self.paths.loaded { self.read_drop_in(&unit) } else { self.read_variables(&unit) };
             let text = text.ok().flatten()?;
             Some((unit, drop_in_owner(&text)?))
         };
@@ -206,7 +175,7 @@ impl UnitFiles {
     pub fn managed_unit_files(&self) -> Result<Vec<(UnitName, ServiceName)>, FileError> {
         let units = self.names()?.into_iter().filter_map(|name| name.parse::<UnitName>().ok());
         let owner = |unit: UnitName| {
-            let text = read_ours(&self.root.join(unit.as_str()), |text| unit_file_owner(text).is_some());
+            let text = read_ours(&self.paths.unit_file(&unit), |text| unit_file_owner(text).is_some());
             let service = unit_file_owner(&text.ok().flatten()?)?;
             Some((unit, service))
         };
@@ -215,30 +184,21 @@ impl UnitFiles {
 
     /// What is below the root; nothing when there is no root yet.
     fn names(&self) -> Result<Vec<String>, FileError> {
-        let entries = match fs::read_dir(&self.root) {
+        let entries = match fs::read_dir(&self.paths.root) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(FileError::io("list", &self.root)(error)),
+            Err(error) => return Err(FileError::io("list", &self.paths.root)(error)),
         };
         let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-        let names = names.collect::<Result<Vec<_>, _>>().map_err(FileError::io("list", &self.root))?;
+        let names = names.collect::<Result<Vec<_>, _>>().map_err(FileError::io("list", &self.paths.root))?;
         let mut names: Vec<_> = names.into_iter().filter_map(|name| name.into_string().ok()).collect();
         names.sort_unstable();
         Ok(names)
     }
 
-    fn dir(&self, unit: &UnitName) -> PathBuf {
-        self.root.join(format!("{unit}.d"))
-    }
-
-    /// Where the unit's drop-in is.
-    pub fn drop_in_path(&self, unit: &UnitName) -> PathBuf {
-        self.dir(unit).join(DROP_IN_NAME)
-    }
-
     /// Refuses a drop-in folder that is a symbolic link: it may lead anywhere.
     fn check_dir(&self, unit: &UnitName) -> Result<(), FileError> {
-        let dir = self.dir(unit);
+        let dir = self.paths.dir(unit);
         match fs::symlink_metadata(&dir) {
             Ok(found) if !found.is_dir() => Err(FileError::NotOurs { path: dir }),
             _ => Ok(()),

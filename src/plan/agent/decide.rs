@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Busy, Decision, Files, LastLine, Owner, Prepare, Step, View, Wanted,
+    Busy, Decision, LastLine, Owner, Prepare, Step, View, Wanted,
     down::{down, failure, start, unusable, with_last_line},
     health, upcoming,
 };
-use crate::model::{ActiveState, Assignment, ConfigApply, Mode, Record, ReplicaState, Stale, Verb};
+use crate::model::{ActiveState, Assignment, ConfigApply, Files, Mode, Record, ReplicaState, Stale, Verb};
 
 /// Decides one replica. `owner` is another replica that has the same unit on this host.
 pub fn decide(view: &View<'_>, owner: Option<Owner<'_>>, now: Instant) -> Decision {

@@ -59,7 +59,7 @@ fn also(decision: Decision, message: &str) -> Decision {
 }
 
 /// The work, in words.
-fn what(assignment: &Assignment) -> String {
+pub(super) fn what(assignment: &Assignment) -> String {
     let version = assignment.version.iter().filter(|_| !assignment.source.is_none()).cloned();
     let config = assignment.config_version.filter(|_| assignment.config.is_some());
     version.chain(config.map(|revision| format!("configuration {revision}"))).collect::<Vec<_>>().join(" and ")

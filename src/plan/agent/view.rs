@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::Memory;
-use crate::model::{ActiveState, Assignment, CheckedAssignment, Mode, Record, ReplicaId, UnitName, UnitStatus, Verb};
+use crate::model::{
+    ActiveState, Assignment, CheckedAssignment, Files, Mode, Record, ReplicaId, UnitName, UnitStatus, Verb,
+};
 
 /// One replica, all that is known of it.
 #[derive(Clone, Copy, Debug)]
@@ -153,17 +155,6 @@ pub enum Wanted<'a> {
         /// How long it runs on after it left `instances`.
         drain_time: Duration,
     },
-}
-
-/// A replica's generated files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Files {
-    /// The drop-in's text; `None` = no file.
-    pub drop_in: Option<String>,
-    /// The text of the file with zkops's variables, which the drop-in names; `None` = no file.
-    pub variables: Option<String>,
-    /// The unit file's text; `None` = not generated: the unit is installed.
-    pub unit_file: Option<String>,
 }
 
 impl<'a> View<'a> {

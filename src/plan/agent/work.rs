@@ -46,7 +46,7 @@ pub struct Unreadable {
 }
 
 /// This host's work.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Work {
     host: HostName,
     machine_id: String,

@@ -18,10 +18,10 @@ use std::{
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, open, openat2};
 use tokio::time::timeout;
 
-use super::revision::Refusal;
 use crate::{
     blocking,
     model::{CheckedAssignment, ReplicaId},
+    plan::agent::action::Refusal,
 };
 
 /// So long is waited for the disk that a credential is on.

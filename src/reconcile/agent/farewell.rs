@@ -1,16 +1,10 @@
 //! The end of the loop: a farewell when the machine goes down, else everything is left to a successor.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::{Agent, now};
+use crate::{report::notify::ServiceManager, systemd::UnitManager};
 use futures_util::StreamExt as _;
-use jiff::Timestamp;
-
-use super::{Agent, publish};
-use crate::{
-    model::{ReplicaState, ReplicaStatus},
-    report::notify::ServiceManager,
-    systemd::UnitManager,
-};
 
 /// How long each step of an orderly farewell to ZooKeeper may take; there are three, and `TimeoutStopSec=` is 15 s.
 const FAREWELL: Duration = Duration::from_secs(4);
@@ -31,11 +25,13 @@ impl<M: UnitManager + 'static> Agent<M> {
         }
         service_manager.stopping("the machine shuts down: leaving ZooKeeper");
         self.finish_publications().await;
-        self.farewell();
+        self.state.set_connection(self.connection());
+        self.state.bid_farewell(now());
+        self.carry_out();
         self.finish_publications().await;
-        // The publisher holds a handle of the session: it must be gone before the session can close.
-        let Self { session, publisher, publications, mirror, tasks, .. } = self;
-        drop((publisher, publications, mirror, tasks));
+        // These hold handles of the session: they must be gone before the session can close.
+        let Self { session, presence, publications, mirror, tasks, .. } = self;
+        drop((presence, publications, mirror, tasks));
         if session.close(FAREWELL).await {
             tracing::info!("left ZooKeeper: the machine shuts down");
         } else {
@@ -47,36 +43,15 @@ impl<M: UnitManager + 'static> Agent<M> {
         let deadline = tokio::time::Instant::now() + FAREWELL;
         loop {
             match tokio::time::timeout_at(deadline, self.publications.next()).await {
-                Ok(Some(published)) => self.published(published),
+                Ok(Some((published, presence))) => self.published(published, presence),
                 Ok(None) => return,
                 Err(_) => {
                     tracing::warn!("ZooKeeper did not answer in time for a farewell");
                     self.publications.clear();
-                    return self.publisher.abandon();
+                    return self.state.abandon_publications();
                 }
             }
         }
-    }
-
-    /// The last publication: nothing is listed any more, and every replica that runs is on its way down.
-    fn farewell(&mut self) {
-        let Some(up) = self.up().filter(|up| self.publisher.is_registered(up.epoch)) else { return };
-        let stopped = |status: &ReplicaStatus| ReplicaStatus {
-            state: ReplicaState::Stopped,
-            pid: None,
-            reason: None,
-            message: Some("its host shuts down".to_owned()),
-            updated: Timestamp::now(),
-            ..status.clone()
-        };
-        let wanted = publish::Wanted {
-            alive: Some(self.alive.clone()),
-            statuses: self.our_statuses().map(|(id, status)| (id, stopped(&status))).collect(),
-            known: self.statuses.keys().cloned().collect(),
-            ..publish::Wanted::default()
-        };
-        self.publisher.relinked();
-        self.publications.extend(self.publisher.publish(&up, wanted, Instant::now()));
     }
 }
 

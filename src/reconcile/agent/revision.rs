@@ -10,56 +10,38 @@ use std::{
 };
 
 use super::{
+    artifacts::{Store, config},
     credentials::Credentials,
-    goods::{Found, Store, config},
+    publication::explain,
+    signals,
 };
 use crate::{
     blocking,
     configuration::{ConfigurationError, Facts, Peer, services_named},
     model::{
-        CheckedAssignment, ConfigApply, ConfigRevision, HostName, Instance, ReplicaId, ServiceName, UnitName, decode,
-        encode,
+        CheckedAssignment, ConfigApply, ConfigRevision, HostName, Instance, ReplicaId, ServiceName, decode, encode,
     },
+    plan::agent::action::{Artifacts, Prune, Refusal},
     source::{SourceError, Sources},
     store::{Client, StoreError},
     tree::layout,
 };
 
-use super::signals;
-
-/// Why a release or a configuration can't be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// Trying again can't help.
-    pub(super) rejected: bool,
-    pub(super) message: String,
-}
-
-impl Refusal {
-    pub(super) fn passing(message: impl Into<String>) -> Self {
-        Self { rejected: false, message: message.into() }
-    }
-
-    pub(super) fn rejected(message: impl Into<String>) -> Self {
-        Self { rejected: true, message: message.into() }
-    }
-}
-
 impl From<SourceError> for Refusal {
-    fn from(error: SourceError) -> Self {
-        Self { rejected: error.rejected, message: error.message }
+    fn from(SourceError { rejected, message }: SourceError) -> Self {
+        Self { rejected, message }
     }
 }
 
 impl From<ConfigurationError> for Refusal {
-    fn from(error: ConfigurationError) -> Self {
-        Self { rejected: error.rejected, message: error.message }
+    fn from(ConfigurationError { rejected, message }: ConfigurationError) -> Self {
+        Self { rejected, message }
     }
 }
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        Self::passing(super::publication::explain(&error))
+        Self::passing(explain(&error))
     }
 }
 
@@ -75,15 +57,8 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// What is brought, for the log.
-    pub(super) fn what(&self) -> String {
-        let version = self.store.release(&self.id, &self.assignment).map(|it| it.version.to_owned());
-        let revision = config(&self.id, &self.assignment).map(|it| format!("configuration {}", it.revision));
-        [version, revision].into_iter().flatten().collect::<Vec<_>>().join(" and ")
-    }
-
     /// Brings it onto the host; what came of that, and what is there now.
-    pub(super) async fn stage_and_look(self) -> (Result<(), Refusal>, Found) {
+    pub(super) async fn stage_and_look(self) -> (Result<(), Refusal>, Artifacts) {
         let staged = self.stage().await;
         let found = self.store.look_beside(&self.id, &self.assignment).await;
         (staged, found)
@@ -251,20 +226,14 @@ impl Store {
     }
 
     /// Removes what none of the service's replicas needs.
-    pub(super) async fn prune(
-        &self,
-        service: &ServiceName,
-        versions: &BTreeSet<String>,
-        units: &BTreeSet<UnitName>,
-        revisions: &BTreeSet<u64>,
-        keep: u32,
-    ) {
+    pub(super) async fn prune(&self, prune: Prune) {
+        let Prune { service, versions, units, revisions, keep } = prune;
         let (store, of) = (self.clone(), service.clone());
         if !blocking::beside(move || store.has_any(&of)).await {
             return;
         }
-        self.sources.prune(service, versions, keep).await;
-        let (store, service, units, revisions) = (self.clone(), service.clone(), units.clone(), revisions.clone());
+        self.sources.prune(&service, &versions, keep).await;
+        let store = self.clone();
         let pruned = tokio::task::spawn_blocking(move || {
             store.configurations.prune(&service, &units, keep);
             store.prune_revisions(&service, &revisions);

@@ -1,307 +1,41 @@
-//! What is known of the units. They are read beside the loop, so that a systemd that does not answer (it may take
-//! minutes to read its unit files again) holds up nothing else.
+//! Units and their generated files, read beside the loop.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use futures_util::future::OptionFuture;
-
-use super::{Agent, disk, steps::Done, targets::Target};
 use crate::{
     blocking,
-    model::{LoadState, ReplicaId, UnitName, UnitStatus},
-    plan::agent::Files,
-    systemd::{UnitError, UnitFiles, UnitManager},
+    model::{Files, LoadState, UnitName, UnitStatus},
+    systemd::{FileError, UnitError, UnitFiles},
 };
 
-/// How long a unit that could not be read rests, unless a change of it is reported first.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// How long a unit's changes may go unread while a job of it runs. It changes several times then, and reading it is
-/// work for the very systemd that has the job to do; at the job's end it is read anyway.
-const JOB_PATIENCE: Duration = Duration::from_millis(50);
-
-/// How long generated files that could not be read rest.
-const FILES_RETRY: Duration = Duration::from_secs(5);
-
-/// A unit that was read.
-pub(super) struct Read {
-    name: UnitName,
-    answer: Result<UnitStatus, UnitError>,
-    /// Its generated files, when they were not known.
-    files: Option<Result<Files, String>>,
-}
-
-/// The units of this host's replicas, as they were last read.
-#[derive(Debug, Default)]
-pub(super) struct Units {
-    known: BTreeMap<UnitName, UnitStatus>,
-    reading: BTreeMap<UnitName, Reading>,
-    /// How many jobs of them this agent waits for.
-    jobs: BTreeMap<UnitName, usize>,
-    /// Those that changed while a job runs, and when they are read at the latest.
-    put_off: BTreeMap<UnitName, Instant>,
-    unreadable: BTreeMap<UnitName, (String, Instant)>,
-}
-
-/// A read under way.
-#[derive(Debug, Default)]
-struct Reading {
-    /// The unit changed since: it is to be read again.
-    again: bool,
-    /// Something newer is known already: the answer is old.
-    overtaken: bool,
-}
-
-impl Units {
-    /// The unit, if it could ever be read.
-    pub(super) fn get(&self, name: &UnitName) -> Option<&UnitStatus> {
-        self.known.get(name)
-    }
-
-    /// The unit, unless the last attempt to read it failed: what was known before is no ground for a step.
-    pub(super) fn certain(&self, name: &UnitName) -> Option<&UnitStatus> {
-        self.known.get(name).filter(|_| !self.unreadable.contains_key(name))
-    }
-
-    /// Why units can't be read, if so; any one stands for all.
-    pub(super) fn problem(&self) -> Option<String> {
-        self.unreadable.values().map(|(problem, _)| problem.clone()).next()
-    }
-
-    /// When a unit is to be read though nothing reports a change.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        let unreadable = self.unreadable.iter().map(|(name, (_, at))| (name, *at));
-        let all = unreadable.chain(self.put_off.iter().map(|(name, at)| (name, *at)));
-        // What is being read wakes the loop by itself.
-        all.filter(|(name, _)| !self.reading.contains_key(*name)).map(|(_, at)| at).min()
-    }
-
-    fn retain(&mut self, names: &BTreeSet<UnitName>) {
-        self.known.retain(|name, _| names.contains(name));
-        self.unreadable.retain(|name, _| names.contains(name));
-        self.put_off.retain(|name, _| names.contains(name));
-    }
-
-    /// Whether the unit is to be read though nothing reported a change.
-    fn is_due(&self, name: &UnitName, now: Instant) -> bool {
-        let unknown = !self.known.contains_key(name);
-        let due = self.unreadable.get(name).map_or(unknown, |(_, at)| *at <= now);
-        let put_off = self.put_off.get(name).is_some_and(|at| *at <= now);
-        (due || put_off) && !self.reading.contains_key(name)
-    }
-
-    /// A job of the unit is waited for.
-    pub(super) fn job_began(&mut self, name: &UnitName) {
-        *self.jobs.entry(name.clone()).or_default() += 1;
-    }
-
-    /// It is over.
-    pub(super) fn job_ended(&mut self, name: &UnitName) {
-        if let Some(jobs) = self.jobs.get_mut(name) {
-            *jobs -= 1;
-        }
-        self.jobs.retain(|_, jobs| *jobs > 0);
-    }
-
-    /// Puts off the read of a unit that changed, if a job of it runs.
-    fn puts_off(&mut self, name: &UnitName, now: Instant) -> bool {
-        let runs = self.jobs.contains_key(name);
-        if runs {
-            self.put_off.entry(name.clone()).or_insert(now + JOB_PATIENCE);
-        }
-        runs
-    }
-
-    /// Whether a read has to be begun; one under way is repeated.
-    fn begin(&mut self, name: &UnitName) -> bool {
-        self.put_off.remove(name);
-        let begun = self.reading.get_mut(name).map(|reading| reading.again = true);
-        begun.is_none() && self.reading.insert(name.clone(), Reading::default()).is_none()
-    }
-
-    /// A read ended: its answer if that is of use, and whether the unit is to be read again.
-    fn ended(&mut self, name: &UnitName, answer: Result<UnitStatus, UnitError>) -> (Option<UnitStatus>, bool) {
-        let reading = self.reading.remove(name).unwrap_or_default();
-        let answer = answer.or_else(unusable);
-        (answer.map_err(|error| self.failed(name, &error)).ok().filter(|_| !reading.overtaken), reading.again)
-    }
-
-    fn failed(&mut self, name: &UnitName, error: &UnitError) {
-        self.unreadable.insert(name.clone(), (error.to_string(), Instant::now() + RETRY));
-    }
-
-    /// The unit as it is; the one before.
-    fn set(&mut self, name: &UnitName, status: UnitStatus) -> Option<UnitStatus> {
-        self.unreadable.remove(name);
-        self.known.insert(name.clone(), status)
-    }
-}
-
-impl<M: UnitManager + 'static> Agent<M> {
-    /// Has systemd tell of changes to these replicas' units, and reads those that are not known.
-    pub(super) fn look_at_units(&mut self, targets: &BTreeMap<ReplicaId, Target>, now: Instant) {
-        let names: BTreeSet<UnitName> = targets.values().filter_map(Target::managed_unit).cloned().collect();
-        self.manager.watch_units(&names);
-        self.units.retain(&names);
-        self.words.retain(&names);
-        self.unloaded.retain(|name| names.contains(name));
-        let all: BTreeSet<&UnitName> = targets.values().map(Target::unit).collect();
-        self.on_disk.retain(|name, files| names.contains(name) || (files.is_err() && all.contains(name)));
-        self.read_files_again(now);
-        let due = names.into_iter().filter(|name| self.units.is_due(name, now)).collect();
-        self.refresh(due);
-        self.note("systemd", self.units.problem());
-    }
-
-    /// systemd says that units changed.
-    pub(super) fn units_changed(&mut self, mut names: BTreeSet<UnitName>) {
-        let now = Instant::now();
-        names.retain(|name| !self.units.puts_off(name, now));
-        self.refresh(names);
-    }
-
-    /// Has units read again; and their generated files, unless these are known.
-    fn refresh(&mut self, names: BTreeSet<UnitName>) {
-        for name in names {
-            if self.units.begin(&name) {
-                let manager = Arc::clone(&self.manager);
-                let files = (!self.on_disk.contains_key(&name)).then(|| self.unit_files.clone());
-                self.tasks.push(Box::pin(async move {
-                    let files = OptionFuture::from(files.map(|files| read_files(files, name.clone())));
-                    let (answer, files) = tokio::join!(manager.unit(&name), files);
-                    Done::Read(Box::new(Read { name, answer, files }))
-                }));
-            }
-        }
-    }
-
-    /// Has those generated files read again that could not be read.
-    fn read_files_again(&mut self, now: Instant) {
-        let unreadable = self.on_disk.iter().filter(|(_, files)| files.is_err()).map(|(name, _)| name.clone());
-        let unreadable: Vec<_> = unreadable.collect();
-        let due = self.files_again.is_some_and(|at| at <= now);
-        self.files_again = if due { None } else { self.files_again }.filter(|_| !unreadable.is_empty());
-        if !unreadable.is_empty() {
-            self.files_again.get_or_insert(now + FILES_RETRY);
-        }
-        for name in unreadable.into_iter().filter(|_| due) {
-            let files = self.unit_files.clone();
-            self.tasks.push(Box::pin(async move {
-                let read = read_files(files, name.clone()).await;
-                Done::FilesRead(name, read)
-            }));
-        }
-    }
-
-    /// A unit's generated files were read.
-    pub(super) fn know_files(&mut self, name: &UnitName, read: Result<Files, String>) {
-        self.on_disk.insert(name.clone(), read);
-    }
-
-    /// A unit was read, and its generated files when they were not known.
-    pub(super) fn finish_read(&mut self, read: Read) {
-        let Read { name, answer, files } = read;
-        let name = &name;
-        if let Some(files) = files.filter(|_| !self.on_disk.contains_key(name)) {
-            self.know_files(name, files);
-        }
-        let (status, again) = self.units.ended(name, answer);
-        if let Some(status) = status {
-            self.observed(name, status);
-        }
-        if again {
-            self.refresh([name.clone()].into());
-        }
-    }
-
-    /// A unit was read after a step of it: newer than whatever is on its way.
-    pub(super) fn finish_step_read(&mut self, name: &UnitName, answer: Result<UnitStatus, UnitError>) {
-        if let Some(reading) = self.units.reading.get_mut(name) {
-            (reading.again, reading.overtaken) = (true, true);
-        }
-        match answer.or_else(unusable) {
-            Ok(status) => self.observed(name, status),
-            Err(error) => self.units.failed(name, &error),
-        }
-    }
-
-    /// One that has run well for a while has its earlier starts forgiven when it goes down.
-    fn observed(&mut self, name: &UnitName, status: UnitStatus) {
-        let (first, up) = (self.units.get(name).is_none(), status.active.is_up());
-        let has_drop_in = matches!(self.on_disk.get(name), Some(Ok(files)) if files.drop_in.is_some());
-        if first && (self.unit_files.needs_reload(name, &status, has_drop_in) || self.is_left_broken(name, &status)) {
-            // A predecessor may have written them and not come to the reload, or not to putting them back.
-            self.unloaded.insert(name.clone());
-        }
-        let was_up = self.units.set(name, status).is_some_and(|before| before.active.is_up());
-        if was_up && !up {
-            self.forgive(name);
-        }
-        self.ask_for_words(name);
-    }
-
-    /// Whether systemd cannot load the unit with what was written for work that did not come into force.
-    fn is_left_broken(&self, name: &UnitName, status: &UnitStatus) -> bool {
-        let mut records = self.ledger.replicas.values().filter(|record| record.assignment.unit == *name);
-        status.is_broken() && records.any(|record| record.before.is_some())
-    }
-
-    fn forgive(&mut self, name: &UnitName) {
-        for (id, record) in &self.ledger.replicas {
-            if record.assignment.unit == *name
-                && let Some(memory) = self.memory.get_mut(id)
-            {
-                memory.went_down(Instant::now());
-            }
-        }
-    }
-}
-
+/// What is known by an answer of systemd's, or why nothing is.
+///
 /// A unit that systemd knows nothing of for good (its name is none, its file is unusable) is one that can't be loaded: an
 /// answer, and not for lack of one.
-fn unusable(error: UnitError) -> Result<UnitStatus, UnitError> {
-    let message = match &error {
-        UnitError::NoSuchUnit { .. } | UnitError::Unusable { .. } => error.to_string(),
-        UnitError::Refused { name, message } if name == "org.freedesktop.DBus.Error.InvalidArgs" => message.clone(),
-        _ => return Err(error),
+pub(super) fn answer(answer: Result<UnitStatus, UnitError>) -> Result<UnitStatus, String> {
+    let message = match answer {
+        Ok(status) => return Ok(status),
+        Err(error @ (UnitError::NoSuchUnit { .. } | UnitError::Unusable { .. })) => error.to_string(),
+        Err(UnitError::Refused { name, message }) if name == "org.freedesktop.DBus.Error.InvalidArgs" => message,
+        Err(error) => return Err(error.to_string()),
     };
     Ok(UnitStatus { load: LoadState::Error, load_error: Some(message), ..UnitStatus::not_found() })
 }
 
-/// The unit's generated files as they are.
-async fn read_files(files: UnitFiles, unit: UnitName) -> Result<Files, String> {
-    blocking::GENERATED.run(move || disk::read(&files, &unit).map_err(|error| error.to_string())).await
+/// The unit's generated files as they are. May block.
+pub(super) fn read(files: &UnitFiles, unit: &UnitName) -> Result<Files, FileError> {
+    let (drop_in, variables) = (files.read_drop_in(unit)?, files.read_variables(unit)?);
+    Ok(Files { drop_in, variables, unit_file: files.read_unit_file(unit)? })
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
+/// The same of several, beside the loop.
+pub(super) async fn read_all(files: UnitFiles, units: Vec<UnitName>) -> Vec<(UnitName, Result<Files, String>)> {
+    let read = move |unit: UnitName| {
+        let found = read(&files, &unit).map_err(|error| error.to_string());
+        (unit, found)
+    };
+    blocking::GENERATED.run(move || units.into_iter().map(read).collect()).await
+}
 
-    use super::*;
-
-    #[test]
-    fn a_change_during_a_job_is_read_after_it_however_the_job_ended() {
-        let (mut units, name, now) = (Units::default(), "webapp.service".parse().unwrap(), Instant::now());
-        assert!(!units.puts_off(&name, now), "no job: at once");
-        units.set(&name, UnitStatus::not_found());
-        units.job_began(&name);
-        assert!(units.puts_off(&name, now) && units.puts_off(&name, now + JOB_PATIENCE));
-        units.job_ended(&name);
-        units.set(&name, UnitStatus::not_found());
-        assert_eq!(units.next_due(), Some(now + JOB_PATIENCE), "counted from the first change");
-        assert!(!units.is_due(&name, now) && units.is_due(&name, now + JOB_PATIENCE));
-    }
-
-    #[test]
-    fn what_is_being_read_wakes_nobody_by_time() {
-        let (mut units, name, now) = (Units::default(), "webapp.service".parse().unwrap(), Instant::now());
-        units.job_began(&name);
-        assert!(units.begin(&name));
-        assert!(units.puts_off(&name, now));
-        assert_eq!(units.next_due(), None);
-    }
+/// The same of one.
+pub(super) async fn read_beside(files: UnitFiles, unit: UnitName) -> Result<Files, String> {
+    blocking::GENERATED.run(move || read(&files, &unit).map_err(|error| error.to_string())).await
 }

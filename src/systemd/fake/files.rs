@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{model::UnitName, systemd::files::DROP_IN_NAME};
+use crate::model::{DROP_IN_NAME, UnitName};
 
 /// The files of one unit, as they were when they were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use rustix::fs::Mode;
 
-use super::{DROP_IN_NAME, FileError, Folders, UnitFiles, drop_in, restart_key, variables};
+use super::{FileError, UnitFiles};
 use crate::model::{
-    Assignment, CheckedAssignment, Desired, ReplicaDesired, ReplicaId, ReplicaNumber, ServiceSpec, Span, UnitName,
-    UnitStatus,
+    Assignment, CheckedAssignment, DROP_IN_NAME, Desired, Folders, ReplicaDesired, ReplicaId, ReplicaNumber,
+    ServiceSpec, Span, UnitName, UnitStatus, drop_in, restart_key, variables,
 };
 
 const VARIABLES: &str = "/run/webapp.service.d/50-zkops.env";
@@ -146,7 +146,7 @@ fn a_restart_is_for_what_a_process_cannot_pick_up_otherwise() {
     let restart_key = |assignment: &Assignment| restart_key(&checked(assignment), &Folders::default());
     let mut before = full();
     before.environment.insert("ZKOPS_HOST".to_owned(), "elsewhere".to_owned());
-    let before = super::restart_key(&CheckedAssignment::unchecked(before), &Folders::default());
+    let before = crate::model::restart_key(&CheckedAssignment::unchecked(before), &Folders::default());
     assert_eq!(before, "85ab0b89727433bd34eeffd6e76dbf63", "kept on disk, so it must not change between builds");
     let key = restart_key(&full());
     let changed = |change: fn(&mut Assignment)| {
@@ -160,7 +160,7 @@ fn a_restart_is_for_what_a_process_cannot_pick_up_otherwise() {
     assert!(changed(|it| it.unit_file = Some("[Service]\n".to_owned())));
     assert!(changed(|it| it.environment.clear()));
     assert!(changed(|it| drop(it.credentials.insert("key".to_owned(), "/etc/key".to_owned()))));
-    assert_ne!(super::restart_key(&checked(&full()), &folders()), key);
+    assert_ne!(crate::model::restart_key(&checked(&full()), &folders()), key);
     assert!(!changed(|it| it.config_version = Some(8)));
     assert!(!changed(|it| it.restart.limit_burst = 1));
     assert!(!changed(|it| it.drain_time = Span::from_secs(1)));
@@ -333,16 +333,16 @@ fn a_drop_in_that_systemd_does_not_know_of_needs_a_reload() {
     let root = tempfile::tempdir().unwrap();
     let (files, name) = (UnitFiles::new(root.path()), unit("webapp.service"));
     let mut status = UnitStatus::not_found();
-    assert!(!files.needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()));
+    assert!(!files.paths().needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()));
     files.write_drop_in(&name, &rendered(&full(), 252)).unwrap();
-    assert!(files.needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()), "it is new");
+    assert!(files.paths().needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()), "it is new");
     status.drop_in_paths = vec![root.path().join("webapp.service.d/50-zkops.conf").display().to_string()];
-    assert!(!files.needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()));
+    assert!(!files.paths().needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()));
     status.need_daemon_reload = true;
-    assert!(files.needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()), "it changed");
+    assert!(files.paths().needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()), "it changed");
     status.need_daemon_reload = false;
     files.remove_drop_in(&name).unwrap();
-    assert!(files.needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()), "it is gone");
+    assert!(files.paths().needs_reload(&name, &status, files.read_drop_in(&name).unwrap().is_some()), "it is gone");
 }
 
 #[test]

@@ -5,9 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    model::Assignment,
+    model::{Assignment, TrialOutcome},
     probe::{
-        Outcome,
         state::{Kind, State},
         trial::Trial,
     },
@@ -72,7 +71,7 @@ impl Probed {
         self.kind == Kind::Liveness && !self.state.finding().good && now > self.since
     }
 
-    pub(super) fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> TrialOutcome {
         self.trial.outcome()
     }
 }

@@ -1,10 +1,9 @@
 //! What stands against a piece of work on this host: its configuration, and what systemd has of the unit.
 
-use super::Agent;
+use super::State;
 use crate::{
-    model::{ActiveState, CheckedAssignment, Mode, Objection, RefusalReason, ReplicaId, UnitName},
-    plan::agent::{Files, Overruled, Part, Placed, overruled},
-    systemd::UnitManager,
+    model::{ActiveState, CheckedAssignment, Files, Mode, Objection, RefusalReason, ReplicaId, UnitName},
+    plan::agent::{Overruled, Part, Placed, overruled},
 };
 
 /// Why the work is not run here as it is wanted.
@@ -37,7 +36,7 @@ pub(super) enum Verdict {
     Kept(Obstacle),
 }
 
-impl<M: UnitManager + 'static> Agent<M> {
+impl State {
     /// What stands against the work, and what is done about it. To stop what this agent runs is always allowed.
     pub(super) fn judge(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Verdict> {
         if let Some(obstacle) = self.untouchable(&assignment.unit) {
@@ -54,16 +53,16 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// Why this host touches the unit by no means, if so.
     pub(super) fn untouchable(&self, unit: &UnitName) -> Option<Obstacle> {
-        let host = &self.settings.host;
-        let objection = (!self.settings.accepts.units.allows(unit)).then(|| Objection::Unit(unit.clone()));
+        let host = &self.policy.host;
+        let objection = (!self.policy.accepts.units.allows(unit)).then(|| Objection::Unit(unit.clone()));
         objection.map(|objection| Obstacle::not_allowed(objection.words(&format!("{host}'s"))))
     }
 
     /// Why the unit that an alias leads to is not started, if so. What runs of it by this agent can be stopped.
     fn alias_of_forbidden(&self, unit: &UnitName) -> Option<String> {
-        let host = &self.settings.host;
+        let host = &self.policy.host;
         let primary = self.units.get(unit).map(|unit| &unit.id).filter(|id| !id.is_empty() && *id != unit.as_str())?;
-        let is_allowed = primary.parse().is_ok_and(|primary| self.settings.accepts.units.allows(&primary));
+        let is_allowed = primary.parse().is_ok_and(|primary| self.policy.accepts.units.allows(&primary));
         (!is_allowed).then(|| {
             format!(
                 "{unit} is another name of {primary}, which is not among the allowed_units of {host}'s agent.toml: \
@@ -101,23 +100,23 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// Which part of the work this host's configuration does not allow, if any.
     fn not_accepted(&self, assignment: &CheckedAssignment) -> Option<String> {
-        let has_address = self.settings.address.is_some();
-        let objection = self.settings.accepts.objection(has_address, &assignment.unit, &(&**assignment).into());
-        objection.map(|objection| objection.words(&format!("{}'s", self.settings.host)))
+        let has_address = self.policy.address.is_some();
+        let objection = self.policy.accepts.objection(has_address, &assignment.unit, &(&**assignment).into());
+        objection.map(|objection| objection.words(&format!("{}'s", self.policy.host)))
     }
 
     /// Whose files are in force in place of those that the work asks for, if any.
     fn overruled(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Overruled> {
         let unit = &assignment.unit;
-        let (unit_file, drop_in) = (self.unit_files.unit_file_path(unit), self.unit_files.drop_in_path(unit));
-        let variables = self.unit_files.variables_path(unit);
+        let (unit_file, drop_in) = (self.policy.paths.unit_file(unit), self.policy.paths.drop_in(unit));
+        let variables = self.policy.paths.variables(unit);
         let placed = Placed {
             unit_file: &unit_file,
             drop_in: &drop_in,
             variables: &variables,
-            has_drop_in: !self.settings.accepts.limited,
+            has_drop_in: !self.policy.accepts.limited,
             loaded: true,
-            doubted: self.doubts.raised,
+            doubted: self.foreign_changes.raised,
         };
         // Mostly nothing: then the files need not be rendered.
         overruled(self.units.get(unit)?, assignment, placed)?;
@@ -127,7 +126,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// Whether the files that the work asks for are written, and systemd has read them.
     fn are_loaded(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> bool {
-        let folders = self.goods.store.folders(id, assignment);
+        let folders = (self.policy.folders)(id, assignment);
         let files = self.files_for(id, assignment, &folders);
         let same = |there: &Files| there.drop_in == files.drop_in && there.unit_file == files.unit_file;
         matches!(self.on_disk.get(&assignment.unit), Some(Ok(files)) if same(files))

@@ -1,31 +1,29 @@
-//! Status: what the tree, the service manager, the metrics and the control socket are told.
+//! What is said: each replica's status, and how the agent stands.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Agent, READY_LIMIT, snapshot::NO_UNIT, targets::Target};
+use super::{State, targets::Target};
 use crate::{
     model::{CheckedAssignment, Instance, Record, RefusalReason, ReplicaId, ReplicaState, ReplicaStatus, one_line},
-    plan::agent::{Basis, Decision, LastLine, Memory, Unreadable},
-    report::notify::ServiceManager,
-    systemd::UnitManager,
+    plan::agent::{
+        Basis, Decision, LastLine, Memory, Unreadable,
+        action::{Connection, Now, Wanted},
+    },
 };
 
-impl<M: UnitManager + 'static> Agent<M> {
+impl State {
     pub(super) fn say(
         &mut self,
         targets: &BTreeMap<ReplicaId, Target>,
         decisions: &BTreeMap<ReplicaId, Decision>,
-        now: Instant,
+        now: Now,
     ) {
         let known = |id: &ReplicaId| self.is_read(&targets[id]) && self.health.is_known(id);
-        let read = decisions.iter().filter(|(id, _)| known(id) && !self.lacks_words(id, &targets[*id]));
-        let read = read.map(|(id, decision)| (id.clone(), self.status(id, &targets[id], decision)));
-        self.statuses = read.chain(self.unusable()).collect();
-        self.metrics.count_replicas(self.statuses.values().map(|status| status.state));
-        self.show();
-        self.register(targets, decisions, now);
+        let read = decisions.iter().filter(|(id, _)| known(id) && !self.lacks_last_line(id, &targets[*id]));
+        let read = read.map(|(id, decision)| (id.clone(), self.status(id, &targets[id], decision, now.time)));
+        self.statuses = read.chain(self.unusable(now.time)).collect();
     }
 
     /// Whether the replica's unit was ever read: before that, nothing can be said of it.
@@ -35,7 +33,7 @@ impl<M: UnitManager + 'static> Agent<M> {
 
     /// Whether the unit had failed before this agent looked, and what it said last is yet to be known: what a predecessor
     /// said of it stands until then.
-    fn lacks_words(&self, id: &ReplicaId, target: &Target) -> bool {
+    fn lacks_last_line(&self, id: &ReplicaId, target: &Target) -> bool {
         self.last_line(target) == LastLine::Awaited && !self.statuses.contains_key(id)
     }
 
@@ -45,9 +43,9 @@ impl<M: UnitManager + 'static> Agent<M> {
         ours.map(|(id, status)| (id.clone(), status.clone()))
     }
 
-    fn status(&self, id: &ReplicaId, target: &Target, decision: &Decision) -> ReplicaStatus {
+    fn status(&self, id: &ReplicaId, target: &Target, decision: &Decision, time: Timestamp) -> ReplicaStatus {
         let assignment = target.assignment();
-        let unit = self.units.get(&assignment.unit).unwrap_or(&NO_UNIT);
+        let unit = self.unit(&assignment.unit);
         let record = self.ledger.replicas.get(id).filter(|_| !decision.in_force);
         // Nothing of it is here yet: whatever runs, it is not this.
         let awaited = record.is_none() && matches!(target, Target::Awaited(_));
@@ -57,7 +55,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let message = unreadable.map(not_acted_on).or_else(|| decision.message.clone());
         ReplicaStatus {
             state: decision.state,
-            node: self.settings.host.clone(),
+            node: self.policy.host.clone(),
             pid: unit.main_pid,
             version: record.map_or(version, |it| self.running_version(target, it, &unit.invocation)).cloned(),
             config_version: record.map_or(wanted.and_then(|it| it.config_version), |record| record.applied_config),
@@ -73,7 +71,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             assignment: unreadable.map(|it| it.version).or_else(|| self.answered(id, target, decision)),
             // What others said is repeated in it.
             message: message.or_else(|| self.note_on(id, target)).map(|text| one_line(&text).into_owned()),
-            updated: Timestamp::now(),
+            updated: time,
         }
     }
 
@@ -100,10 +98,10 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     /// What is said of replicas of which there is no good assignment, and never was one here.
-    fn unusable(&self) -> impl Iterator<Item = (ReplicaId, ReplicaStatus)> {
-        let status = |unreadable: &Unreadable| ReplicaStatus {
+    fn unusable(&self, time: Timestamp) -> impl Iterator<Item = (ReplicaId, ReplicaStatus)> {
+        let status = move |unreadable: &Unreadable| ReplicaStatus {
             state: ReplicaState::Refused,
-            node: self.settings.host.clone(),
+            node: self.policy.host.clone(),
             pid: None,
             version: None,
             config_version: None,
@@ -115,7 +113,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             setbacks: 0,
             restarts: 0,
             message: Some(not_acted_on(unreadable)),
-            updated: Timestamp::now(),
+            updated: time,
         };
         let unusable = self.work.unusable(&self.ledger).filter(|_| self.work.basis() == Basis::Tree);
         unusable.map(move |(id, unreadable)| (id.clone(), status(unreadable)))
@@ -137,35 +135,31 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     pub(super) fn instance(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Instance {
-        let unit = self.units.get(&assignment.unit).unwrap_or(&NO_UNIT);
+        let unit = self.unit(&assignment.unit);
         Instance {
             replica: id.number,
             pid: unit.main_pid,
-            address: self.settings.address.clone(),
+            address: self.policy.address.clone(),
             port: assignment.port,
             version: self.statuses.get(id).and_then(|status| status.version.clone()),
             started: unit.active_since.unwrap_or(Timestamp::UNIX_EPOCH),
         }
     }
 
-    /// Tells the service manager how things stand. The first reconcile is done once all that could be done without
-    /// waiting is done; what takes long (a unit that starts slowly, another machine that goes by this host's name)
-    /// must not have the agent taken for one that hangs.
-    pub(super) fn tell(&mut self, service_manager: &mut ServiceManager) {
-        let settled = self.busy.is_empty() && self.confirming.is_empty() && self.goods.is_settled();
+    /// Whether all that could be done without waiting is done. What takes long (a unit that starts slowly, another machine
+    /// that goes by this host's name) must not have the agent taken for one that hangs.
+    pub fn is_settled(&self) -> bool {
+        let settled = self.busy.is_empty() && self.confirming.is_empty() && self.artifacts.is_settled();
         let held = self.work.held_by().is_some();
-        let registered = self.up().is_some_and(|up| self.publisher.is_registered(up.epoch));
+        let registered = self.connection.is_some_and(|it| self.publisher.is_registered(it.epoch));
         let published = self.publisher.is_idle() && (registered || held || self.work.basis() == Basis::Ledger);
-        if (settled && published && self.work.basis() != Basis::Waiting) || self.started.elapsed() >= READY_LIMIT {
-            self.is_ready = true;
-            service_manager.ready();
-        }
-        service_manager.status(&self.in_words());
+        settled && published && self.work.basis() != Basis::Waiting
     }
 
-    fn in_words(&self) -> String {
+    /// How things stand, for the service manager.
+    pub fn in_words(&self) -> String {
         let running = self.statuses.values().filter(|status| status.state == ReplicaState::Running).count();
-        let link = match (self.up().is_some(), self.work.basis()) {
+        let link = match (self.connection.is_some(), self.work.basis()) {
             (true, _) => "connected to ZooKeeper",
             (false, Basis::Waiting) => "asks ZooKeeper for its work",
             (false, _) => "ZooKeeper is out of reach, the last work is in force",
@@ -175,14 +169,33 @@ impl<M: UnitManager + 'static> Agent<M> {
         format!("{running} of {} replicas running; {link}{problems}", self.statuses.len())
     }
 
-    fn show(&self) {
-        let value =
-            serde_json::json!({ "host": self.settings.host, "status": self.in_words(), "replicas": self.statuses });
-        self.shown.send_if_modified(|shown| {
-            let changed = *shown != value;
-            *shown = value;
-            changed
-        });
+    /// Nobody waits any more for what is being written.
+    pub fn abandon_publications(&mut self) {
+        self.publisher.abandon();
+    }
+
+    /// The machine goes down. The last publication: nothing is listed any more, and every replica that runs is on its way
+    /// down.
+    pub fn bid_farewell(&mut self, now: Now) {
+        let registered = |it: &Connection| self.publisher.is_registered(it.epoch);
+        let Some(connection) = self.connection.filter(registered) else { return };
+        let stopped = |status: &ReplicaStatus| ReplicaStatus {
+            state: ReplicaState::Stopped,
+            pid: None,
+            reason: None,
+            message: Some("its host shuts down".to_owned()),
+            updated: now.time,
+            ..status.clone()
+        };
+        let wanted = Wanted {
+            alive: Some(self.alive.clone()),
+            statuses: self.our_statuses().map(|(id, status)| (id, stopped(&status))).collect(),
+            known: self.statuses.keys().cloned().collect(),
+            ..Wanted::default()
+        };
+        self.publisher.relinked();
+        let begun = self.publisher.publish(connection, wanted, now.instant);
+        self.actions.extend(begun);
     }
 }
 

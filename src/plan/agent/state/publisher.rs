@@ -1,41 +1,22 @@
-//! What the agent writes to the tree: its host's `alive`, its replicas' `instances` (all ephemeral, together in one
-//! transaction), and each replica's `status` when it changes.
+//! What the tree is known to say of this host, and what is to be written: its `alive`, its replicas' `instances` (all
+//! ephemeral, together in one transaction), and each replica's `status` when it changes.
 //!
 //! The ephemerals are written one transaction at a time, and so is each status; neither waits for the other. A status
-//! that tells of a replica which comes into `instances` is part of that transaction. All of it runs beside the agent's
-//! loop, so that a slow or lost ZooKeeper holds up nothing else; what has changed meanwhile goes out with the next.
-//! What can't be written rests for a moment, by itself, and is tried again.
+//! that tells of a replica which comes into `instances` is part of that transaction. What has changed meanwhile goes out
+//! with the next. What can't be written rests for a moment, by itself, and is tried again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
-use futures_util::future::BoxFuture;
-
-pub(super) use super::publication::Published;
-use super::publication::{Connection, Ephemerals, Registered, Registration, Statuses};
 use crate::{
     model::{HostAlive, HostName, Instance, ReplicaId, ReplicaState, ReplicaStatus, decode, encode},
-    store::{Barrier, Presence, Up},
+    plan::agent::action::{
+        Action, Connection, Ephemerals, Joined, Published, Registered, Registration, StatusWrite, Wanted,
+    },
     tree::layout,
 };
-
-/// What the tree should say of this host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// `None` = the host is not to register yet.
-    pub(super) alive: Option<HostAlive>,
-    /// The replicas that are up and ready.
-    pub(super) instances: BTreeMap<ReplicaId, Instance>,
-    /// What the agent sees of each replica.
-    pub(super) statuses: BTreeMap<ReplicaId, ReplicaStatus>,
-    /// Every replica that concerns this host: what a predecessor left of them is removed unless wanted.
-    pub(super) known: BTreeSet<ReplicaId>,
-}
-
-/// A status to write, and whether its node is known to be there.
-type Status = (ReplicaId, ReplicaStatus, bool);
 
 /// What a finished publication changed.
 #[derive(Debug, Default)]
@@ -48,8 +29,6 @@ pub(super) struct Outcome {
     pub(super) error: Option<String>,
     /// Transactions that were sent.
     pub(super) writes: u32,
-    /// `alive` was written, and is in the mirror's batches by now.
-    pub(super) seen: bool,
 }
 
 /// How long something that could not be written rests. Everything else goes on.
@@ -60,13 +39,12 @@ const RETRY: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// What is known to be in the tree.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Publisher {
     host: HostName,
-    barrier: Barrier,
-    /// Away while the ephemerals are being written.
-    presence: Option<Presence>,
-    applied: Option<(Connection, BTreeMap<String, Vec<u8>>)>,
+    /// The ephemerals are being written.
+    registering: bool,
+    applied: Option<(Joined, BTreeMap<String, Vec<u8>>)>,
     names: BTreeMap<ReplicaId, String>,
     /// Replicas that a transaction brings into `instances` which is under way, or of which nobody knows whether it landed.
     coming: BTreeSet<ReplicaId>,
@@ -89,11 +67,10 @@ pub(super) struct Publisher {
 
 impl Publisher {
     /// Nothing is known to be in the tree.
-    pub(super) fn new(host: HostName, presence: Presence, barrier: Barrier) -> Self {
+    pub(super) fn new(host: HostName) -> Self {
         Self {
             host,
-            barrier,
-            presence: Some(presence),
+            registering: false,
             applied: None,
             names: BTreeMap::new(),
             coming: BTreeSet::new(),
@@ -138,7 +115,7 @@ impl Publisher {
 
     /// Whether nothing is being written, or about to be.
     pub(super) fn is_idle(&self) -> bool {
-        self.presence.is_some() && self.writing.is_empty() && self.unsettled.is_empty()
+        !self.registering && self.writing.is_empty() && self.unsettled.is_empty()
     }
 
     /// There is another connection: nothing rests any more.
@@ -186,28 +163,28 @@ impl Publisher {
         }
     }
 
-    /// Starts writing what differs and is not being written.
-    pub(super) fn publish(&mut self, link: &Up, wanted: Wanted, now: Instant) -> Vec<BoxFuture<'static, Published>> {
+    /// Has written what differs and is not being written.
+    pub(super) fn publish(&mut self, connection: Connection, wanted: Wanted, now: Instant) -> Vec<Action> {
         self.resting.retain(|_, until| now < *until);
         self.statuses.retain(|id, _| wanted.known.contains(id));
         let mut alone = self.due_statuses(&wanted, now);
-        let at = (link.epoch, link.joins);
-        let mut begun: Vec<BoxFuture<'static, Published>> = Vec::new();
+        let at = (connection.epoch, connection.joins);
+        let mut begun = Vec::new();
         let ephemerals = wanted.alive.as_ref().map(|alive| self.ephemerals(alive, &wanted));
         if let Some(ephemerals) = ephemerals.filter(|(paths, _)| self.is_due(at, paths)) {
             // Who is said to be ready is in `instances` by then.
-            let coming: Vec<Status> = alone.extract_if(.., |(id, ..)| self.comes(id, &ephemerals)).collect();
-            self.unsettled.retain(|id, _| coming.iter().all(|(coming, ..)| coming != id));
-            if let Some(presence) = self.presence.take() {
-                let registration = self.registration(at, presence, ephemerals, wanted.known, coming);
-                begun.push(Box::pin(registration.run()));
+            let coming: Vec<_> = alone.extract_if(.., |status| self.comes(&status.id, &ephemerals)).collect();
+            self.unsettled.retain(|id, _| coming.iter().all(|coming| coming.id != *id));
+            if !self.registering {
+                let registration = self.registration(at, ephemerals, wanted.known, coming);
+                begun.push(Action::Register(Box::new(registration)));
             }
         }
         if !alone.is_empty() {
-            for (id, ..) in &alone {
-                self.writes(id);
+            for status in &alone {
+                self.writes(&status.id);
             }
-            begun.push(Box::pin(Statuses { client: link.client.clone(), at, all: alone }.run()));
+            begun.push(Action::WriteStatuses { at, all: alone });
         }
         begun
     }
@@ -221,25 +198,21 @@ impl Publisher {
 
     fn registration(
         &mut self,
-        at: Connection,
-        mut presence: Presence,
+        at: Joined,
         ephemerals: Ephemerals,
         known: BTreeSet<ReplicaId>,
-        coming: Vec<Status>,
+        coming: Vec<StatusWrite>,
     ) -> Registration {
-        if std::mem::take(&mut self.doubtful) {
-            presence.invalidate();
-        }
+        self.registering = true;
+        let look = std::mem::take(&mut self.doubtful);
         // The others have to be looked at first, and follow.
-        let riders: Vec<_> =
-            coming.into_iter().filter(|(.., is_there)| *is_there).map(|(id, it, _)| (id, it)).collect();
+        let riders: Vec<_> = coming.into_iter().filter(|it| it.is_there).map(|it| (it.id, it.status)).collect();
         for (id, _) in &riders {
             self.writes(id);
         }
         self.coming.extend(ephemerals.1.keys().cloned());
         let stale = known.union(&self.forgotten).flat_map(|id| self.candidates(id)).collect();
-        let (alive, barrier) = (layout::alive(&self.host), self.barrier.clone());
-        Registration { at, presence, ephemerals, riders, stale, known, alive, barrier }
+        Registration { at, look, ephemerals, riders, stale, known, alive: layout::alive(&self.host) }
     }
 
     /// Whether the replica is in these ephemerals, and not with the same words in those that are in place.
@@ -250,11 +223,11 @@ impl Publisher {
     }
 
     /// Takes in what a publication came to.
-    pub(super) fn published(&mut self, link: Option<&Up>, published: Published, now: Instant) -> Outcome {
+    pub(super) fn published(&mut self, connection: Option<Connection>, published: Published, now: Instant) -> Outcome {
         let Published { at, ephemerals, statuses, writes } = published;
         let mut outcome = Outcome { writes, ..Outcome::default() };
         // What failed over a connection that is gone is tried anew over the next one at once.
-        let retry = link.filter(|up| (up.epoch, up.joins) == at).map(|_| now + RETRY);
+        let retry = connection.filter(|it| (it.epoch, it.joins) == at).map(|_| now + RETRY);
         let mut errors = Vec::new();
         for (id, result) in statuses {
             self.writing.remove(&id);
@@ -267,15 +240,14 @@ impl Publisher {
                 None => drop(self.statuses.remove(&id)),
             }
         }
-        if let Some(Registered { presence, known, result, riders, seen }) = ephemerals {
-            self.presence = Some(presence);
+        if let Some(Registered { known, result, riders, .. }) = ephemerals {
+            self.registering = false;
             for id in riders.iter().filter(|id| self.writing.remove(*id)) {
                 // It did not ride, or nobody knows whether it did.
                 self.statuses.remove(id);
             }
-            outcome.seen = seen;
             match result {
-                Ok(ephemerals) if link.is_some_and(|up| up.epoch == at.0) => {
+                Ok(ephemerals) if connection.is_some_and(|it| it.epoch == at.0) => {
                     self.applied(at, ephemerals, &known, &mut outcome);
                 }
                 Ok(_) => {}
@@ -293,7 +265,7 @@ impl Publisher {
 
     /// The ephemerals are in place. With the first ones of a process it is certain, too, what a predecessor has not
     /// left in `instances`.
-    fn applied(&mut self, at: Connection, applied: Ephemerals, known: &BTreeSet<ReplicaId>, outcome: &mut Outcome) {
+    fn applied(&mut self, at: Joined, applied: Ephemerals, known: &BTreeSet<ReplicaId>, outcome: &mut Outcome) {
         let (paths, names) = applied;
         let listed = self.maybe_listed();
         let mut before = if self.taken_over { listed } else { known.iter().cloned().collect() };
@@ -306,13 +278,13 @@ impl Publisher {
         self.forgotten.clear();
     }
 
-    fn is_due(&self, at: Connection, paths: &BTreeMap<String, Vec<u8>>) -> bool {
+    fn is_due(&self, at: Joined, paths: &BTreeMap<String, Vec<u8>>) -> bool {
         let holds = self.applied.as_ref().is_some_and(|(applied_at, applied)| *applied_at == at && applied == paths);
         (self.doubtful || !holds) && !self.resting.contains_key(&None)
     }
 
     /// The statuses to write now, each with whether its node is known to be there.
-    fn due_statuses(&mut self, wanted: &Wanted, now: Instant) -> Vec<Status> {
+    fn due_statuses(&mut self, wanted: &Wanted, now: Instant) -> Vec<StatusWrite> {
         let mut due = Vec::new();
         self.unsettled.retain(|id, _| wanted.statuses.contains_key(id));
         for (id, status) in &wanted.statuses {
@@ -322,7 +294,7 @@ impl Publisher {
             } else if !self.writing.contains(id) && !self.resting.contains_key(&Some(id.clone())) {
                 let since = *self.unsettled.entry(id.clone()).or_insert(now);
                 if !is_passing(status) || now >= since + SETTLE {
-                    due.push((id.clone(), status.clone(), known.is_some()));
+                    due.push(StatusWrite { id: id.clone(), status: status.clone(), is_there: known.is_some() });
                 }
             }
         }
@@ -373,12 +345,11 @@ fn is_passing(status: &ReplicaStatus) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
     use serde_json::json;
 
     use super::*;
-    use crate::store::{Mirror, Session, SessionConfig};
 
     fn status(state: &str, ready: bool, message: Option<&str>) -> ReplicaStatus {
         let status = json!({
@@ -391,19 +362,16 @@ mod tests {
     fn due(publisher: &mut Publisher, status: &ReplicaStatus, now: Instant) -> Vec<ReplicaStatus> {
         let statuses = BTreeMap::from([("webapp.0000000001".parse().unwrap(), status.clone())]);
         let wanted = Wanted { statuses, ..Wanted::default() };
-        publisher.due_statuses(&wanted, now).into_iter().map(|(_, status, _)| status).collect()
+        publisher.due_statuses(&wanted, now).into_iter().map(|due| due.status).collect()
     }
 
     fn unconnected() -> Publisher {
-        let nobody = SessionConfig { servers: "127.0.0.1:1".to_owned(), session_timeout: RETRY };
-        let session = Session::start(nobody);
-        let mirror = Mirror::start(&session, vec![]);
-        Publisher::new("web1".parse().unwrap(), Presence::new(&session), mirror.barrier_handle())
+        Publisher::new("web1".parse().unwrap())
     }
 
     /// Whoever stops a process must know that clients may find it.
-    #[tokio::test]
-    async fn what_may_be_in_instances_is_taken_out_of_it_first() {
+    #[test]
+    fn what_may_be_in_instances_is_taken_out_of_it_first() {
         let mut publisher = unconnected();
         let id: ReplicaId = "webapp.0000000001".parse().unwrap();
         let known = BTreeSet::from([id.clone()]);
@@ -411,12 +379,11 @@ mod tests {
         assert!(!publisher.lists(&id));
 
         let comes = (BTreeMap::new(), BTreeMap::from([(id.clone(), "web1".to_owned())]));
-        let presence = publisher.presence.take().unwrap();
-        let under_way = publisher.registration((1, 1), presence, comes, known.clone(), Vec::new());
+        let under_way = publisher.registration((1, 1), comes, known.clone(), Vec::new());
         assert!(publisher.lists(&id), "from the moment on that it may land");
-        let Registration { at, presence, known, .. } = under_way;
+        let Registration { at, known, .. } = under_way;
         let result = Err("connection lost".to_owned());
-        let registered = Registered { presence, known: known.clone(), result, riders: Vec::new(), seen: false };
+        let registered = Registered { known: known.clone(), result, riders: Vec::new(), seen: false };
         let lost = Published { at, ephemerals: Some(registered), statuses: Vec::new(), writes: 0 };
         publisher.published(None, lost, Instant::now());
         assert!(publisher.lists(&id), "nobody knows whether it landed");
@@ -427,8 +394,8 @@ mod tests {
         assert_eq!((publisher.lists(&id), outcome.unlisted), (false, vec![id]), "its drain time begins");
     }
 
-    #[tokio::test]
-    async fn what_passes_is_written_when_it_lasts_and_what_has_an_end_to_tell_at_once() {
+    #[test]
+    fn what_passes_is_written_when_it_lasts_and_what_has_an_end_to_tell_at_once() {
         let mut publisher = unconnected();
         let now = Instant::now();
         let (stopping, refused) =

@@ -1,57 +1,75 @@
-//! Snapshot, plan, execute, status: the visible lines of the loop.
+//! One round: look → judge → plan.
 
-use std::{collections::BTreeMap, sync::LazyLock, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
-use super::{Agent, targets::Target};
+use super::{State, probes::Findings, targets::Target};
 use crate::{
-    model::{ReplicaId, UnitStatus},
-    plan::agent::{Basis, Busy, Decision, Files, LastLine, Memory, View, plan},
-    systemd::UnitManager,
+    model::{Files, Probing, ReplicaId},
+    plan::agent::{
+        Basis, Busy, Decision, Memory, View,
+        action::{Now, Severity},
+        plan,
+    },
 };
 
-pub(super) static NO_UNIT: LazyLock<UnitStatus> = LazyLock::new(UnitStatus::not_found);
 static NO_FILES: Files = Files { drop_in: None, variables: None, unit_file: None };
 
-impl<M: UnitManager + 'static> Agent<M> {
-    /// One round: snapshot → plan → execute → status.
-    pub(super) fn reconcile(&mut self) {
-        let now = Instant::now();
+/// A round that was begun: what is wanted of each replica.
+#[derive(Debug)]
+pub struct Round {
+    targets: BTreeMap<ReplicaId, Target>,
+    /// What is to be probed: of each replica its unit's invocation and its probes.
+    pub probed: BTreeMap<ReplicaId, (String, Probing)>,
+}
+
+impl State {
+    /// Begins a round: what is wanted, and what has to be looked at for it. `reloads` = how often systemd has read its
+    /// unit files again, for whomever. What the probes find of what is to be probed goes to [`Self::plan`].
+    pub fn look(&mut self, reloads: u64, now: Instant) -> Round {
         self.lose_patience(now);
-        self.look_at_files();
+        self.look_at_files(reloads);
         self.tell_who_holds_the_name();
         let targets = self.targets();
-        self.look_at_goods();
+        self.look_at_artifacts();
         self.look_at_units(&targets, now);
-        self.probe(&targets, now);
-        self.tend_staging(&targets);
-        let decisions = plan(&self.views(&targets), now);
-        self.metrics.plan();
-        tracing::debug!(?decisions, "planned");
-        self.execute(&targets, &decisions, now);
-        self.tend_trials(&targets, &decisions);
-        self.confirm_withdrawn(now);
-        self.say(&targets, &decisions, now);
-        self.wake_at = self.next_wake(&decisions);
+        let probed = self.probed(&targets, now);
+        Round { targets, probed }
+    }
+
+    /// Ends it: decides each replica, begins what is due, and says how things stand.
+    pub fn plan(&mut self, round: &Round, findings: &Findings, now: Now) -> BTreeMap<ReplicaId, Decision> {
+        let (targets, at) = (&round.targets, now.instant);
+        self.take_findings(findings, at);
+        self.tend_staging(targets);
+        let decisions = plan(&self.views(targets, at), at);
+        self.execute(targets, &decisions, at);
+        self.tend_trials(targets, &decisions);
+        self.confirm_withdrawn(at);
+        self.say(targets, &decisions, now);
+        self.register(targets, &decisions, at);
+        self.wake_at = self.next_wake(&decisions, at);
+        decisions
     }
 
     /// ZooKeeper has kept silent since the start for too long: the ledger's work is started without it.
     fn lose_patience(&mut self, now: Instant) {
-        if self.work.basis() == Basis::Waiting && now >= self.started + self.patience() {
-            tracing::warn!("ZooKeeper is out of reach: this host's last accepted work is in force");
+        if self.work.basis() == Basis::Waiting && now >= self.started + self.policy.patience {
+            let line = "ZooKeeper is out of reach: this host's last accepted work is in force";
+            self.log(Severity::Warning, line.to_owned());
             self.work.out_of_reach();
         }
     }
 
-    fn views<'a>(&'a self, targets: &'a BTreeMap<ReplicaId, Target>) -> Vec<View<'a>> {
+    fn views<'a>(&'a self, targets: &'a BTreeMap<ReplicaId, Target>, now: Instant) -> Vec<View<'a>> {
         static FORGETFUL: Memory = Memory::NEW;
         // Until this process has registered, a predecessor's entry may still stand for what is assigned here.
         let undecided = self.work.basis() == Basis::Tree && !self.publisher.has_taken_over();
-        let newcomer = self.is_newcomer(targets);
+        let newcomer = self.is_newcomer(targets, now);
         let seen = |(id, target): (&'a ReplicaId, &'a Target)| View {
             id,
             wanted: target.wanted(),
             record: self.ledger.replicas.get(id),
-            unit: self.units.get(target.unit()).unwrap_or(&NO_UNIT),
+            unit: self.unit(target.unit()),
             last_line: self.last_line(target),
             files: self.on_disk.get(target.unit()).and_then(|files| files.as_ref().ok()).unwrap_or(&NO_FILES),
             loaded: !self.unloaded.contains(target.unit()),
@@ -66,11 +84,6 @@ impl<M: UnitManager + 'static> Agent<M> {
         targets.iter().map(seen).collect()
     }
 
-    pub(super) fn last_line(&self, target: &Target) -> LastLine<'_> {
-        let unit = self.units.get(target.unit()).unwrap_or(&NO_UNIT);
-        self.words.last_line(target.unit(), unit)
-    }
-
     fn busy(&self, id: &ReplicaId, target: &Target, newcomer: bool) -> Option<Busy> {
         let unit = target.managed_unit().filter(|_| !target.is_refused());
         let is_read = |unit| self.units.certain(unit).is_some() && self.on_disk.contains_key(unit);
@@ -83,9 +96,9 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// Whether this host starts nothing yet: another machine may be about to take its name, and of the two only one
     /// registers. A host that has yet to stop what is no longer its own is known, and does not wait for that. Nor does one
     /// that could not register for a session timeout: another would have shown by then.
-    pub(super) fn is_newcomer(&self, targets: &BTreeMap<ReplicaId, Target>) -> bool {
+    pub(super) fn is_newcomer(&self, targets: &BTreeMap<ReplicaId, Target>, now: Instant) -> bool {
         let unregistered = self.work.basis() == Basis::Tree && !self.publisher.has_taken_over();
-        let alone = self.known_since.is_some_and(|since| since.elapsed() >= self.patience());
+        let alone = self.known_since.is_some_and(|since| now.saturating_duration_since(since) >= self.policy.patience);
         unregistered && !alone && !targets.values().any(Target::is_gone)
     }
 
@@ -94,21 +107,20 @@ impl<M: UnitManager + 'static> Agent<M> {
             format!(
                 "the machine {machine} is {} in ZooKeeper: this one, {}, runs none of its work. Set another `host` in \
                  agent.toml here, or stop the agent there",
-                self.settings.host, self.alive.machine_id
+                self.policy.host, self.alive.machine_id
             )
         });
         self.note("name", held);
     }
 
-    fn next_wake(&self, decisions: &BTreeMap<ReplicaId, Decision>) -> Option<Instant> {
+    fn next_wake(&self, decisions: &BTreeMap<ReplicaId, Decision>, now: Instant) -> Option<Instant> {
         let unknown = self.work.basis() == Basis::Waiting || !self.publisher.has_taken_over();
-        let patience = Some(self.known_since.unwrap_or(self.started) + self.patience())
-            .filter(|at| unknown && *at > Instant::now());
+        let patience =
+            Some(self.known_since.unwrap_or(self.started) + self.policy.patience).filter(|at| unknown && *at > now);
         let publish = self.publishable().and_then(|_| self.publisher.next_due());
         let confirm = self.confirmable().and(self.confirm_at);
-        let ready = (!self.is_ready).then(|| self.started + super::READY_LIMIT);
         let disk = self.save_due().into_iter().chain(self.files_again).min();
-        let others = [patience, publish, confirm, disk, ready, self.units.next_due(), self.health.next_due()];
+        let others = [patience, publish, confirm, disk, self.units.next_due(), self.health.next_due()];
         decisions.values().filter_map(|decision| decision.wake_at).chain(others.into_iter().flatten()).min()
     }
 }

@@ -3,12 +3,13 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use super::{Agent, publish, targets::Target};
+use super::{State, targets::Target};
 use crate::{
     model::{ReplicaId, UnitName},
-    plan::agent::{Basis, Decision},
-    store::Up,
-    systemd::UnitManager,
+    plan::agent::{
+        Basis, Decision,
+        action::{Connection, Wanted},
+    },
 };
 
 /// What keeps a host from registering.
@@ -19,11 +20,11 @@ enum Unregistered {
     Left(String),
 }
 
-impl<M: UnitManager + 'static> Agent<M> {
+impl State {
     /// The connection, while what this agent would write rests on all that is in the tree.
-    pub(super) fn publishable(&self) -> Option<Up> {
+    pub(super) fn publishable(&self) -> Option<Connection> {
         let ours = self.work.basis() == Basis::Tree && self.work.held_by().is_none();
-        self.up().filter(|up| ours && self.synced == Some(up.epoch))
+        self.connection.filter(|it| ours && self.synced == Some(it.epoch))
     }
 
     /// A host registers only when nothing runs on it that is no longer its own, and when it is known what does run:
@@ -34,17 +35,18 @@ impl<M: UnitManager + 'static> Agent<M> {
         decisions: &BTreeMap<ReplicaId, Decision>,
         now: Instant,
     ) {
-        let Some(up) = self.publishable() else { return };
-        let is_registered = self.publisher.is_registered(up.epoch);
+        let Some(connection) = self.publishable() else { return };
+        let is_registered = self.publisher.is_registered(connection.epoch);
         let why_not = if is_registered { None } else { self.why_not(targets) };
         let listed = decisions.iter().filter(|(_, decision)| decision.listed);
-        let wanted = publish::Wanted {
+        let wanted = Wanted {
             alive: why_not.is_none().then(|| self.alive.clone()),
             instances: listed.map(|(id, _)| (id.clone(), self.instance(id, targets[id].assignment()))).collect(),
             statuses: self.our_statuses().collect(),
             known: decisions.keys().chain(self.statuses.keys()).cloned().collect(),
         };
-        self.publications.extend(self.publisher.publish(&up, wanted, now));
+        let begun = self.publisher.publish(connection, wanted, now);
+        self.actions.extend(begun);
         // What is only being read is over in a moment, or told as a problem of its own.
         let left = why_not.and_then(|why_not| match why_not {
             Unregistered::Unknown => None,

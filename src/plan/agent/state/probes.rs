@@ -5,14 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use prometheus_client::metrics::counter::Counter;
-
-use super::{Agent, predecessor::Listed, targets::Target};
+use super::{State, targets::Target};
 use crate::{
-    model::{CheckedAssignment, Mode, Probes, Record, ReplicaId, Span, UnitStatus},
-    plan::agent::{Decision, Probed},
-    probe::{Outcome, Probers, Target as Probing, Verdict},
-    systemd::{UnitManager, environment},
+    model::{
+        CheckedAssignment, Mode, ProbeCheck, Probes, Probing, Record, ReplicaId, Span, TrialOutcome, UnitStatus,
+        Verdict, environment,
+    },
+    plan::agent::{
+        Decision, Probed,
+        action::{Action, Counted, Listed},
+    },
 };
 
 /// How long the reason for a verdict stands while the verdict does: as long as it has held so far, within these bounds. A
@@ -20,10 +22,18 @@ use crate::{
 /// first (it refuses connections) is soon not what is wrong with it.
 const REASON_STANDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// What the probes have found.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// Of each replica that is probed: the verdict on its invocation, and what its trial has come to.
+    pub of: BTreeMap<ReplicaId, (Verdict, TrialOutcome)>,
+    /// Why the last check of some replica could not be made, if so.
+    pub not_asked: Option<String>,
+}
+
 /// The probes of this host's replicas.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Health {
-    pub(super) probers: Probers,
     /// What is being probed.
     verdicts: BTreeMap<ReplicaId, Judged>,
     /// What a predecessor had listed when this invocation was first seen; `None` = that is being asked.
@@ -33,6 +43,10 @@ pub(super) struct Health {
     unasked: BTreeMap<ReplicaId, bool>,
     /// What is not probed before that is known.
     deferred: BTreeSet<ReplicaId>,
+    /// What is being probed now: the invocations.
+    probed: BTreeMap<ReplicaId, String>,
+    /// What is to be judged without being asked: the invocation, and whether it is ready.
+    pending: Vec<(ReplicaId, String, bool)>,
     /// What each replica was last put on trial as, and what has come of it.
     trials: BTreeMap<ReplicaId, Trial>,
     /// How often each was told to read its configuration again without a restart, whatever came of it.
@@ -40,12 +54,12 @@ pub(super) struct Health {
 }
 
 /// What is on trial, and what its checks have said since.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Trial {
     invocation: String,
     reloads: u64,
     content: CheckedAssignment,
-    outcome: Outcome,
+    outcome: TrialOutcome,
 }
 
 impl Trial {
@@ -56,7 +70,7 @@ impl Trial {
 }
 
 /// A verdict.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Judged {
     /// The unit's invocation that it is on.
     invocation: String,
@@ -94,11 +108,6 @@ impl Judged {
 }
 
 impl Health {
-    /// Counts checks that could not be made.
-    pub(super) fn counting(not_asked: Counter) -> Self {
-        Self { probers: Probers::counting(not_asked), ..Self::default() }
-    }
-
     /// What the probes of a replica say. One that is not probed is alive; it is ready if it has no readiness probe.
     pub(super) fn of(&self, id: &ReplicaId, target: &Target) -> Probed<'_> {
         let ready = match target {
@@ -145,10 +154,15 @@ impl Health {
     }
 }
 
-impl<M: UnitManager + 'static> Agent<M> {
-    /// Probes what runs and is to run, and takes in the verdicts.
-    pub(super) fn probe(&mut self, targets: &BTreeMap<ReplicaId, Target>, now: Instant) {
-        let (mut probed, mut unasked) = (BTreeMap::new(), Vec::new());
+impl State {
+    /// What is to be probed: of each replica its unit's invocation and its probes.
+    pub(super) fn probed(
+        &mut self,
+        targets: &BTreeMap<ReplicaId, Target>,
+        now: Instant,
+    ) -> BTreeMap<ReplicaId, (String, Probing)> {
+        let mut probed = BTreeMap::new();
+        self.health.pending.clear();
         self.health.deferred.clear();
         self.health.inherited.retain(|id, _| targets.contains_key(id));
         self.health.unasked.retain(|id, _| targets.contains_key(id));
@@ -159,12 +173,7 @@ impl<M: UnitManager + 'static> Agent<M> {
                 continue;
             }
             if self.is_unasked(target) {
-                // Found out also while systemd has yet to restart it: its entry in `instances` will be gone then.
-                match self.last_ready(id, assignment, &unit, now) {
-                    Some(ready) if unit.active.is_up() => unasked.push((id.clone(), unit.invocation, ready)),
-                    Some(_) => {}
-                    None => drop(self.health.deferred.insert(id.clone())),
-                }
+                self.do_not_ask(id, assignment, unit, now);
                 continue;
             }
             self.health.unasked.remove(id);
@@ -174,27 +183,42 @@ impl<M: UnitManager + 'static> Agent<M> {
             if let Some(was_ready) = self.was_ready(id, assignment, &unit, now) {
                 let trial = self.trial_of_new(id, assignment, &unit.invocation);
                 let probing = Probing { trial, ..self.probing(id, assignment, was_ready) };
-                probed.insert(id.clone(), (unit.invocation.clone(), probing));
+                probed.insert(id.clone(), (unit.invocation, probing));
             } else {
                 self.health.deferred.insert(id.clone());
             }
         }
         self.health.trials.retain(|id, _| targets.contains_key(id));
         self.health.reloads.retain(|id, _| targets.contains_key(id));
+        self.health.probed = probed.iter().map(|(id, (invocation, _))| (id.clone(), invocation.clone())).collect();
+        probed
+    }
+
+    /// Its probes' commands are not run here. Found out also while systemd has yet to restart it: its entry in `instances`
+    /// will be gone then.
+    fn do_not_ask(&mut self, id: &ReplicaId, assignment: &CheckedAssignment, unit: UnitStatus, now: Instant) {
+        match self.last_ready(id, assignment, &unit, now) {
+            Some(ready) if unit.active.is_up() => self.health.pending.push((id.clone(), unit.invocation, ready)),
+            Some(_) => {}
+            None => drop(self.health.deferred.insert(id.clone())),
+        }
+    }
+
+    /// Takes in what the probes have found.
+    pub(super) fn take_findings(&mut self, findings: &Findings, now: Instant) {
+        let (probed, unasked) = (std::mem::take(&mut self.health.probed), std::mem::take(&mut self.health.pending));
         if probed.is_empty() && unasked.is_empty() && self.health.verdicts.is_empty() {
             self.note("probes", None);
             return;
         }
-        let invocations: Vec<_> = probed.iter().map(|(id, (invocation, _))| (id.clone(), invocation.clone())).collect();
-        self.health.probers.set(probed);
         let before = std::mem::take(&mut self.health.verdicts);
-        for (id, invocation) in invocations {
-            let verdict = self.health.probers.get(&id);
+        for (id, invocation) in probed {
+            let verdict = findings.of.get(&id).map(|(verdict, _)| verdict.clone()).unwrap_or_default();
             let before = before.get(&id);
-            self.count(before.map(|judged| &judged.verdict), &verdict);
+            self.count_failures(before.map(|judged| &judged.verdict), &verdict);
             self.health.verdicts.insert(id, Judged::new(invocation, verdict, before, now));
         }
-        let not_asked = self.health.probers.not_asked();
+        let not_asked = findings.not_asked.as_ref();
         self.note("probes", not_asked.map(|why| format!("{why}; what its probes found before stands")));
         for (id, invocation, ready) in unasked {
             let verdict = Verdict { ready, alive: true, message: None };
@@ -202,14 +226,14 @@ impl<M: UnitManager + 'static> Agent<M> {
             self.health.verdicts.insert(id, judged);
         }
         for (id, trial) in &mut self.health.trials {
-            trial.outcome = self.health.probers.trial(id);
+            trial.outcome = findings.of.get(id).map_or_else(TrialOutcome::passed, |(_, outcome)| outcome.clone());
         }
     }
 
     /// Whether the replica runs on with probes whose commands this host does not run any more.
     fn is_unasked(&self, target: &Target) -> bool {
         let Target::Kept { assignment, .. } = target else { return false };
-        !self.settings.accepts.commands && assignment.probes.run_commands()
+        !self.policy.accepts.commands && assignment.probes.run_commands()
     }
 
     /// Whether what is not asked any more was ready when it last was, here or by a predecessor. `None` = that is not known
@@ -243,7 +267,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let is_new = |record: &Record| record.assignment.with_mode(assignment.mode) != *assignment;
         let on_trial = starts || record.is_none_or(|record| record.on_trial || is_new(record));
         let reloads = self.health.reloads.get(id).copied().unwrap_or_default();
-        let outcome = Outcome { unconfirmed: on_trial, over: !on_trial, ..Outcome::default() };
+        let outcome = TrialOutcome { unconfirmed: on_trial, over: !on_trial, ..TrialOutcome::default() };
         let (invocation, content) = (invocation.to_owned(), assignment.clone());
         self.health.trials.insert(id.clone(), Trial { invocation, reloads, content, outcome });
         on_trial.then_some(assignment.min_healthy_time)
@@ -260,9 +284,9 @@ impl<M: UnitManager + 'static> Agent<M> {
             let content = targets[id].assignment();
             let reloads = self.health.reloads.get(id).copied().unwrap_or_default();
             if trial.is_outdated(reloads, content) {
-                self.health.probers.begin_trial(id, content.min_healthy_time);
-                (trial.reloads, trial.outcome) = (reloads, self.health.probers.trial(id));
+                (trial.reloads, trial.outcome) = (reloads, begun(&content.probes));
                 trial.content.clone_from(content);
+                self.actions.push(Action::BeginTrial(id.clone(), content.min_healthy_time));
             } else if trial.outcome.over
                 && let Some(record) = self.ledger.replicas.get_mut(id)
             {
@@ -271,24 +295,24 @@ impl<M: UnitManager + 'static> Agent<M> {
         }
     }
 
-    fn count(&self, before: Option<&Verdict>, now: &Verdict) {
+    fn count_failures(&mut self, before: Option<&Verdict>, now: &Verdict) {
         let Some(before) = before else { return };
         for (probe, failed) in [("readiness", before.ready && !now.ready), ("liveness", before.alive && !now.alive)] {
             if failed {
-                self.metrics.probe_failed(probe);
+                self.count(Counted::ProbeFailed(probe));
             }
         }
     }
 
     fn probing(&self, id: &ReplicaId, assignment: &CheckedAssignment, was_ready: bool) -> Probing {
-        let folders = self.goods.store.folders(id, assignment);
-        let mut environment = environment(assignment, id, &self.settings.host, &folders);
+        let folders = (self.policy.folders)(id, assignment);
+        let mut environment = environment(assignment, id, &self.policy.host, &folders);
         environment.retain(|name, _| name.starts_with("ZKOPS_"));
         Probing {
             readiness: assignment.probes.readiness.clone(),
             liveness: assignment.probes.liveness.clone(),
             port: assignment.port,
-            address: self.settings.address.clone(),
+            address: self.policy.address.clone(),
             environment,
             was_ready,
             trial: None,
@@ -296,9 +320,18 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 }
 
+/// What a trial that begins now has come to: one that asks nobody but systemd is passed.
+fn begun(probes: &Probes) -> TrialOutcome {
+    let asks = [&probes.readiness, &probes.liveness]
+        .into_iter()
+        .flatten()
+        .any(|probe| !matches!(probe.check(), Some(ProbeCheck::Systemd(_))));
+    if asks { TrialOutcome { unconfirmed: true, ..TrialOutcome::default() } } else { TrialOutcome::passed() }
+}
+
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
     use super::*;
 
     #[test]

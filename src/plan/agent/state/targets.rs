@@ -3,17 +3,20 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Agent,
-    goods::{Found, needs_the_same},
+    State,
+    artifacts::needs_the_same,
     obstacles::{Obstacle, Verdict},
 };
 use crate::{
-    model::{ActiveState, CheckedAssignment, Mode, RefusalReason, ReplicaId, UnitName, content_key},
-    plan::agent::{Basis, Claim, Files, Links, Staging, Upcoming, Wanted, meanwhile},
-    systemd::{Folders, UnitManager, drop_in, restart_key, variables},
+    model::{
+        ActiveState, CheckedAssignment, Files, Folders, Mode, RefusalReason, ReplicaId, UnitName, content_key, drop_in,
+        restart_key, variables,
+    },
+    plan::agent::{Basis, Claim, Links, Staging, Upcoming, Wanted, action::Artifacts, meanwhile},
 };
 
 /// A replica as it is wanted, with the files that this needs.
+#[derive(Debug)]
 pub(super) enum Target {
     /// It is this host's; `unsure` = that is yet to be confirmed. While what is wanted is `newer` and not on the host,
     /// `assignment` is what was in force before. Before it was `looked` at what is on the host, `links` says nothing.
@@ -37,12 +40,14 @@ pub(super) enum Target {
 }
 
 /// Work that is not on the host yet, or was given up.
+#[derive(Debug)]
 pub(super) struct Newer {
     assignment: CheckedAssignment,
     stage: Stage,
 }
 
 /// How far it is.
+#[derive(Debug)]
 enum Stage {
     /// That is being found out.
     Looking,
@@ -51,7 +56,7 @@ enum Stage {
     Rejected(String),
 }
 
-impl<M: UnitManager + 'static> Agent<M> {
+impl State {
     pub(super) fn targets(&mut self) -> BTreeMap<ReplicaId, Target> {
         let mut targets = BTreeMap::new();
         for (id, claim) in self.work.claims(&self.ledger) {
@@ -61,7 +66,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             }
         }
         self.memory.retain(|id, _| targets.contains_key(id));
-        self.goods.retain(|id| targets.contains_key(id));
+        self.artifacts.retain(|id| targets.contains_key(id));
         if self.work.basis() == Basis::Tree {
             self.ledger.rejected.retain(|id, _| targets.contains_key(id));
         }
@@ -99,10 +104,13 @@ impl<M: UnitManager + 'static> Agent<M> {
         unsure: bool,
         newer: Option<Box<Newer>>,
     ) -> Target {
-        let folders = self.goods.store.folders(id, &assignment);
+        let folders = (self.policy.folders)(id, &assignment);
         // What is to be stopped is stopped whatever else is on the host.
-        let found =
-            if assignment.mode == Mode::Enabled { self.goods.look(id, &assignment) } else { Some(Found::NOTHING) };
+        let found = if assignment.mode == Mode::Enabled {
+            self.artifacts.look(id, &assignment)
+        } else {
+            Some(Artifacts::NONE_NEEDED)
+        };
         Target::Ours {
             key: restart_key(&assignment, &folders),
             files: self.files_for(id, &assignment, &folders),
@@ -134,7 +142,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         } else if self.staging.is_under_way(id, wanted) {
             Stage::UnderWay
         } else {
-            match self.goods.look(id, wanted) {
+            match self.artifacts.look(id, wanted) {
                 Some(found) if found.staged => return None,
                 Some(_) => Stage::Due,
                 None => Stage::Looking,
@@ -172,7 +180,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     fn meanwhile(&mut self, id: &ReplicaId, wanted: &CheckedAssignment) -> Option<CheckedAssignment> {
         let record = self.ledger.replicas.get(id)?;
         let is_up = self.is_up(&record.assignment.unit);
-        let is_there = self.goods.look(id, &record.assignment).is_some_and(|found| found.staged);
+        let is_there = self.artifacts.look(id, &record.assignment).is_some_and(|found| found.staged);
         meanwhile(wanted, Some(record), is_up, is_there)
     }
 
@@ -187,7 +195,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let record = self.ledger.replicas.get(id).filter(|record| record.assignment.unit != assignment.unit)?;
         let before = record.assignment.clone();
         if self.untouchable(&before.unit).is_some() {
-            self.keep_goods_of(id);
+            self.keep_artifacts_of(id);
             return None;
         }
         Some(Target::Leaving {
@@ -199,11 +207,11 @@ impl<M: UnitManager + 'static> Agent<M> {
     }
 
     pub(super) fn files_for(&self, id: &ReplicaId, assignment: &CheckedAssignment, folders: &Folders) -> Files {
-        let variables = variables(assignment, id, &self.settings.host, folders);
-        if self.settings.accepts.limited {
+        let variables = variables(assignment, id, &self.policy.host, folders);
+        if self.policy.accepts.limited {
             return Files { variables: Some(variables), ..Files::default() };
         }
-        let path = self.unit_files.variables_path(&assignment.unit);
+        let path = self.policy.paths.variables(&assignment.unit);
         let text = drop_in(assignment, id, &path, self.alive.systemd.unwrap_or(0));
         // As it reads back: a file's last line ends, too.
         let whole = |text: &String| if text.ends_with('\n') { text.clone() } else { format!("{text}\n") };

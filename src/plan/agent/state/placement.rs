@@ -1,0 +1,51 @@
+//! Assignments that vanished: is the replica still this host's? Its `desired`, which is the authority, is read once. What
+//! that says decides, with [`Work`](crate::plan::agent::Work), whether the replica is stopped.
+
+use std::time::{Duration, Instant};
+
+use super::State;
+use crate::{
+    model::ReplicaId,
+    plan::agent::action::{Action, Connection, Severity},
+};
+
+/// How long what could not be read rests.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
+
+impl State {
+    /// The connection, while what is missing in this host's subtree is known to be missing in the tree.
+    pub(super) fn confirmable(&self) -> Option<Connection> {
+        self.connection.filter(|it| self.synced == Some(it.epoch))
+    }
+
+    /// Has the `desired` of replicas read whose assignment vanished.
+    pub(super) fn confirm_withdrawn(&mut self, now: Instant) {
+        if self.confirm_at.is_some_and(|at| now < at) || self.confirmable().is_none() {
+            return;
+        }
+        self.confirm_at = None;
+        for id in self.work.unconfirmed(&self.ledger) {
+            if self.confirming.insert(id.clone()) {
+                self.act(Action::ReadPlacement(id));
+            }
+        }
+    }
+
+    pub(super) fn placement_read(&mut self, id: &ReplicaId, ours: Option<bool>, now: Instant) {
+        self.confirming.remove(id);
+        match ours {
+            Some(true) => {
+                let line = "its assignment was deleted by another hand; it runs on, the controller puts it back";
+                self.log(Severity::Warning, format!("{id}: {line}"));
+                self.work.keep(id);
+            }
+            // Refused, say: nothing of it was ever here.
+            Some(false) if !self.ledger.replicas.contains_key(id) => self.work.forget(id),
+            Some(false) => {
+                self.work.give_up(id);
+                self.memory_of(id).refreshed();
+            }
+            None => self.confirm_at = Some(now + RETRY),
+        }
+    }
+}
