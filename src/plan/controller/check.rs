@@ -31,8 +31,8 @@ pub(crate) fn plan(tree: &Tree, plan: &Plan, context: &Context) -> Vec<String> {
     for transaction in &plan.transactions {
         let mut alone = tree.clone();
         let mut wrong = form(transaction);
-        match alone.commit(&transaction.ops).and_then(|()| landed.commit(&transaction.ops)) {
-            Ok(()) => {
+        match alone.commit(&transaction.ops).and_then(|_| landed.commit(&transaction.ops)) {
+            Ok(_) => {
                 let (alone, after) = (Picture::of(&alone), Picture::of(&landed));
                 wrong.extend(structure_of(&known, &alone));
                 wrong.extend(structure_of(&before, &after));

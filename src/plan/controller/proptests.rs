@@ -233,7 +233,7 @@ impl World {
         for transaction in plan.transactions.iter().take(transactions) {
             let before = self.sim.tree.clone();
             match self.sim.tree.commit(&transaction.ops) {
-                Ok(()) => self.landed(who, &before, &transaction.reason, fresh),
+                Ok(_) => self.landed(who, &before, &transaction.reason, fresh),
                 Err(error) => assert!(!fresh, "{} does not land: {error}", transaction.reason),
             }
         }

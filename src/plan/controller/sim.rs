@@ -125,7 +125,7 @@ impl Sim {
 
     fn commit(&mut self, transaction: &Transaction) {
         match self.tree.commit(&transaction.ops) {
-            Ok(()) => self.log.push(transaction.reason.clone()),
+            Ok(_) => self.log.push(transaction.reason.clone()),
             Err(error) => panic!("{}: {error}\n{:#?}", transaction.reason, transaction.ops),
         }
     }

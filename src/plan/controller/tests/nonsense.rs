@@ -284,7 +284,7 @@ fn an_unreadable_index_keeps_its_unit_from_others() {
     for broken in ["put", "delete"] {
         match broken {
             "put" => sim.tree.put("/hosts/web1/assigned/alpha.0000000001", "nonsense"),
-            _ => sim.tree.delete_all("/hosts/web1/assigned/alpha.0000000001"),
+            _ => drop(sim.tree.delete_all("/hosts/web1/assigned/alpha.0000000001")),
         }
         sim.service("beta", &json!({ "unit": "same.service" }), &json!({}));
         sim.run_controller();
