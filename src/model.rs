@@ -32,6 +32,7 @@ mod status;
 mod template;
 mod timing;
 mod unit;
+mod update;
 
 pub use accepts::{Accepts, Objection};
 pub use address::{Address, InvalidAddress};
@@ -69,3 +70,4 @@ pub use span::Span;
 pub use status::{Accepted, Event, ServiceStatus, Summary};
 pub use template::Template;
 pub use unit::{ActiveState, JobResult, LoadState, UnitSettings, UnitStatus, Verb};
+pub use update::{ReadAtStart, UpdateAction};
