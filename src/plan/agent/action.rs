@@ -91,6 +91,8 @@ pub enum Action {
         /// Its unit, as it is.
         unit: Box<UnitStatus>,
     },
+    /// Delete what a predecessor left in `instances` of a replica that is no longer this host's: [`Event::Delisted`].
+    Delist(ReplicaId),
     /// Write the ephemerals: [`Event::Published`].
     Register(Box<Registration>),
     /// Write statuses, each by itself: [`Event::Published`].
@@ -501,6 +503,8 @@ pub enum Event {
         /// What was read.
         listed: Option<Listed>,
     },
+    /// A predecessor's entry of the replica is gone from `instances`; false = that could not be done.
+    Delisted(ReplicaId, bool),
     /// A publication ended.
     Published(Box<Published>),
 }

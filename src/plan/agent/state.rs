@@ -130,6 +130,8 @@ pub struct State {
     begun: u64,
     /// Replicas of which it is being read whether they are placed here.
     confirming: BTreeSet<ReplicaId>,
+    /// Replicas that are no longer this host's, which a predecessor may have listed: whether they are out of `instances`.
+    delisted: BTreeMap<ReplicaId, bool>,
     /// When what could not be read of the tree is tried again.
     confirm_at: Option<Instant>,
     artifacts: Seen,
@@ -172,6 +174,7 @@ impl State {
             busy: BTreeMap::new(),
             begun: 0,
             confirming: BTreeSet::new(),
+            delisted: BTreeMap::new(),
             confirm_at: None,
             artifacts: Seen::default(),
             staging: Staging::default(),
@@ -205,6 +208,7 @@ impl State {
             Event::Written(written) => self.written(*written, now),
             Event::PlacementRead(id, ours) => self.placement_read(&id, ours, now),
             Event::ListedRead { id, invocation, listed } => self.listed_read(id, invocation, listed, now),
+            Event::Delisted(id, done) => self.delisted(&id, done, now),
             Event::Published(published) => self.published(*published, now),
         }
     }

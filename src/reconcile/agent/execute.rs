@@ -88,6 +88,14 @@ impl<M: UnitManager + 'static> Agent<M> {
                     Event::ListedRead { id, invocation: unit.invocation, listed }
                 });
             }
+            Action::Delist(id) => {
+                let (up, host) = (self.up(), self.settings.host.clone());
+                self.task(async move {
+                    let delisted = async { placement::delist(&up?.client, &id, &host).await.ok() };
+                    let delisted = delisted.await;
+                    Event::Delisted(id, delisted.is_some())
+                });
+            }
             Action::Register(registration) => self.register(*registration),
             Action::WriteStatuses { at, all } => {
                 let client = self.up().map(|up| up.client);

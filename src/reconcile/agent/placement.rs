@@ -4,7 +4,7 @@ use crate::{
     model::{HostName, Instance, ReplicaDesired, ReplicaId, UnitStatus, decode},
     plan::agent::action::Listed,
     store::{Client, StoreError},
-    tree::layout,
+    tree::{layout, node::Node, txn::Op},
 };
 
 /// Whether the replica is placed on this host. One whose `desired` can't be read is: its controller will mend that,
@@ -18,19 +18,37 @@ pub(super) async fn is_placed(client: &Client, id: &ReplicaId, host: &HostName) 
     }
 }
 
-/// What this host has of the replica in `instances`, whoever wrote it.
+/// Whether this host has the replica in `instances`, whoever wrote it.
 pub(super) async fn listed(
     client: &Client,
     id: &ReplicaId,
     host: &HostName,
     unit: &UnitStatus,
 ) -> Result<Listed, StoreError> {
+    let found = entry(client, id, host).await?;
+    Ok(Listed::by(found.as_ref().map(|(_, _, entry)| entry), unit))
+}
+
+/// Deletes this host's entry of the replica in `instances`, whoever wrote it.
+pub(super) async fn delist(client: &Client, id: &ReplicaId, host: &HostName) -> anyhow::Result<()> {
+    if let Some((path, node, _)) = entry(client, id, host).await? {
+        client.commit(&[Op::Delete { path, version: Some(node.version) }]).await?;
+    }
+    Ok(())
+}
+
+/// This host's entry of the replica in `instances`, and where it is.
+async fn entry(
+    client: &Client,
+    id: &ReplicaId,
+    host: &HostName,
+) -> Result<Option<(String, Node, Instance)>, StoreError> {
     for name in [host.to_string(), format!("{host}@{}", id.number)] {
-        let node = client.get(&layout::instance(&id.service, &name)).await?;
-        let entry = node.and_then(|node| decode::<Instance>(&node.data).ok());
-        if let Some(entry) = entry.filter(|entry| entry.replica == id.number) {
-            return Ok(Listed::by(Some(&entry), unit));
+        let path = layout::instance(&id.service, &name);
+        let Some(node) = client.get(&path).await? else { continue };
+        if let Some(entry) = decode::<Instance>(&node.data).ok().filter(|entry| entry.replica == id.number) {
+            return Ok(Some((path, node, entry)));
         }
     }
-    Ok(Listed::No)
+    Ok(None)
 }

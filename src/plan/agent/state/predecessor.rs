@@ -1,11 +1,14 @@
 //! What a predecessor, or this agent before it probed them, had in `instances` of the replicas of this host.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
-use super::{State, placement::RETRY};
+use super::{State, placement::RETRY, targets::Target};
 use crate::{
     model::{CheckedAssignment, ReplicaId, UnitStatus},
-    plan::agent::action::{Action, Listed},
+    plan::agent::{
+        Basis,
+        action::{Action, Listed},
+    },
 };
 
 impl State {
@@ -49,6 +52,40 @@ impl State {
         self.health.inherited.insert(id.clone(), (unit.invocation.clone(), None));
         self.act(Action::ReadListed { id: id.clone(), unit: Box::new(unit.clone()) });
         None
+    }
+
+    /// Whether a predecessor's entry of the replica may be in `instances` yet. Its session has ended by the time that another
+    /// machine would have shown.
+    pub(super) fn may_be_left(&self, id: &ReplicaId, target: &Target, now: Instant) -> bool {
+        if self.work.basis() != Basis::Tree || self.publisher.has_taken_over() {
+            return false;
+        }
+        let has_ended = now >= self.started + self.policy.patience;
+        !target.is_gone() || !(has_ended || self.delisted.get(id) == Some(&true))
+    }
+
+    /// Takes replicas that are no longer this host's out of `instances`, where a predecessor may have left them: this host
+    /// registers only once they are stopped, and they are stopped only once nobody finds them any more.
+    pub(super) fn delist(&mut self, targets: &BTreeMap<ReplicaId, Target>, now: Instant) {
+        self.delisted.retain(|id, _| targets.get(id).is_some_and(Target::is_gone));
+        if self.confirmable().is_none() || self.confirm_at.is_some_and(|at| now < at) {
+            return;
+        }
+        for (id, target) in targets {
+            if target.is_gone() && self.may_be_left(id, target, now) && !self.delisted.contains_key(id) {
+                self.delisted.insert(id.clone(), false);
+                self.act(Action::Delist(id.clone()));
+            }
+        }
+    }
+
+    pub(super) fn delisted(&mut self, id: &ReplicaId, done: bool, now: Instant) {
+        if let Some(delisted) = self.delisted.get_mut(id).filter(|_| done) {
+            *delisted = true;
+        } else {
+            self.delisted.remove(id);
+            self.confirm_at = Some(now + RETRY);
+        }
     }
 
     pub(super) fn listed_read(&mut self, id: ReplicaId, invocation: String, listed: Option<Listed>, now: Instant) {

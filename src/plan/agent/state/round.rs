@@ -30,6 +30,7 @@ impl State {
         self.look_at_files(reloads);
         self.tell_who_holds_the_name();
         let targets = self.targets();
+        self.delist(&targets, now);
         self.look_at_artifacts();
         self.look_at_units(&targets, now);
         let probed = self.probed(&targets, now);
@@ -63,7 +64,6 @@ impl State {
     fn views<'a>(&'a self, targets: &'a BTreeMap<ReplicaId, Target>, now: Instant) -> Vec<View<'a>> {
         static FORGETFUL: Memory = Memory::NEW;
         // Until this process has registered, a predecessor's entry may still stand for what is assigned here.
-        let undecided = self.work.basis() == Basis::Tree && !self.publisher.has_taken_over();
         let newcomer = self.is_newcomer(targets, now);
         let seen = |(id, target): (&'a ReplicaId, &'a Target)| View {
             id,
@@ -74,7 +74,7 @@ impl State {
             files: self.on_disk.get(target.unit()).and_then(|files| files.as_ref().ok()).unwrap_or(&NO_FILES),
             loaded: !self.unloaded.contains(target.unit()),
             memory: self.memory.get(id).unwrap_or(&FORGETFUL),
-            in_instances: self.publisher.lists(id) || (undecided && !target.is_gone()),
+            in_instances: self.publisher.lists(id) || self.may_be_left(id, target, now),
             busy: self.busy(id, target, newcomer),
             disk_busy: self.disk_busy,
             upcoming: target.upcoming(),

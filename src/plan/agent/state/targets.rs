@@ -267,9 +267,11 @@ impl Target {
         }
     }
 
-    /// Whether it is yet to be found out what is on the host of its work.
+    /// Whether it is yet to be found out what is on the host of its work, or of newer work. Until then nothing is begun: what
+    /// was in force before must not be started once more when the newer is about to take its place.
     pub(super) fn is_unseen(&self) -> bool {
-        matches!(self, Self::Ours { looked: false, .. })
+        let looking = self.newer().is_some_and(|newer| matches!(newer.stage, Stage::Looking));
+        looking || matches!(self, Self::Ours { looked: false, .. })
     }
 
     /// Whether it is yet to be found out if the replica is still this host's.
@@ -277,13 +279,17 @@ impl Target {
         matches!(self, Self::Ours { unsure: true, .. })
     }
 
+    fn newer(&self) -> Option<&Newer> {
+        match self {
+            Self::Ours { newer, .. } | Self::Kept { newer, .. } => newer.as_deref(),
+            Self::Awaited(newer) => Some(newer),
+            Self::Refused(..) | Self::Leaving { .. } => None,
+        }
+    }
+
     /// Work that is not on the host yet, or was given up.
     pub(super) fn upcoming(&self) -> Option<Upcoming<'_>> {
-        let newer = match self {
-            Self::Ours { newer, .. } | Self::Kept { newer, .. } => newer.as_deref()?,
-            Self::Awaited(newer) => newer,
-            Self::Refused(..) | Self::Leaving { .. } => return None,
-        };
+        let newer = self.newer()?;
         let staging = match &newer.stage {
             Stage::Looking => Staging::Looking,
             Stage::Due => Staging::Due,

@@ -73,9 +73,10 @@ impl Units {
         self.put_off.retain(|name, _| names.contains(name));
     }
 
-    /// Whether the unit is to be read though nothing reported a change.
-    fn is_due(&self, name: &UnitName, now: Instant) -> bool {
-        let unknown = !self.known.contains_key(name);
+    /// Whether the unit is to be read though nothing reported a change; `has_files` = its generated files are known. A read
+    /// that began before the replica left and came back may have been of the unit alone.
+    fn is_due(&self, name: &UnitName, has_files: bool, now: Instant) -> bool {
+        let unknown = !self.known.contains_key(name) || !has_files;
         let due = self.unreadable.get(name).map_or(unknown, |(_, at)| *at <= now);
         let put_off = self.put_off.get(name).is_some_and(|at| *at <= now);
         (due || put_off) && !self.reading.contains_key(name)
@@ -146,7 +147,8 @@ impl State {
         let all: BTreeSet<&UnitName> = targets.values().map(Target::unit).collect();
         self.on_disk.retain(|name, files| names.contains(name) || (files.is_err() && all.contains(name)));
         self.read_files_again(now);
-        let due = names.into_iter().filter(|name| self.units.is_due(name, now)).collect();
+        let is_due = |name: &UnitName| self.units.is_due(name, self.on_disk.contains_key(name), now);
+        let due = names.into_iter().filter(is_due).collect();
         self.refresh(due);
         self.note("systemd", self.units.problem());
     }
@@ -262,7 +264,7 @@ mod tests {
         units.job_ended(&name);
         units.set(&name, UnitStatus::not_found());
         assert_eq!(units.next_due(), Some(now + JOB_PATIENCE), "counted from the first change");
-        assert!(!units.is_due(&name, now) && units.is_due(&name, now + JOB_PATIENCE));
+        assert!(!units.is_due(&name, true, now) && units.is_due(&name, true, now + JOB_PATIENCE));
     }
 
     #[test]
