@@ -35,6 +35,8 @@ pub mod plan;
 pub mod probe;
 pub mod reconcile;
 pub mod report;
+#[cfg(test)]
+mod sim;
 pub mod source;
 pub mod store;
 pub mod systemd;

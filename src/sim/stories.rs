@@ -1,0 +1,60 @@
+//! What random histories have found, told in order.
+
+use serde_json::json;
+
+use super::{
+    tasks::Luck,
+    world::{Step, World},
+};
+use crate::plan::agent::action::Action;
+
+const ID: &str = "alpha.0000000001";
+
+/// These things happen, and then nothing any more; how often the agent told a unit something.
+fn history(steps: &[Step]) -> usize {
+    let mut world = World::new();
+    steps.iter().for_each(|step| world.happens(step));
+    world.come_to_rest();
+    assert!(world.wrong.is_empty(), "{}", world.told());
+    world.host.story.iter().filter(|line| line.contains("begun: Run")).count()
+}
+
+/// An agent that is started anew finds that a replica is no longer this host's. It registers only once that is stopped, and
+/// what its predecessor had listed would be found until then.
+#[test]
+fn what_a_predecessor_listed_leaves_instances_before_it_is_stopped() {
+    let withdrawn = Step::Withdraw(ID, true);
+    history(&[Step::Assign(ID, json!({})), Step::Settle, Step::Kill(false), withdrawn, Step::Start, Step::Settle]);
+}
+
+/// Once the old unit was stopped, what is on the host of the new work had to be looked at again, and meanwhile the old was
+/// started: for ever, in turn.
+#[test]
+fn a_replica_that_leaves_its_unit_is_not_started_there_once_more() {
+    let release = json!({ "unit": "other@1.service", "source": { "exec": { "command": ["/bin/true"] } } });
+    let jobs = history(&[Step::Assign(ID, release), Step::Settle]);
+    assert_eq!(jobs, 3, "started, stopped, started as the other unit");
+}
+
+/// Its unit was being read when it left, its files being known; these were forgotten with it, and nobody read them again.
+#[test]
+fn a_replica_that_comes_back_while_its_unit_is_read_has_its_files_read() {
+    let mut world = World::new();
+    for step in [Step::Assign(ID, json!({})), Step::Settle, Step::Withdraw(ID, true)] {
+        world.happens(&step);
+    }
+    let forgets = |action: &Action| matches!(action, Action::Write(write) if write.changes[0].prepare.is_none());
+    while !world.host.tasks.iter().any(|task| forgets(&task.action)) {
+        world.happens(&Step::Turn);
+        world.go_on(Luck::Good);
+    }
+    // Its files go, and systemd tells that it has read them again: the unit is read, while its files are known.
+    while !world.host.tasks.is_empty() {
+        world.go_on(Luck::Good);
+    }
+    for step in [Step::Turn, Step::Assign(ID, json!({})), Step::Turn] {
+        world.happens(&step);
+    }
+    world.come_to_rest();
+    assert!(world.wrong.is_empty(), "{}", world.told());
+}
