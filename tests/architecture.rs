@@ -9,7 +9,7 @@ use std::{
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{
-    Attribute, ImplItemFn, Item, ItemMod, ItemUse, Macro, UseTree, Visibility,
+    Attribute, Expr, ExprMethodCall, ImplItemFn, Item, ItemImpl, ItemMod, ItemUse, Macro, UseTree, Visibility,
     visit::{self, Visit},
 };
 
@@ -67,6 +67,7 @@ struct Crate {
     modules: BTreeMap<Names, Module>,
 }
 
+#[derive(Default)]
 struct Module {
     /// What it names: paths as they are written.
     named: Vec<Names>,
@@ -74,6 +75,12 @@ struct Module {
     imports: BTreeMap<String, Names>,
     /// Those of them that others may name.
     exports: BTreeSet<String>,
+    /// The type whose methods are read at present.
+    implements: Option<String>,
+    /// Type and name of each method that it has.
+    methods: BTreeSet<(String, String)>,
+    /// Type and name of each method that one of the same type calls.
+    calls: BTreeSet<(String, String)>,
 }
 
 impl Crate {
@@ -142,7 +149,7 @@ fn is_for_tests(attributes: &[Attribute]) -> bool {
 
 impl Module {
     fn of(source: &syn::File) -> Self {
-        let mut it = Self { named: Vec::new(), imports: BTreeMap::new(), exports: BTreeSet::new() };
+        let mut it = Self::default();
         it.visit_file(source);
         it
     }
@@ -162,6 +169,10 @@ impl Module {
         self.named.push(path.clone());
         self.imports.insert(name.clone(), path);
         self.exports.extend(exported.then_some(name));
+    }
+
+    fn call(&mut self, method: &syn::Ident) {
+        self.calls.extend(self.implements.clone().map(|it| (it, method.to_string())));
     }
 
     /// Paths in a macro's arguments, which are not parsed.
@@ -203,10 +214,26 @@ impl<'f> Visit<'f> for Module {
         }
     }
 
+    fn visit_item_impl(&mut self, item: &'f ItemImpl) {
+        if let syn::Type::Path(path) = &*item.self_ty {
+            self.implements = path.path.segments.last().map(|it| it.ident.to_string());
+        }
+        visit::visit_item_impl(self, item);
+        self.implements = None;
+    }
+
     fn visit_impl_item_fn(&mut self, item: &'f ImplItemFn) {
         if !is_for_tests(&item.attrs) {
+            self.methods.extend(self.implements.clone().map(|it| (it, item.sig.ident.to_string())));
             visit::visit_impl_item_fn(self, item);
         }
+    }
+
+    fn visit_expr_method_call(&mut self, call: &'f ExprMethodCall) {
+        if matches!(&*call.receiver, Expr::Path(it) if it.path.is_ident("self")) {
+            self.call(&call.method);
+        }
+        visit::visit_expr_method_call(self, call);
     }
 
     fn visit_item_use(&mut self, item: &'f ItemUse) {
@@ -215,6 +242,11 @@ impl<'f> Visit<'f> for Module {
 
     fn visit_path(&mut self, path: &'f syn::Path) {
         self.named.push(path.segments.iter().map(|it| it.ident.to_string()).collect());
+        if let (Some(first), Some(method)) = (path.segments.first(), path.segments.get(1))
+            && first.ident == "Self"
+        {
+            self.call(&method.ident);
+        }
         visit::visit_path(self, path);
     }
 
@@ -327,6 +359,28 @@ fn no_more_than_two_files_use_each_other() {
     let found: BTreeSet<_> = reached.keys().map(circle).filter(|circle| circle.len() > 2).collect();
     let known = CIRCLES.iter().map(|circle| circle.iter().map(|it| (*it).to_owned()).collect()).collect();
     assert_eq!(found, known);
+}
+
+/// Files that add methods to one type can use each other without any import: a call through `self` shows nowhere else.
+#[test]
+fn methods_of_one_type_call_each_other_in_no_circle_of_files() {
+    let source = Crate::read();
+    let planner = names("plan::controller");
+    let modules = || source.modules.iter().filter(|(path, _)| path.starts_with(&planner));
+    let has = |(kind, method): &(String, String)| {
+        let found = modules().filter(|(_, module)| module.methods.contains(&(kind.clone(), method.clone())));
+        found.map(|(path, _)| [path.as_slice(), std::slice::from_ref(kind)].concat()).collect::<Vec<_>>()
+    };
+    let mut arrows: BTreeMap<Names, BTreeSet<Names>> = BTreeMap::new();
+    for (path, module) in modules() {
+        for call in &module.calls {
+            let from = [path.as_slice(), std::slice::from_ref(&call.0)].concat();
+            let to = has(call).into_iter().filter(|to| *to != from).collect::<Vec<_>>();
+            arrows.entry(from).or_default().extend(to);
+        }
+    }
+    let circles = reached(&arrows).into_iter().filter(|(from, to)| to.contains(from)).map(|(from, _)| from.join("::"));
+    assert_eq!(circles.collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]

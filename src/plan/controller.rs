@@ -15,28 +15,34 @@
 //! 2. [`classify`]: what there is of each replica.
 //! 3. [`remove`]: which are too many. [`repair`]: what was damaged by hand.
 //! 4. [`rollout`]: what the replicas are brought to, how far that is, and who is next.
-//! 5. [`round`]: replica by replica, the first that applies: leave a host where it fails or that is lost
+//! 5. [`service`]: replica by replica, the first that applies: leave a host where it fails or that is lost
 //!    ([`failover`]), leave a host that it may not stay on ([`vacate`], [`start_first`]), else carry out what changed ([`change`]); planned
 //!    changes share one budget. [`place`] chooses hosts.
 //! 6. [`forget`]: configuration revisions that nothing uses, and moves that are done.
 //! 7. [`status`]: counts, conditions, events; written only when they say something new.
 
 mod accept;
+mod budget;
 mod change;
 mod claims;
 mod classify;
 mod crowd;
 mod draft;
 mod explain;
+mod facts;
 mod failover;
-mod finish;
+mod failures;
 mod fleet;
 mod forget;
 mod host;
 mod memory;
 mod misfit;
+mod nodes;
 mod notice;
+mod outfit;
+mod output;
 mod place;
+mod placement;
 mod ports;
 mod remove;
 mod repair;
@@ -44,9 +50,11 @@ mod rollout;
 mod round;
 mod seat;
 mod seats;
+mod service;
 mod spread;
 mod start_first;
 mod status;
+mod stay;
 mod vacate;
 
 use std::{collections::BTreeMap, ops::Bound};
@@ -58,7 +66,7 @@ pub use self::{
     memory::Memory,
     spread::{Move, Pending, pending_moves, spread},
 };
-use self::{fleet::Fleet, round::Planned};
+use self::{fleet::Fleet, service::Planned};
 use crate::{
     model::{HostName, ReplicaId, ServiceName, Span},
     tree::{snapshot::Cluster, txn::Transaction},
@@ -123,7 +131,7 @@ pub fn plan(cluster: &Cluster, context: &Context) -> Plan {
             break;
         }
         let Planned { transaction, is_urgent, wake_at, note, held } =
-            round::plan_service(name, view, &mut fleet, context);
+            service::plan_service(name, view, &mut fleet, context);
         plan.wake_at = plan.wake_at.into_iter().chain(wake_at).min();
         plan.notes.extend(note);
         plan.held += held;

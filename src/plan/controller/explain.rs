@@ -7,11 +7,10 @@ use jiff::Timestamp;
 
 use super::{
     Context, Memory,
-    accept::in_force,
     classify::{Found, classify},
     fleet::Fleet,
-    notice::Notices,
     place::Ask,
+    placement::Placement,
     round::Round,
 };
 use crate::{
@@ -40,12 +39,14 @@ pub fn prospects(cluster: &Cluster, context: &Context, id: &ReplicaId) -> Prospe
     look(cluster, context, &id.service, |mut round, found| {
         let Some(replica) = found.iter().find(|replica| replica.id() == id) else { return Prospects::default() };
         let (held, ask) = match replica {
-            Found::Known(case) => (round.no_other_host_is_tried(case), round.ask(case, false)),
+            Found::Known(case) => {
+                (round.no_other_host_is_tried(case), round.course.ask(round.places.placer.unit, case, false))
+            }
             Found::Fresh(..) | Found::Broken(..) => {
                 (None, Ask { id, first: None, from: None, ahead: false, failed_on: &[], now: context.now })
             }
         };
-        let Round { placer, fleet, .. } = &mut round;
+        let Placement { placer, fleet, .. } = &mut round.places;
         let obstacles = placer.obstacles(fleet, &ask);
         let names = fleet.hosts.iter().map(|host| host.name.clone());
         let words = obstacles.into_iter().map(|obstacle| obstacle.map(|obstacle| obstacle.of_host()));
@@ -61,21 +62,17 @@ pub fn victims(cluster: &Cluster, context: &Context, name: &ServiceName) -> Vec<
 /// Looks at a service as a plan would, before it decides anything.
 fn look<'a, T: Default>(
     cluster: &'a Cluster,
-    context: &Context,
+    context: &'a Context,
     name: &ServiceName,
     ask: impl FnOnce(Round<'_, 'a>, Vec<Found<'a>>) -> T,
 ) -> T {
     let Some((name, view)) = cluster.services.get_key_value(name) else { return T::default() };
-    let mut notices = Notices::default();
-    let Some(force) = in_force(name, view, &mut notices) else { return T::default() };
     let mut fleet = Fleet::new(cluster, context);
-    let mut round = Round::new(name, view, force, &mut fleet, context, notices);
-    let found = classify(name, view, round.fleet);
-    round.count_failures(&found);
+    let Ok(mut round) = Round::open(name, view, &mut fleet, context) else { return T::default() };
+    let found = classify(name, view, round.places.fleet);
     round.survey(&found);
     if !round.course.begins() {
-        round.find_crowd(&found);
-        round.grant_budget(&found);
+        round.places.find_crowd(&found);
         round.choose_turn(&found);
     }
     ask(round, found)

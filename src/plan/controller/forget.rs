@@ -19,52 +19,62 @@ const MOST: usize = 20;
 impl<'a> Round<'_, 'a> {
     /// Deletes the oldest revisions that nothing uses and no record names, but for the newest of them.
     pub(super) fn forget_configs(&mut self, found: &[Found<'a>]) {
-        let keep = self.force.spec.config.as_ref().and_then(|policy| policy.keep).unwrap_or(ConfigPolicy::KEEP);
+        let keep = self.facts.force.spec.config.as_ref().and_then(|policy| policy.keep).unwrap_or(ConfigPolicy::KEEP);
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        if self.view.configs.len() <= keep || self.force.spec.deleting || !self.draft.has_room() {
+        if self.facts.view.configs.len() <= keep || self.facts.force.spec.deleting || !self.out.draft.has_room() {
             return;
         }
         let Some(used) = self.used_configs(found) else { return };
-        let old = self.view.configs.iter().rev().filter(|revision| !used.contains(revision)).skip(keep);
-        let path = |revision: &u64| layout::config(self.name, *revision);
-        let delete = |path: String| Some(Op::Delete { version: Some(*self.view.others.get(&path)?), path });
+        let old = self.facts.view.configs.iter().rev().filter(|revision| !used.contains(revision)).skip(keep);
+        let path = |revision: &u64| layout::config(self.facts.name, *revision);
+        let delete = |path: String| Some(Op::Delete { version: Some(*self.facts.view.others.get(&path)?), path });
         let mut oldest: Vec<&u64> = old.collect();
         oldest.reverse();
-        let mut ops: Vec<Op> =
-            oldest.into_iter().map(path).filter(|path| self.is_leaf(path)).filter_map(delete).take(MOST).collect();
+        let mut ops: Vec<Op> = oldest
+            .into_iter()
+            .map(path)
+            .filter(|path| self.facts.is_leaf(path))
+            .filter_map(delete)
+            .take(MOST)
+            .collect();
         if ops.is_empty() {
             return;
         }
         let count = ops.len();
         // Somebody may want one of them in this moment.
-        let desired = self.view.desired.as_ref().map(|doc| doc.version);
-        ops.extend(desired.map(|version| Op::Check { path: layout::desired(self.name), version }));
+        let desired = self.facts.view.desired.as_ref().map(|doc| doc.version);
+        ops.extend(desired.map(|version| Op::Check { path: layout::desired(self.facts.name), version }));
         let message = format!("{count} configuration revisions are forgotten that nothing uses (config.keep: {keep})");
-        self.push(ops, Note::new(None, None, message), false);
+        self.out.push(ops, Note::new(None, None, message), false);
     }
 
     /// Deletes what an operator asked of single replicas once none is where it was to leave.
     pub(super) fn forget_moves(&mut self, found: &[Found<'a>]) {
-        let Some(doc) = &self.view.moves else { return };
-        let path = layout::moves(self.name);
+        let Some(doc) = &self.facts.view.moves else { return };
+        let path = layout::moves(self.facts.name);
         if let Err(error) = &doc.value {
-            self.notices.add(ConditionKind::InvalidDocument, &path, None, &format!("{error}; nothing is moved for it"));
+            self.out.notices.add(
+                ConditionKind::InvalidDocument,
+                &path,
+                None,
+                &format!("{error}; nothing is moved for it"),
+            );
             return;
         }
         let waits = |case: &Case<'a>| {
-            !case.desired.removing && case.host.is_some_and(|host| self.is_asked_to_leave(case.number(), host))
+            !case.desired.removing && case.host.is_some_and(|host| self.places.is_asked_to_leave(case.number(), host))
         };
-        if !self.is_leaf(&path) || found.iter().filter_map(known).any(waits) || !self.draft.has_room() {
+        if !self.facts.is_leaf(&path) || found.iter().filter_map(known).any(waits) || !self.out.draft.has_room() {
             return;
         }
         let ops = vec![Op::Delete { path, version: Some(doc.version) }];
-        self.push(ops, Note::new(None, None, "the moves that were asked for are done".to_owned()), false);
+        self.out.push(ops, Note::new(None, None, "the moves that were asked for are done".to_owned()), false);
     }
 
     /// The revisions that somebody wants, runs, or may go back to. `None` when a document that may name one can't be read.
     fn used_configs(&self, found: &[Found<'a>]) -> Option<BTreeSet<u64>> {
-        let view = self.view;
-        let mut used: BTreeSet<u64> = self.force.desired.config_version.into_iter().collect();
+        let view = self.facts.view;
+        let mut used: BTreeSet<u64> = self.facts.force.desired.config_version.into_iter().collect();
         used.extend(view.desired.as_ref()?.good()?.config_version);
         for record in view.rollouts.values() {
             used.extend(record.good()?.revision.config_version);
@@ -76,6 +86,6 @@ impl<'a> Round<'_, 'a> {
             used.extend(case.assignment.and_then(Doc::good).and_then(|assignment| assignment.config_version));
         }
         // What an index has of a replica that is placed elsewhere may run there still.
-        self.fleet.strays.get(self.name).is_none_or(Vec::is_empty).then_some(used)
+        self.places.fleet.strays.get(self.facts.name).is_none_or(Vec::is_empty).then_some(used)
     }
 }

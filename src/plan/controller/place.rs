@@ -175,8 +175,8 @@ impl<'a> Placer<'a> {
         if let Some(from) = ask.from {
             self.seats.seat(from, true);
         }
-        if unburdened && !misfit.depends_on_number() {
-            self.full = Some(misfit.clone());
+        if unburdened {
+            self.remember(Some(misfit.clone()));
         }
         misfit
     }
@@ -228,15 +228,16 @@ impl<'a> Placer<'a> {
             return true;
         }
         if ask.first.is_none() {
-            self.find_out_whether_full(fleet, &Ask { from: None, failed_on: &[], ..*ask });
+            let anyone = Ask { from: None, failed_on: &[], ..*ask };
+            let obstacles: Option<Vec<Obstacle>> = self.obstacles(fleet, &anyone).into_iter().collect();
+            self.remember(obstacles.map(Misfit::new));
         }
         false
     }
 
     /// What fits nowhere for what it is alone need not be asked for again.
-    fn find_out_whether_full(&mut self, fleet: &mut Fleet<'a>, anyone: &Ask<'_, 'a>) {
-        let obstacles: Option<Vec<Obstacle>> = self.obstacles(fleet, anyone).into_iter().collect();
-        self.full = obstacles.map(Misfit::new).filter(|misfit| !misfit.depends_on_number());
+    fn remember(&mut self, misfit: Option<Misfit>) {
+        self.full = misfit.filter(|misfit| !misfit.depends_on_number());
     }
 
     /// Why no host fits.

@@ -4,10 +4,11 @@ use std::cmp::Reverse;
 
 use super::{
     after,
-    change::{Change, Content},
+    change::Content,
     classify::{Case, Found, known},
     draft::Note,
     host::{Closed, HostIndex},
+    nodes::Change,
     round::Round,
     status::Standing,
 };
@@ -77,14 +78,14 @@ impl<'a> Round<'_, 'a> {
     pub(super) fn change_count(&mut self, found: &mut Vec<Found<'a>>) {
         let counts = self.counts(found);
         let staying = counts.staying + counts.surge;
-        let missing =
-            self.force.wanted().saturating_sub(counts.staying) + self.surge_wanted().saturating_sub(counts.surge);
+        let missing = self.facts.force.wanted().saturating_sub(counts.staying)
+            + self.course.surge_wanted(self.successors).saturating_sub(counts.surge);
         if missing > 0 {
             self.create(missing, staying);
         }
-        let spare = counts.staying.saturating_sub(self.force.wanted());
+        let spare = counts.staying.saturating_sub(self.facts.force.wanted());
         self.retire_some(found, spare, false);
-        let spare = counts.surge.saturating_sub(self.surge_wanted());
+        let spare = counts.surge.saturating_sub(self.course.surge_wanted(self.successors));
         self.retire_some(found, spare, true);
     }
 
@@ -94,9 +95,9 @@ impl<'a> Round<'_, 'a> {
         let fresh: Vec<ReplicaNumber> = fresh.map(|replica| replica.id().number).collect();
         let there = found.iter().filter(|replica| !replica.removing() && !matches!(replica, Found::Fresh(..)));
         let (surge, regular): (Vec<_>, Vec<_>) = there.partition(|replica| is_surge(replica));
-        let room = self.force.wanted().saturating_sub(regular.len());
+        let room = self.facts.force.wanted().saturating_sub(regular.len());
         let (first, beyond) = fresh.split_at(room.min(fresh.len()));
-        let (first, beyond) = match self.surge_wanted() {
+        let (first, beyond) = match self.course.surge_wanted(self.successors) {
             0 => (fresh.as_slice(), &fresh[fresh.len()..]),
             _ => (first, beyond),
         };
@@ -111,11 +112,11 @@ impl<'a> Round<'_, 'a> {
 
     fn retire_some(&mut self, found: &mut Vec<Found<'a>>, count: usize, surge: bool) {
         for _ in 0..count {
-            let victim = self.next_victim(found, surge).filter(|_| self.draft.has_room());
+            let victim = self.next_victim(found, surge).filter(|_| self.out.draft.has_room());
             let Some(victim) = victim else { break };
             let replica = found.remove(victim);
             self.retire(&replica);
-            self.tally.retired();
+            self.out.tally.retired();
         }
     }
 
@@ -123,14 +124,15 @@ impl<'a> Round<'_, 'a> {
     /// service, so that the first one of a new service is 1.
     fn create(&mut self, missing: usize, staying: usize) {
         let count = missing.min(MOST_CREATED);
-        let check = self.view.desired.as_ref().map(|doc| doc.version);
-        let check = check.map(|version| Op::Check { path: layout::desired(self.name), version });
-        let one = Op::CreateSequential { prefix: format!("{}/", layout::service(self.name)), data: b"{}".to_vec() };
+        let check = self.facts.view.desired.as_ref().map(|doc| doc.version);
+        let check = check.map(|version| Op::Check { path: layout::desired(self.facts.name), version });
+        let one =
+            Op::CreateSequential { prefix: format!("{}/", layout::service(self.facts.name)), data: b"{}".to_vec() };
         let ops = check.into_iter().chain(std::iter::repeat_n(one, count)).collect();
         let created = counted(count, "replica");
-        let message = format!("{created} created: {} wanted, {staying} there", self.force.wanted());
-        self.tally.created(count);
-        self.push(ops, Note::new(None, None, message), false);
+        let message = format!("{created} created: {} wanted, {staying} there", self.facts.force.wanted());
+        self.out.tally.created(count);
+        self.out.push(ops, Note::new(None, None, message), false);
     }
 
     fn next_victim(&mut self, found: &[Found<'a>], surge: bool) -> Option<usize> {
@@ -145,27 +147,27 @@ impl<'a> Round<'_, 'a> {
         let (condition, serves, proven, host) = match replica {
             Found::Broken(..) => (Condition::Unreadable, false, false, None),
             Found::Fresh(..) => (Condition::Unplaced, false, false, None),
-            Found::Known(case) => (condition(case), case.ready(), !self.is_unproven(case), case.host),
+            Found::Known(case) => (condition(case), case.ready(), !self.course.is_unproven(case), case.host),
         };
-        let openness = match host.and_then(|host| self.fleet.hosts[host].closed) {
+        let openness = match host.and_then(|host| self.places.fleet.hosts[host].closed) {
             Some(Closed::Draining) => Openness::Draining,
             Some(_) => Openness::Cordoned,
             None => Openness::Open,
         };
-        let crowd = host.map_or((0, 0), |host| self.placer.seats.crowd(self.fleet, host));
+        let crowd = host.map_or((0, 0), |host| self.places.placer.seats.crowd(self.places.fleet, host));
         (condition, serves, proven, openness, Reverse(crowd), number)
     }
 
     /// The replicas that are too many, in the order in which they go.
     pub(super) fn victims(&mut self, mut found: Vec<Found<'a>>) -> Vec<ReplicaNumber> {
-        let spare = self.counts(&found).staying.saturating_sub(self.force.wanted());
+        let spare = self.counts(&found).staying.saturating_sub(self.facts.force.wanted());
         let mut victims = Vec::new();
         while victims.len() < spare
             && let Some(victim) = self.next_victim(&found, false)
         {
             let replica = found.remove(victim);
             if let Some(host) = known(&replica).and_then(|case| case.host) {
-                self.placer.seats.retire(self.fleet, host);
+                self.places.placer.seats.retire(self.places.fleet, host);
             }
             victims.push(replica.id().number);
         }
@@ -188,40 +190,40 @@ impl<'a> Round<'_, 'a> {
         let reason = if case.desired.surge {
             "removed: what it was there for is over".to_owned()
         } else {
-            format!("removed: {} replicas are wanted", self.force.wanted())
+            format!("removed: {} replicas are wanted", self.facts.force.wanted())
         };
         let ops = self.removal(case, host, &reason);
-        self.push(ops, Note::new(Some(case.number()), case.desired.node.as_ref(), reason), false);
+        self.out.push(ops, Note::new(Some(case.number()), case.desired.node.as_ref(), reason), false);
     }
 
     /// The operations with which a replica begins its way out.
     pub(super) fn removal(&mut self, case: &Case<'a>, host: HostIndex, reason: &str) -> Vec<Op> {
-        self.placer.seats.retire(self.fleet, host);
+        self.places.placer.seats.retire(self.places.fleet, host);
         let mode = self.mode_of_removal();
         let desired = ReplicaDesired { mode, removing: true, reason: reason.to_owned(), ..case.desired.clone() };
         let assignment = case.assignment.and_then(Doc::good).cloned().map(|current| Assignment { mode, ..current });
         let home = Some(host);
         // An index that is missing or unreadable is put back in the next round.
-        self.ops(Change { id: &case.id, view: case.view, from: home, home, desired: &desired, assignment })
+        self.places.ops(Change { id: &case.id, view: case.view, from: home, home, desired: &desired, assignment })
     }
 
     /// A disabled service stops at once, those that leave it included.
     fn mode_of_removal(&self) -> Mode {
-        if self.force.desired.mode == Mode::Disabled { Mode::Disabled } else { Mode::Drain }
+        if self.facts.force.desired.mode == Mode::Disabled { Mode::Disabled } else { Mode::Drain }
     }
 
     /// A replica on its way out: deleted once no process of it is left, or its host is past its time.
     pub(super) fn finish_removal(&mut self, case: &Case<'a>) -> Standing {
-        let lost_since = case.host.and_then(|host| self.fleet.hosts[host].lost_since);
-        let deadline = lost_since.map(|since| after(since, self.force.spec.lost_after));
-        let given_up = deadline.is_some_and(|deadline| deadline <= self.context.now);
+        let lost_since = case.host.and_then(|host| self.places.fleet.hosts[host].lost_since);
+        let deadline = lost_since.map(|since| after(since, self.facts.force.spec.lost_after));
+        let given_up = deadline.is_some_and(|deadline| deadline <= self.facts.context.now);
         if case.down() || given_up {
             let why = if case.down() { "no process of it is left" } else { "its host is lost" };
             self.delete_replica(&case.id, case.view, case.host, why);
             return Standing::Busy;
         }
         if let Some(deadline) = deadline {
-            self.wake(deadline);
+            self.out.wake(deadline);
         }
         self.align(case, self.mode_of_removal(), Content::Keep, "");
         Standing::Busy
@@ -229,24 +231,24 @@ impl<'a> Round<'_, 'a> {
 
     /// Deletes the replica's nodes, and its index.
     fn delete_replica(&mut self, id: &ReplicaId, view: &'a ReplicaView, host: Option<HostIndex>, why: &str) {
-        let blocked = self.replica_blocked(id) || host.is_some_and(|host| self.index_blocked(id, host));
+        let blocked = self.is_replica_blocked(id) || host.is_some_and(|host| self.is_index_blocked(id, host));
         let Some(version) = view.version.filter(|_| !blocked) else { return };
-        let mut ops: Vec<Op> = self.delete_status(id, view).into_iter().collect();
+        let mut ops: Vec<Op> = self.places.delete_status(id, view).into_iter().collect();
         if let Some(doc) = &view.desired {
             ops.push(Op::Delete { path: layout::replica_desired(id), version: Some(doc.version) });
         }
-        ops.extend(host.and_then(|host| self.delete_index(id, host)));
+        ops.extend(host.and_then(|host| self.places.delete_index(id, host)));
         ops.push(Op::Delete { path: layout::replica(id), version: Some(version) });
-        self.tally.deleted();
-        let node = host.map(|host| self.fleet.hosts[host].name);
-        self.push(ops, Note::new(Some(id.number), node, format!("deleted: {why}")), false);
+        self.out.tally.deleted();
+        let node = host.map(|host| self.places.fleet.hosts[host].name);
+        self.out.push(ops, Note::new(Some(id.number), node, format!("deleted: {why}")), false);
     }
 
     /// On a host that is lost, what became of the processes can't be known; a drained service says so.
     pub(super) fn note_unknown(&mut self, case: &Case<'a>) {
         let Some(host) = case.host.filter(|_| !case.host_alive && !case.down()) else { return };
-        let name = self.fleet.hosts[host].name.as_str();
+        let name = self.places.fleet.hosts[host].name.as_str();
         let text = "is gone: whether its processes still run can't be known until it returns";
-        self.notice(ConditionKind::HostLost, name, case.number(), text);
+        self.out.notice(ConditionKind::HostLost, name, case.number(), text);
     }
 }

@@ -1,11 +1,11 @@
 //! What was damaged by hand: unreadable or missing desired states, indexes that belong to nothing.
 
 use super::{
-    change::Change,
     classify::Found,
     draft::{MAX_OPS, Note},
     fleet::Fleet,
     host::{Host, HostIndex},
+    nodes::Change,
     round::Round,
 };
 use crate::{
@@ -22,16 +22,16 @@ impl<'a> Round<'_, 'a> {
     /// service's desired state. Without an index the replica is placed anew, as if it were new.
     pub(super) fn rebuild(&mut self, id: &ReplicaId, view: &'a ReplicaView, removing: bool) {
         let home = self.home_of(id, view);
-        let assignment = home.and_then(|home| self.fleet.hosts[home].assignment(id)).and_then(Doc::good);
+        let assignment = home.and_then(|home| self.places.fleet.hosts[home].assignment(id)).and_then(Doc::good);
         let fresh = self.course.goal_of_new(false).map_or_else(
-            || ReplicaDesired::unplaced(self.force.desired),
-            |goal| ReplicaDesired::with(self.force.desired.mode, goal.number, goal.revision),
+            || ReplicaDesired::unplaced(self.facts.force.desired),
+            |goal| ReplicaDesired::with(self.facts.force.desired.mode, goal.number, goal.revision),
         );
         let desired = ReplicaDesired {
             mode: assignment.map_or(fresh.mode, |assignment| assignment.mode),
             version: assignment.map_or(fresh.version.clone(), |assignment| assignment.version.clone()),
             config_version: assignment.map_or(fresh.config_version, |assignment| assignment.config_version),
-            node: home.map(|home| self.fleet.hosts[home].name.clone()),
+            node: home.map(|home| self.places.fleet.hosts[home].name.clone()),
             reason: "rebuilt: its desired state could not be read".to_owned(),
             // Its content may be what another rollout brought.
             rollout: fresh.rollout.filter(|_| assignment.is_none()),
@@ -39,33 +39,33 @@ impl<'a> Round<'_, 'a> {
             ..fresh
         };
         let change = Change { id, view, from: home, home, desired: &desired, assignment: None };
-        let ops = self.ops(change);
-        self.push(ops, Note::new(Some(id.number), desired.node.as_ref(), desired.reason.clone()), false);
+        let ops = self.places.ops(change);
+        self.out.push(ops, Note::new(Some(id.number), desired.node.as_ref(), desired.reason.clone()), false);
     }
 
     /// The host whose index has the replica; of several, the one whose agent last wrote its status.
     fn home_of(&self, id: &ReplicaId, view: &ReplicaView) -> Option<HostIndex> {
-        let strays = self.fleet.strays.get(&id.service)?;
+        let strays = self.places.fleet.strays.get(&id.service)?;
         let hosts = || strays.iter().filter(|(number, _)| *number == id.number).map(|(_, host)| *host);
         let reported = view.status.as_ref().and_then(Doc::good).map(|status| &status.node);
-        hosts().find(|host| Some(self.fleet.hosts[*host].name) == reported).or_else(|| hosts().next())
+        hosts().find(|host| Some(self.places.fleet.hosts[*host].name) == reported).or_else(|| hosts().next())
     }
 
     /// Deletes index nodes on hosts where their replica is not placed.
     pub(super) fn drop_strays(&mut self, found: &[Found<'a>]) {
-        for (number, host) in self.fleet.strays.get(self.name).cloned().unwrap_or_default() {
+        for (number, host) in self.places.fleet.strays.get(self.facts.name).cloned().unwrap_or_default() {
             let broken = |replica: &Found<'_>| matches!(replica, Found::Broken(id, _) if id.number == number);
-            if !self.draft.has_room() || found.iter().any(broken) {
+            if !self.out.draft.has_room() || found.iter().any(broken) {
                 continue;
             }
-            let id = ReplicaId { service: self.name.clone(), number };
-            if self.index_blocked(&id, host) {
+            let id = ReplicaId { service: self.facts.name.clone(), number };
+            if self.is_index_blocked(&id, host) {
                 continue;
             }
-            let name = self.fleet.hosts[host].name;
-            let ops: Vec<_> = self.delete_index(&id, host).into_iter().collect();
+            let name = self.places.fleet.hosts[host].name;
+            let ops: Vec<_> = self.places.delete_index(&id, host).into_iter().collect();
             let message = format!("index on {name} deleted: the replica is not placed there");
-            self.push(ops, Note::new(Some(number), Some(name), message), false);
+            self.out.push(ops, Note::new(Some(number), Some(name), message), false);
         }
     }
 }

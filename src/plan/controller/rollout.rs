@@ -14,10 +14,11 @@ mod course;
 mod record;
 mod steer;
 mod survey;
+mod transition;
 mod turn;
 
 pub(super) use self::{
     course::{Course, Goal, goal_of},
-    steer::is_under_way,
+    steer::{Steering, is_under_way},
     survey::Survey,
 };

@@ -5,16 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Context,
-    accept::in_force,
     classify::{Case, Found, classify, known},
     fleet::Fleet,
     host::HostIndex,
-    notice::Notices,
     round::Round,
 };
 use crate::{
     model::{HostName, ReplicaId, ReplicaNumber, ServiceName},
-    tree::snapshot::{Cluster, Doc},
+    tree::snapshot::Cluster,
 };
 
 /// A replica that would better be elsewhere.
@@ -59,8 +57,8 @@ pub fn pending_moves(
 ) -> BTreeMap<ServiceName, Pending> {
     let mut pending = BTreeMap::new();
     for_each_round(cluster, context, services, |mut round| {
-        if round.view.moves.is_some() {
-            pending.insert(round.name.clone(), round.pending_moves());
+        if round.facts.view.moves.is_some() {
+            pending.insert(round.facts.name.clone(), round.pending_moves());
         }
     });
     pending
@@ -68,30 +66,31 @@ pub fn pending_moves(
 
 fn for_each_round<'a>(
     cluster: &'a Cluster,
-    context: &Context,
+    context: &'a Context,
     services: &BTreeSet<ServiceName>,
     mut work: impl FnMut(Round<'_, 'a>),
 ) {
     let mut fleet = Fleet::new(cluster, context);
     let named = cluster.services.iter().filter(|(name, _)| services.is_empty() || services.contains(*name));
     for (name, view) in named {
-        let mut notices = Notices::default();
-        if let Some(force) = in_force(name, view, &mut notices) {
-            work(Round::new(name, view, force, &mut fleet, context, notices));
+        if let Ok(round) = Round::open(name, view, &mut fleet, context) {
+            work(round);
         }
     }
 }
 
 impl<'a> Round<'_, 'a> {
     fn moves(&mut self, most: usize) -> Vec<Move> {
-        let found = classify(self.name, self.view, self.fleet);
+        let found = classify(self.facts.name, self.facts.view, self.places.fleet);
         self.survey(&found);
         if self.left_alone().is_some() {
             return Vec::new();
         }
         self.leave_successors_out(&found);
         let stays = |case: &&Case<'a>| {
-            let fits = |host| self.unfit_unasked(case, host).is_none() && self.fleet.hosts[host].alive();
+            let fits = |host| {
+                self.places.unfit_unasked(case, host, &self.course).is_none() && self.places.fleet.hosts[host].alive()
+            };
             !case.desired.removing && !case.desired.surge && case.host.is_some_and(fits)
         };
         let mut left: Vec<&Case<'a>> = found.iter().filter_map(known).filter(stays).collect();
@@ -108,7 +107,7 @@ impl<'a> Round<'_, 'a> {
     }
 
     fn pending_moves(&mut self) -> Pending {
-        let found = classify(self.name, self.view, self.fleet);
+        let found = classify(self.facts.name, self.facts.view, self.places.fleet);
         self.survey(&found);
         let asked = found.iter().filter_map(known).filter(|case| !case.desired.removing && self.is_asked(case));
         let leave = asked.filter_map(|case| Some((case.number(), case.desired.node.clone()?))).collect();
@@ -117,9 +116,9 @@ impl<'a> Round<'_, 'a> {
 
     /// Why nothing is asked of the service at present.
     fn left_alone(&self) -> Option<&'static str> {
-        if self.force.spec.deleting {
+        if self.facts.force.spec.deleting {
             Some("the service is being deleted")
-        } else if !self.force.enabled() {
+        } else if !self.facts.force.enabled() {
             Some("the service is not enabled")
         } else {
             let is_rolling = self.course.begins() || self.course.is_active();
@@ -132,45 +131,41 @@ impl<'a> Round<'_, 'a> {
     fn leave_successors_out(&mut self, found: &[Found<'a>]) {
         let cases = || found.iter().filter_map(known).filter(|case| !case.desired.removing);
         let leaves = |case: &&Case<'a>| {
-            !case.desired.surge && case.host.is_some_and(|host| self.unfit_unasked(case, host).is_some())
+            !case.desired.surge
+                && case.host.is_some_and(|host| self.places.unfit_unasked(case, host, &self.course).is_some())
         };
-        let others = if self.starts_first() { cases().filter(leaves).count() } else { 0 };
+        let others = if self.facts.starts_first() { cases().filter(leaves).count() } else { 0 };
         for case in cases().filter(|case| case.desired.surge).skip(others) {
             if let Some(host) = case.host {
-                self.placer.seats.give_back(self.fleet, host);
-                self.fleet.leave_out(host, &case.id);
+                self.places.placer.seats.give_back(self.places.fleet, host);
+                self.places.fleet.leave_out(host, &case.id);
             }
         }
     }
 
     fn crowd_at(&mut self, host: HostIndex) -> Crowd {
-        let (domain, here) = self.placer.seats.crowd(self.fleet, host);
-        (domain, here, self.fleet.hosts[host].load)
+        let (domain, here) = self.places.placer.seats.crowd(self.places.fleet, host);
+        (domain, here, self.places.fleet.hosts[host].load)
     }
 
     /// A better host for the replica, on which it is from now on.
     fn better(&mut self, case: &Case<'a>, now: Crowd) -> Option<Move> {
         let from = case.host?;
-        let ask = self.ask(case, true);
-        let choice = self.placer.pick(self.fleet, &ask).ok()?;
+        let ask = self.course.ask(self.places.placer.unit, case, true);
+        let choice = self.places.placer.pick(self.places.fleet, &ask).ok()?;
         if self.crowd_at(choice.host) >= now {
-            self.placer.unpick(self.fleet, &ask, &choice);
+            self.places.placer.unpick(self.places.fleet, &ask, &choice);
             return None;
         }
-        let (from, to) = (self.fleet.hosts[from].name.clone(), self.fleet.hosts[choice.host].name.clone());
+        let (from, to) =
+            (self.places.fleet.hosts[from].name.clone(), self.places.fleet.hosts[choice.host].name.clone());
         let (_, here, all) = now;
         let reason = format!("{}; where it is: {here} of this service and {all} in all", choice.reason);
         Some(Move { id: case.id.clone(), from, to, reason })
     }
 
     fn is_asked(&self, case: &Case<'a>) -> bool {
-        case.host.is_some_and(|host| self.is_asked_to_leave(case.number(), host))
-    }
-
-    /// Whether an operator has asked that the replica leave the host.
-    pub(super) fn is_asked_to_leave(&self, number: ReplicaNumber, host: HostIndex) -> bool {
-        let moves = self.view.moves.as_ref().and_then(Doc::good);
-        moves.is_some_and(|moves| moves.leave.get(&number) == Some(self.fleet.hosts[host].name))
+        case.host.is_some_and(|host| self.places.is_asked_to_leave(case.number(), host))
     }
 }
 

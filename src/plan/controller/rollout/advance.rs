@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{record::describe, survey::LONGEST_MESSAGE};
+use super::{record::describe, steer::Steering, survey::LONGEST_MESSAGE};
 use crate::{
     model::{HostName, Mode, PauseCause, ReplicaNumber, RolloutState, Span},
     plan::controller::{
@@ -12,20 +12,19 @@ use crate::{
         classify::{Case, Found, known},
         notice::clip,
         place::late_failures,
-        round::Round,
     },
 };
 
-impl<'a> Round<'_, 'a> {
+impl<'a> Steering<'_, '_, 'a> {
     /// Decides what comes of how far the replicas are.
     pub(super) fn advance(&mut self, found: &[Found<'a>]) {
         let Some(state) = self.course.record().map(|record| record.state) else { return };
         if state == RolloutState::RollingBack {
             self.forgive_on_the_way_back(found);
         }
-        let done = self.course.survey.is_done(self.force.wanted());
+        let done = self.course.survey.is_done(self.facts.force.wanted());
         match state {
-            RolloutState::RollingBack if done => self.end(RolloutState::RolledBack),
+            RolloutState::RollingBack if done => self.course.end(RolloutState::RolledBack),
             RolloutState::RollingBack => {
                 self.mark_healthy();
                 self.mind_progress("the way back");
@@ -33,26 +32,30 @@ impl<'a> Round<'_, 'a> {
             RolloutState::Running => {
                 self.mark_healthy();
                 match self.failing(found) {
-                    Some(reason) => self.fail(&reason),
+                    Some(reason) => self.course.fail(&reason),
                     None => self.advance_batch(),
                 }
             }
             // What waits to be promoted is on trial still.
-            RolloutState::Paused if self.is_paused_for(PauseCause::Canary) => match self.failing(found) {
-                Some(reason) => self.fail(&reason),
-                None if !self.course.survey.in_flight.is_empty() => self.go_on("the canary is not healthy any more"),
-                None if !self.course.survey.has_canary(self.batch_end()) => self.go_on("the canary is gone"),
-                None if self.force.spec.rollout.auto_promote => self.go_on("auto_promote is set"),
+            RolloutState::Paused if self.course.is_paused_for(PauseCause::Canary) => match self.failing(found) {
+                Some(reason) => self.course.fail(&reason),
+                None if !self.course.survey.in_flight.is_empty() => {
+                    self.course.go_on("the canary is not healthy any more");
+                }
+                None if !self.course.survey.has_canary(self.course.batch_end()) => {
+                    self.course.go_on("the canary is gone");
+                }
+                None if self.facts.force.spec.rollout.auto_promote => self.course.go_on("auto_promote is set"),
                 None => {}
             },
             // All that was wanted has come by itself after all.
-            RolloutState::Paused if done && self.is_paused_for(PauseCause::Failure) => {
-                if self.goes_back() {
-                    self.end(RolloutState::RolledBack);
-                } else if self.is_on_canary() {
-                    self.go_on("the canary is healthy after all");
-                } else if self.force.wanted() > 0 {
-                    self.end(RolloutState::Completed);
+            RolloutState::Paused if done && self.course.is_paused_for(PauseCause::Failure) => {
+                if self.course.goes_back() {
+                    self.course.end(RolloutState::RolledBack);
+                } else if self.course.is_on_canary() {
+                    self.course.go_on("the canary is healthy after all");
+                } else if self.facts.force.wanted() > 0 {
+                    self.course.end(RolloutState::Completed);
                 }
             }
             _ => {}
@@ -62,7 +65,7 @@ impl<'a> Round<'_, 'a> {
     /// Nobody waits there for what fails with what was healthy before, either, as far as `max_failures` goes.
     fn forgive_on_the_way_back(&mut self, found: &[Found<'a>]) {
         let Some(goal) = self.course.goal() else { return };
-        let max = self.force.spec.rollout.max_failures.floor(self.force.wanted());
+        let max = self.facts.force.spec.rollout.max_failures.floor(self.facts.force.wanted());
         let failed = |case: &&Case<'a>| !case.desired.removing && case.host_alive && case.failed() && goal.is_of(case);
         for case in found.iter().filter_map(known).filter(failed).take(max) {
             self.course.survey.forgive(case);
@@ -82,7 +85,7 @@ impl<'a> Round<'_, 'a> {
         let known = |number: &ReplicaNumber| record.updating.contains_key(number) || survey.lost.contains(number);
         let unknown = |number: &&ReplicaNumber| on_trial && !known(number);
         let late: Vec<ReplicaNumber> = survey.in_flight.iter().filter(unknown).copied().collect();
-        let now = self.context.now;
+        let now = self.facts.context.now;
         // Not told just now, and not healthy, or not any more: their time begins.
         for number in late {
             self.course.updated(number, now);
@@ -105,8 +108,8 @@ impl<'a> Round<'_, 'a> {
         self.course.spared = self.failed_on_one_host(&cases);
         let failed: Vec<(&Case<'a>, String)> =
             cases.into_iter().filter_map(|case| Some((case, self.verdict(case)?))).collect();
-        let max = self.force.spec.rollout.max_failures;
-        let allowed = if self.is_on_canary() { 0 } else { max.floor(self.force.wanted()) };
+        let max = self.facts.force.spec.rollout.max_failures;
+        let allowed = if self.course.is_on_canary() { 0 } else { max.floor(self.facts.force.wanted()) };
         if failed.len() <= allowed {
             for (case, _) in &failed {
                 self.course.survey.forgive(case);
@@ -121,7 +124,7 @@ impl<'a> Round<'_, 'a> {
     /// Those that failed on the only host on which any did, where another host would take them: what follows a host is
     /// the host's fault, and no revision is judged by one host while there are others.
     fn failed_on_one_host(&mut self, cases: &[&Case<'a>]) -> BTreeSet<ReplicaNumber> {
-        let now = self.context.now;
+        let now = self.facts.context.now;
         let failed: Vec<&&Case<'a>> = cases.iter().filter(|case| case.failed()).collect();
         let before = failed.iter().flat_map(|case| late_failures(&case.desired.failed_on, now).map(|it| &it.node));
         let hosts: BTreeSet<&HostName> =
@@ -129,7 +132,16 @@ impl<'a> Round<'_, 'a> {
         if hosts.len() != 1 {
             return BTreeSet::new();
         }
-        failed.into_iter().filter(|case| self.fits_elsewhere(case)).map(|case| case.number()).collect()
+        failed
+            .into_iter()
+            .filter(|case| self.places.fits_elsewhere(case, self.course, self.out))
+            .map(|case| case.number())
+            .collect()
+    }
+
+    /// Whether no other host is tried at present for a replica that failed.
+    fn was_tried_everywhere(&mut self, case: &Case<'a>) -> bool {
+        self.failures.brake(case, self.facts).is_some() || !self.places.fits_elsewhere(case, self.course, self.out)
     }
 
     fn verdict(&mut self, case: &Case<'a>) -> Option<String> {
@@ -147,7 +159,7 @@ impl<'a> Round<'_, 'a> {
             let spared = self.course.spared.contains(&case.number());
             let judged = if on_trial { !spared } else { self.was_tried_everywhere(case) };
             if judged {
-                let failed = late_failures(&case.desired.failed_on, self.context.now);
+                let failed = late_failures(&case.desired.failed_on, self.facts.context.now);
                 let others: Vec<&str> = failed.map(|it| it.node.as_str()).filter(|it| *it != node.as_str()).collect();
                 let others = if others.is_empty() { String::new() } else { format!(", as on {}", others.join(", ")) };
                 return Some(format!("replica {number} on {node} is {}{others}: {said}", status.state));
@@ -157,10 +169,10 @@ impl<'a> Round<'_, 'a> {
             }
         }
         let updated = updated.filter(|_| case.desired.mode == Mode::Enabled)?;
-        let limit = self.force.spec.rollout.healthy_deadline;
+        let limit = self.facts.force.spec.rollout.healthy_deadline;
         let deadline = self.deadline(updated, limit);
-        if deadline > self.context.now {
-            self.wake(deadline);
+        if deadline > self.facts.context.now {
+            self.out.wake(deadline);
             return None;
         }
         Some(format!(
@@ -172,24 +184,24 @@ impl<'a> Round<'_, 'a> {
     /// When the time is up that began at `since`. Without a leader nobody could see what became healthy, or tell the next
     /// replica: each leader gives it the whole time again.
     fn deadline(&self, since: Timestamp, limit: Span) -> Timestamp {
-        after(after(since.max(self.context.leading_since), self.drain_time()), limit)
+        after(after(since.max(self.facts.context.leading_since), self.drain_time()), limit)
     }
 
     /// How long what ran before may run on, out of `instances`, before anything can be healthy in its place.
     fn drain_time(&self) -> Span {
         let before = self.course.stable.map(|stable| stable.revision.template.drain_time);
-        before.unwrap_or_default().max(self.force.spec.drain_time)
+        before.unwrap_or_default().max(self.facts.force.spec.drain_time)
     }
 
     /// Goes on to the next batch when this one is healthy; after the last one the rollout is completed.
     fn advance_batch(&mut self) {
-        let wanted = self.force.wanted();
+        let wanted = self.facts.force.wanted();
         loop {
             let Some(record) = self.course.record() else { return };
             let batch = record.batch;
-            let end = self.batch_end();
+            let end = self.course.batch_end();
             let survey = &self.course.survey;
-            let on_canary = self.is_on_canary();
+            let on_canary = self.course.is_on_canary();
             let complete = if on_canary {
                 // What is not placed serves nobody: it is no canary.
                 survey.has_canary(end) && survey.healthy + survey.surge_healthy >= survey.exposed
@@ -202,17 +214,17 @@ impl<'a> Round<'_, 'a> {
                 return self.mind_batch();
             }
             if is_last {
-                return self.end(RolloutState::Completed);
+                return self.course.end(RolloutState::Completed);
             }
-            let is_canary = batch == 0 && !self.force.spec.rollout.canary.is_zero();
-            if on_canary && !self.force.spec.rollout.auto_promote {
+            let is_canary = batch == 0 && !self.facts.force.spec.rollout.canary.is_zero();
+            if on_canary && !self.facts.force.spec.rollout.auto_promote {
                 let reason = format!("the canary ({end} of {wanted}) is healthy and waits to be promoted");
-                return self.pause(PauseCause::Canary, &reason);
+                return self.course.pause(PauseCause::Canary, &reason);
             }
             if !self.batch_pause_is_over() {
                 return;
             }
-            let now = self.context.now;
+            let now = self.facts.context.now;
             let Some(record) = self.course.edit() else { return };
             (record.batch, record.batch_done, record.progress) = (batch + 1, None, now);
             record.promoted |= is_canary;
@@ -220,13 +232,13 @@ impl<'a> Round<'_, 'a> {
     }
 
     fn batch_pause_is_over(&mut self) -> bool {
-        let now = self.context.now;
+        let now = self.facts.context.now;
         let Some(since) = self.course.record().map(|record| record.batch_done.unwrap_or(now)) else { return false };
-        let until = after(since, self.force.spec.rollout.batch_pause);
+        let until = after(since, self.facts.force.spec.rollout.batch_pause);
         if until <= now {
             return true;
         }
-        self.wake(until);
+        self.out.wake(until);
         let news = self.course.record().is_some_and(|record| record.batch_done.is_none());
         if news && let Some(record) = self.course.edit() {
             record.batch_done = Some(now);
@@ -237,7 +249,7 @@ impl<'a> Round<'_, 'a> {
     /// A batch is under way. Should one that was healthy not be so any more, the pause after it does not count as time
     /// without progress.
     fn mind_batch(&mut self) {
-        let now = self.context.now;
+        let now = self.facts.context.now;
         if let Some(since) = self.course.record().and_then(|record| record.batch_done)
             && let Some(record) = self.course.edit()
         {
@@ -258,27 +270,27 @@ impl<'a> Round<'_, 'a> {
             return None;
         }
         let Some(idle) = &survey.idle else { return survey.outdated.clone() };
-        let max = self.force.spec.max_unavailable;
+        let max = self.facts.force.spec.max_unavailable;
         Some(format!("{idle}, and max_unavailable ({max}) lets no other be changed meanwhile"))
     }
 
     /// A rollout without progress comes to a decision when its time is up.
     fn mind_progress(&mut self, what: &str) {
         let Some(record) = self.course.record() else { return };
-        let limit = self.force.spec.rollout.progress_deadline;
+        let limit = self.facts.force.spec.rollout.progress_deadline;
         let deadline = self.deadline(record.progress, limit);
-        if deadline > self.context.now {
-            return self.wake(deadline);
+        if deadline > self.facts.context.now {
+            return self.out.wake(deadline);
         }
-        let (healthy, wanted) = (self.course.survey.healthy, self.force.wanted());
+        let (healthy, wanted) = (self.course.survey.healthy, self.facts.force.wanted());
         let reason =
             format!("{what} made no progress for {limit} (progress_deadline): {healthy} of {wanted} are healthy");
         let stuck = self.in_the_way().map(|stuck| format!("; {stuck}")).unwrap_or_default();
         if record.back {
-            self.pause(PauseCause::Failure, &format!("{reason}{stuck}"));
+            self.course.pause(PauseCause::Failure, &format!("{reason}{stuck}"));
         } else {
             let with = describe(&record.revision);
-            self.fail(&format!("{reason} with {with}{stuck}"));
+            self.course.fail(&format!("{reason} with {with}{stuck}"));
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::survey::Survey;
 use crate::{
-    model::{ReplicaNumber, Revision, Rollout, RolloutState},
-    plan::controller::classify::Case,
+    model::{PauseCause, ReplicaNumber, Revision, Rollout, RolloutState, Span},
+    plan::controller::{classify::Case, facts::Facts},
     tree::snapshot::{Doc, ServiceView},
 };
 
@@ -37,8 +37,8 @@ impl Goal<'_> {
 }
 
 /// The newest rollout while it is planned.
-#[derive(Default)]
 pub(in crate::plan::controller) struct Course<'a> {
+    pub(in crate::plan::controller) facts: Facts<'a>,
     /// The number of the newest, and its record as it is in the tree.
     pub(super) before: Option<(u64, &'a Rollout)>,
     /// As it is to be, once that differs.
@@ -65,11 +65,23 @@ pub(in crate::plan::controller) struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    pub(in crate::plan::controller) fn of(view: &'a ServiceView) -> Self {
-        let before = view.rollouts.iter().next_back();
+    pub(in crate::plan::controller) fn new(facts: Facts<'a>) -> Self {
+        let before = facts.view.rollouts.iter().next_back();
         let before = before.and_then(|(&number, doc)| Some((number, doc.good()?)));
-        let stable = before.and_then(|(_, newest)| goal_of(view, newest.from?));
-        Self { before, stable, ..Self::default() }
+        Self {
+            facts,
+            before,
+            after: None,
+            stable: before.and_then(|(_, newest)| goal_of(facts.view, newest.from?)),
+            next: None,
+            turn: BTreeSet::new(),
+            exposure_left: None,
+            fresh_left: 0,
+            spared: BTreeSet::new(),
+            survey: Survey::default(),
+            tries_again: false,
+            said: Vec::new(),
+        }
     }
 
     /// Whether something was healthy before what the newest rollout brings: that is on trial.
@@ -148,6 +160,20 @@ impl<'a> Course<'a> {
         self.record().is_some_and(|record| record.state == state)
     }
 
+    pub(super) fn goes_back(&self) -> bool {
+        self.record().is_some_and(|record| record.back)
+    }
+
+    pub(super) fn is_paused_for(&self, cause: PauseCause) -> bool {
+        let paused = self.record().filter(|record| record.state == RolloutState::Paused);
+        paused.is_some_and(|record| record.pause == Some(cause))
+    }
+
+    /// How long a replica must stay ready to count as healthy. What was healthy before need not show it again.
+    pub(in crate::plan::controller) fn min_healthy_time(&self) -> Span {
+        if self.goes_back() { Span::ZERO } else { self.facts.force.spec.rollout.min_healthy_time }
+    }
+
     /// Whether the replica runs what is wanted of the service.
     pub(in crate::plan::controller) fn is_newest(&self, case: &Case<'a>) -> bool {
         self.newest().is_some_and(|newest| newest.is_of(case))
@@ -198,6 +224,16 @@ impl<'a> Course<'a> {
         {
             record.updating.insert(number, now);
         }
+    }
+
+    /// What the replica runs as it is: what its rollout brought, or what the goal says if that is the same.
+    pub(in crate::plan::controller) fn own(&self, case: &Case<'a>) -> Option<Goal<'a>> {
+        let labelled = case.desired.rollout.and_then(|number| goal_of(self.facts.view, number));
+        let same = |goal: &Goal<'a>| {
+            let Revision { version, config_version, .. } = goal.revision;
+            *version == case.desired.version && *config_version == case.desired.config_version
+        };
+        labelled.filter(same).or(self.goal().filter(same)).or(self.stable.filter(same))
     }
 }
 

@@ -2,46 +2,46 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Goal;
+use super::Course;
 use crate::{
-    model::{ConditionKind, PauseCause, Revision, Rollout, RolloutState, RolloutSummary, Template, encode},
+    model::{Revision, Rollout, RolloutState, RolloutSummary, Template, encode},
     plan::controller::{
-        classify::{Case, Found, known},
+        classify::{Found, known},
         draft::Note,
-        round::Round,
+        output::Output,
     },
     tree::{layout, snapshot::Doc, txn::Op},
 };
 
-impl<'a> Round<'_, 'a> {
+impl<'a> Course<'a> {
     /// Whether what is wanted differs from what the newest rollout brings, or none has brought anything yet.
     pub(super) fn wishes_something_new(&self) -> bool {
-        if self.course.is(RolloutState::Superseded) {
+        if self.is(RolloutState::Superseded) {
             return true;
         }
-        let Some(newest) = self.course.newest() else { return true };
+        let Some(newest) = self.newest() else { return true };
         let Revision { version, config_version, template } = newest.revision;
-        let (spec, desired) = (self.force.spec, self.force.desired);
+        let (spec, desired) = (self.facts.force.spec, self.facts.force.desired);
         desired.version != *version || desired.config_version != *config_version || !template.matches(spec)
     }
 
     /// Has a rollout begin with what is wanted now.
     pub(super) fn begin(&mut self) {
         let revision = Revision {
-            version: self.force.desired.version.clone(),
-            config_version: self.force.desired.config_version,
-            template: Template::from(self.force.spec),
+            version: self.facts.force.desired.version.clone(),
+            config_version: self.facts.force.desired.config_version,
+            template: Template::from(self.facts.force.spec),
         };
-        let from = self.course.before.and_then(|(number, newest)| match newest.state {
+        let from = self.before.and_then(|(number, newest)| match newest.state {
             // Of none that was wanted, none has shown that it serves.
             RolloutState::Completed if newest.healthy > 0 => Some(number),
             _ => newest.from,
         });
         // What was healthy before needs no trial.
         let proven =
-            from.and_then(|from| super::goal_of(self.view, from)).is_some_and(|good| *good.revision == revision);
-        let now = self.context.now;
-        self.course.next = Some(Box::new(Rollout {
+            from.and_then(|from| super::goal_of(self.facts.view, from)).is_some_and(|good| *good.revision == revision);
+        let now = self.facts.context.now;
+        self.next = Some(Box::new(Rollout {
             state: RolloutState::Running,
             reason: String::new(),
             pause: None,
@@ -51,79 +51,80 @@ impl<'a> Round<'_, 'a> {
             cause: String::new(),
             started: now,
             ended: None,
-            batch: u32::from(proven && !self.force.spec.rollout.canary.is_zero()),
+            batch: u32::from(proven && !self.facts.force.spec.rollout.canary.is_zero()),
             batch_done: None,
             promoted: proven,
             resumed: false,
             progress: now,
             healthy: 0,
             updating: BTreeMap::new(),
-            order: Some(self.view.rollouts_node.as_ref().map_or(0, |doc| doc.version)),
+            order: Some(self.facts.view.rollouts_node.as_ref().map_or(0, |doc| doc.version)),
         }));
-        let what = self.course.next.as_deref().map(|next| describe(&next.revision)).unwrap_or_default();
+        let what = self.next.as_deref().map(|next| describe(&next.revision)).unwrap_or_default();
         let number = self.next_number();
-        if self.course.is_active()
-            && let Some(record) = self.course.edit()
+        if self.is_active()
+            && let Some(record) = self.edit()
         {
             (record.state, record.pause, record.ended) = (RolloutState::Superseded, None, Some(now));
             record.reason = format!("rollout {number} ({what}) was wanted instead");
             record.updating.clear();
         }
-        self.course.said.push(format!("rollout {number} begins: {what}"));
+        self.said.push(format!("rollout {number} begins: {what}"));
     }
 
     /// Numbers never return, even when somebody deletes the newest record.
     fn next_number(&self) -> u64 {
-        let told = self.view.status.as_ref().and_then(Doc::good).and_then(|status| status.rollout.as_ref());
-        let there = self.view.rollouts.keys().next_back().copied();
+        let told = self.facts.view.status.as_ref().and_then(Doc::good).and_then(|status| status.rollout.as_ref());
+        let there = self.facts.view.rollouts.keys().next_back().copied();
         there.into_iter().chain(told.map(|told| told.number)).max().unwrap_or(0).saturating_add(1)
     }
 
     /// Writes what has changed of the records. After the first sequential nodes, so that these start at 1.
-    pub(in crate::plan::controller) fn write_rollout(&mut self, found: &[Found<'a>]) {
+    pub(in crate::plan::controller) fn write_rollout(&mut self, found: &[Found<'a>], out: &mut Output<'a>) {
         let mut ops = Vec::new();
-        if let (Some((number, before)), Some(after)) = (self.course.before, self.course.after.as_deref())
+        if let (Some((number, before)), Some(after)) = (self.before, self.after.as_deref())
             && after != before
-            && let Some(doc) = self.view.rollouts.get(&number)
+            && let Some(doc) = self.facts.view.rollouts.get(&number)
         {
-            let path = layout::rollout(self.name, number);
+            let path = layout::rollout(self.facts.name, number);
             ops.push(Op::Set { path, data: encode(after), version: Some(doc.version) });
         }
-        if let Some(next) = self.course.next.take() {
+        if let Some(next) = self.next.take() {
             ops.extend(self.as_wished());
             ops.extend(self.create_record(&next));
             ops.extend(self.prune(found, next.from));
         }
-        let said = std::mem::take(&mut self.course.said);
-        self.draft.append(ops, said.into_iter().map(|message| Note::new(None, None, message)));
+        let said = std::mem::take(&mut self.said);
+        out.draft.append(ops, said.into_iter().map(|message| Note::new(None, None, message)));
     }
 
     /// A wish may be two documents, written at once and heard of one after the other: half of it begins nothing.
     fn as_wished(&self) -> impl Iterator<Item = Op> + use<> {
-        let spec = self.view.spec.as_ref().map(|doc| (layout::service(self.name), doc.version));
-        let desired = self.view.desired.as_ref().map(|doc| (layout::desired(self.name), doc.version));
+        let spec = self.facts.view.spec.as_ref().map(|doc| (layout::service(self.facts.name), doc.version));
+        let desired = self.facts.view.desired.as_ref().map(|doc| (layout::desired(self.facts.name), doc.version));
         [spec, desired].into_iter().flatten().map(|(path, version)| Op::Check { path, version })
     }
 
     fn create_record(&self, next: &Rollout) -> Vec<Op> {
-        let parent = (self.view.rollouts_node.is_none())
-            .then(|| Op::Create { path: layout::rollouts(self.name), data: b"{}".to_vec() });
-        let path = layout::rollout(self.name, self.next_number());
+        let parent = (self.facts.view.rollouts_node.is_none())
+            .then(|| Op::Create { path: layout::rollouts(self.facts.name), data: b"{}".to_vec() });
+        let path = layout::rollout(self.facts.name, self.next_number());
         parent.into_iter().chain([Op::Create { path, data: encode(next) }]).collect()
     }
 
     /// Old records go, unless a replica still runs what they brought, or a rollback would return to them.
     fn prune(&self, found: &[Found<'a>], from: Option<u64>) -> Vec<Op> {
-        let limit = usize::try_from(self.force.spec.rollout.history_limit).unwrap_or(usize::MAX);
+        let limit = usize::try_from(self.facts.force.spec.rollout.history_limit).unwrap_or(usize::MAX);
         let mut needed: BTreeSet<u64> =
             found.iter().filter_map(known).filter_map(|case| case.desired.rollout).collect();
         needed.extend(from);
-        needed.extend(self.course.number());
-        let may_go = |number: &u64| !needed.contains(number) && self.is_leaf(&layout::rollout(self.name, *number));
-        let old = self.view.rollouts.iter().filter(|(number, _)| may_go(number));
+        needed.extend(self.number());
+        let may_go =
+            |number: &u64| !needed.contains(number) && self.facts.is_leaf(&layout::rollout(self.facts.name, *number));
+        let old = self.facts.view.rollouts.iter().filter(|(number, _)| may_go(number));
         let old: Vec<_> = old.rev().skip(limit).take(MOST_PRUNED).collect();
         let delete = |(number, doc): (&u64, &Doc<Rollout>)| Op::Delete {
-            path: layout::rollout(self.name, *number),
+            path: layout::rollout(self.facts.name, *number),
             version: Some(doc.version),
         };
         old.into_iter().map(delete).collect()
@@ -131,51 +132,18 @@ impl<'a> Round<'_, 'a> {
 
     /// What the service's status says of the newest rollout.
     pub(in crate::plan::controller) fn rollout_summary(&self) -> Option<RolloutSummary> {
-        let (Some(number), Some(record)) = (self.course.number(), self.course.record()) else {
-            let status = self.view.status.as_ref().and_then(Doc::good);
+        let (Some(number), Some(record)) = (self.number(), self.record()) else {
+            let status = self.facts.view.status.as_ref().and_then(Doc::good);
             return status.and_then(|status| status.rollout.clone());
         };
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let (healthy, total) = if record.state.has_ended() {
             (record.healthy, record.healthy)
         } else {
-            (count(self.course.survey.healthy), count(self.force.wanted()))
+            (count(self.survey.healthy), count(self.facts.force.wanted()))
         };
         let reason = record.reason.clone();
         Some(RolloutSummary { number, state: record.state, reason, healthy, total })
-    }
-
-    /// Says what stands still, and what would end that.
-    pub(super) fn note_rollout(&mut self) {
-        let (Some(number), Some(record)) = (self.course.number(), self.course.record()) else { return };
-        let name = self.name;
-        let (kind, text) = match (record.state, record.pause) {
-            (RolloutState::RolledBack, _) => {
-                let hint = format!("change desired, or `zkops rollout resume {name}` to try it again");
-                (ConditionKind::RolledBack, format!("rollout {number}: {}; {hint}", record.reason))
-            }
-            (RolloutState::Paused, Some(PauseCause::Disabled)) => return,
-            (RolloutState::Paused, cause) => {
-                let hint = match cause {
-                    Some(PauseCause::Canary) => format!("`zkops rollout promote {name}` or `abort`"),
-                    _ if record.back => format!("`zkops rollout resume {name}`"),
-                    _ => format!("`zkops rollout resume {name}` or `abort`"),
-                };
-                (ConditionKind::RolloutPaused, format!("rollout {number}: {}; {hint}", record.reason))
-            }
-            _ => return,
-        };
-        self.notices.add(kind, "", None, &text);
-    }
-
-    /// What the replica runs as it is: what its rollout brought, or what the goal says if that is the same.
-    pub(in crate::plan::controller) fn own(&self, case: &Case<'a>) -> Option<Goal<'a>> {
-        let labelled = case.desired.rollout.and_then(|number| super::goal_of(self.view, number));
-        let same = |goal: &Goal<'a>| {
-            let Revision { version, config_version, .. } = goal.revision;
-            *version == case.desired.version && *config_version == case.desired.config_version
-        };
-        labelled.filter(same).or(self.course.goal().filter(same)).or(self.course.stable.filter(same))
     }
 }
 

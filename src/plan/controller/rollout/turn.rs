@@ -2,11 +2,14 @@
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
+use super::Course;
 use crate::{
-    model::{Mode, PauseCause, ReplicaNumber, Rollout, RolloutPolicy, RolloutState},
+    model::{PauseCause, ReplicaNumber, Rollout, RolloutPolicy, RolloutState},
     plan::controller::{
+        budget::Budget,
         classify::{Case, Found, known},
-        round::Round,
+        output::Output,
+        placement::Placement,
     },
 };
 
@@ -26,57 +29,72 @@ fn batch_end(policy: &RolloutPolicy, batch: u32, wanted: usize, surge: usize) ->
     end.saturating_sub(surge)
 }
 
-impl<'a> Round<'_, 'a> {
+impl<'a> Course<'a> {
     /// Chooses who may be updated in this round. Needs the budget: a rollback takes the highest numbers that it allows.
-    pub(in crate::plan::controller) fn choose_turn(&mut self, found: &[Found<'a>]) {
-        let Some(goal) = self.course.goal() else { return };
+    pub(in crate::plan::controller) fn choose_turn(
+        &mut self,
+        found: &[Found<'a>],
+        budget: Budget,
+        places: &mut Placement<'_, 'a>,
+        out: &mut Output<'a>,
+    ) {
+        let Some(goal) = self.goal() else { return };
         let left = self.exposure_left();
-        self.course.exposure_left = left;
+        self.exposure_left = left;
         let outdated = |case: &&Case<'a>| !case.desired.removing && !goal.is_of(case);
         let outdated: Vec<&Case<'a>> = found.iter().filter_map(known).filter(outdated).collect();
         if outdated.is_empty() {
-            self.course.fresh_left = if self.course.is(RolloutState::Running) { self.batch_left() } else { 0 };
+            self.fresh_left = if self.is(RolloutState::Running) { self.batch_left() } else { 0 };
             return;
         }
         // Their turn may have come, and they keep nobody else from being exposed.
-        let untouchable = outdated.iter().filter(|case| self.budget == 0 && case.ready()).map(|case| case.number());
+        let untouchable = outdated.iter().filter(|case| budget.is_spent() && case.ready()).map(|case| case.number());
         let untouchable: BTreeSet<ReplicaNumber> = untouchable.collect();
-        let turn: BTreeSet<ReplicaNumber> = if self.force.enabled() {
-            match self.course.record().map(|record| record.state) {
+        let turn: BTreeSet<ReplicaNumber> = if self.facts.force.enabled() {
+            match self.record().map(|record| record.state) {
                 Some(RolloutState::Paused) | None => BTreeSet::new(),
                 Some(state) => {
-                    let blocked = self.blocked(&outdated);
+                    let blocked = self.blocked(&outdated, places, out);
                     let forward = state == RolloutState::Running;
-                    if forward { self.turn_forward(outdated, &blocked) } else { self.turn_back(outdated, &blocked) }
+                    if forward {
+                        self.turn_forward(outdated, &blocked, budget)
+                    } else {
+                        Self::turn_back(outdated, &blocked, budget)
+                    }
                 }
             }
         } else {
             self.turn_while_off(outdated)
         };
-        self.course.exposure_left = left.map(|left| left.saturating_sub(turn.difference(&untouchable).count()));
-        self.course.turn = turn;
+        self.exposure_left = left.map(|left| left.saturating_sub(turn.difference(&untouchable).count()));
+        self.turn = turn;
     }
 
     /// Those that can't be brought where they are, nor anywhere else. They come last: others would wait for them in vain.
-    fn blocked(&mut self, outdated: &[&Case<'a>]) -> BTreeSet<ReplicaNumber> {
-        let clash = |case: &&&Case<'a>| case.host.is_some_and(|host| self.will_clash(case, host));
+    fn blocked(
+        &self,
+        outdated: &[&Case<'a>],
+        places: &mut Placement<'_, 'a>,
+        out: &mut Output<'a>,
+    ) -> BTreeSet<ReplicaNumber> {
+        let clash = |case: &&&Case<'a>| case.host.is_some_and(|host| places.clashes(case, host, true));
         let clashing: Vec<&Case<'a>> = outdated.iter().filter(clash).copied().collect();
-        clashing.into_iter().filter(|case| !self.will_fit_elsewhere(case)).map(Case::number).collect()
+        clashing.into_iter().filter(|case| !places.will_fit_elsewhere(case, self, out)).map(Case::number).collect()
     }
 
     /// See [`Course::may_expose`](super::Course::may_expose).
     fn exposure_left(&self) -> Option<usize> {
-        let record = self.course.record().filter(|record| record.from.is_some() && !record.back)?;
+        let record = self.record().filter(|record| record.from.is_some() && !record.back)?;
         if record.state == RolloutState::Paused && record.pause != Some(PauseCause::Disabled) {
             return Some(0);
         }
-        self.is_on_canary().then(|| self.batch_end().saturating_sub(self.course.survey.exposed))
+        self.is_on_canary().then(|| self.batch_end().saturating_sub(self.survey.exposed))
     }
 
     /// Nothing runs that could be disturbed. What bounds the rollout does so all the same: to switch a service off and on
     /// again promotes nothing.
     fn turn_while_off(&self, mut outdated: Vec<&Case<'a>>) -> BTreeSet<ReplicaNumber> {
-        let left = match self.course.record().map(|record| (record.state, record.pause)) {
+        let left = match self.record().map(|record| (record.state, record.pause)) {
             Some((RolloutState::Running, _) | (RolloutState::Paused, Some(PauseCause::Disabled))) => self.batch_left(),
             Some((RolloutState::Paused, _)) => 0,
             _ => outdated.len(),
@@ -90,20 +108,20 @@ impl<'a> Round<'_, 'a> {
     /// Whether the rollout has reached no more replicas than its canary, which has not been promoted. Surge replicas are
     /// part of it.
     pub(super) fn is_on_canary(&self) -> bool {
-        let policy = &self.force.spec.rollout;
-        let record = self.course.record().filter(|_| self.course.follows() && !policy.canary.is_zero());
+        let policy = &self.facts.force.spec.rollout;
+        let record = self.record().filter(|_| self.follows() && !policy.canary.is_zero());
         let on_trial = |record: &Rollout| !record.state.has_ended() && !record.promoted && !record.back;
-        self.force.wanted() > 0 && record.is_some_and(|record| record.batch == 0 && on_trial(record))
+        self.facts.force.wanted() > 0 && record.is_some_and(|record| record.batch == 0 && on_trial(record))
     }
 
     /// Whether the replica runs what nobody may rely on: a canary's content before its promotion, or what was given up.
     pub(in crate::plan::controller) fn is_unproven(&self, case: &Case<'a>) -> bool {
-        (self.goes_back() || self.is_on_canary()) && self.course.is_newest(case) && self.course.stable.is_some()
+        (self.goes_back() || self.is_on_canary()) && self.is_newest(case) && self.stable.is_some()
     }
 
     /// How many more replicas the present batch has.
     fn batch_left(&self) -> usize {
-        let survey = &self.course.survey;
+        let survey = &self.survey;
         let there = if self.is_on_canary() { survey.exposed } else { survey.at_goal };
         self.batch_end().saturating_sub(there)
     }
@@ -111,18 +129,23 @@ impl<'a> Round<'_, 'a> {
     /// Those that serve nobody first, then surge replicas, then by number, and last those that are nowhere; so many that no
     /// more are on their way than the budget has. Where none that serves may be touched, those that are nowhere may fit as
     /// what is new, and serve.
-    fn turn_forward(&self, mut outdated: Vec<&Case<'a>>, blocked: &BTreeSet<ReplicaNumber>) -> BTreeSet<ReplicaNumber> {
-        let survey = &self.course.survey;
-        if self.surge_is_due() || survey.fresh > 0 {
+    fn turn_forward(
+        &self,
+        mut outdated: Vec<&Case<'a>>,
+        blocked: &BTreeSet<ReplicaNumber>,
+        budget: Budget,
+    ) -> BTreeSet<ReplicaNumber> {
+        let survey = &self.survey;
+        if self.surge_wanted(0) > survey.surge || survey.fresh > 0 {
             return BTreeSet::new();
         }
-        let wanted = self.force.wanted();
-        let (max_unavailable, _) = self.force.spec.budget(wanted);
+        let wanted = self.facts.force.wanted();
+        let (max_unavailable, _) = self.facts.force.spec.budget(wanted);
         let room = max_unavailable.max(1).saturating_sub(survey.in_flight.len());
         let canary = self.is_on_canary();
         // What is on no host, or on a lost one, shows nothing.
         outdated.retain(|case| !canary || case.host.is_some() && case.host_alive);
-        let spent = self.budget == 0;
+        let spent = budget.is_spent();
         outdated.sort_by_key(|case| {
             let blocked = blocked.contains(&case.number());
             let serves = (case.ready(), !case.desired.surge);
@@ -142,68 +165,57 @@ impl<'a> Round<'_, 'a> {
     /// out in batches: there is nothing that served before. While on the canary, surge replicas count; what comes after it is
     /// no larger for the canary having been one.
     pub(super) fn batch_end(&self) -> usize {
-        let (policy, wanted) = (&self.force.spec.rollout, self.force.wanted());
-        let batch = self.course.record().filter(|_| self.course.stable.is_some()).map(|record| record.batch);
+        let (policy, wanted) = (&self.facts.force.spec.rollout, self.facts.force.wanted());
+        let batch = self.record().filter(|_| self.stable.is_some()).map(|record| record.batch);
         let canary = if self.is_on_canary() { 0 } else { policy.canary.ceil(wanted) };
-        batch.map_or(wanted, |batch| batch_end(policy, batch, wanted, canary.min(self.course.survey.surge_at_goal)))
+        batch.map_or(wanted, |batch| batch_end(policy, batch, wanted, canary.min(self.survey.surge_at_goal)))
     }
 
     /// Those that serve nobody at once, of the others the highest numbers first.
-    fn turn_back(&self, outdated: Vec<&Case<'a>>, blocked: &BTreeSet<ReplicaNumber>) -> BTreeSet<ReplicaNumber> {
+    fn turn_back(
+        outdated: Vec<&Case<'a>>,
+        blocked: &BTreeSet<ReplicaNumber>,
+        budget: Budget,
+    ) -> BTreeSet<ReplicaNumber> {
         let (mut ready, unready): (Vec<_>, Vec<_>) = outdated.into_iter().partition(|case| case.ready());
         ready.sort_by_key(|case| (blocked.contains(&case.number()), Reverse(case.number())));
-        unready.into_iter().chain(ready.into_iter().take(self.budget + self.leeway)).map(Case::number).collect()
+        unready.into_iter().chain(ready.into_iter().take(budget.of_way_back())).map(Case::number).collect()
     }
 
-    /// Whether surge replicas are still to be created or placed before anyone else is touched.
-    fn surge_is_due(&self) -> bool {
-        self.surge_wanted() > self.course.survey.surge
-    }
-
-    /// How many replicas there are to be beyond those wanted: for the rollout, or so that others can leave their host.
-    pub(in crate::plan::controller) fn surge_wanted(&self) -> usize {
-        if !self.force.enabled() || self.force.spec.deleting || self.force.wanted() == 0 {
+    /// How many replicas there are to be beyond those wanted: for the rollout, or, without one, `successors` so that others can
+    /// leave their host.
+    pub(in crate::plan::controller) fn surge_wanted(&self, successors: usize) -> usize {
+        if !self.facts.force.enabled() || self.facts.force.spec.deleting || self.facts.force.wanted() == 0 {
             return 0;
         }
-        let there = self.course.survey.surge;
-        if self.course.begins() {
+        let there = self.survey.surge;
+        if self.begins() {
             // They serve in place of others that the next rollout finds as this one leaves them.
             return there;
         }
         // Of a record that can't be read, it is not known whether it has ended.
-        let Some(record) = self.course.record() else { return there };
+        let Some(record) = self.record() else { return there };
         if record.state.has_ended() {
-            return self.successors;
+            return successors;
         }
-        let wanted = self.force.wanted();
-        let (max_unavailable, surge) = self.force.spec.budget(wanted);
+        let wanted = self.facts.force.wanted();
+        let (max_unavailable, surge) = self.facts.force.spec.budget(wanted);
         // What serves by a rollout that was superseded before its end may not be missing either.
-        let has_served = self.course.stable.is_some() || max_unavailable == 0;
+        let has_served = self.stable.is_some() || max_unavailable == 0;
         let forward = record.state == RolloutState::Running && !record.back && has_served;
         // Where none may be missing, there is no other way back, either.
-        let backward =
-            record.state == RolloutState::RollingBack && max_unavailable == 0 && self.course.stable.is_some();
-        let outdated = self.course.survey.regular.saturating_sub(self.course.survey.at_goal);
+        let backward = record.state == RolloutState::RollingBack && max_unavailable == 0 && self.stable.is_some();
+        let outdated = self.survey.regular.saturating_sub(self.survey.at_goal);
         if !(forward || backward) || outdated == 0 {
             return there;
         }
         if self.is_on_canary() {
             // One that no host fits is no canary, and must not become one beside another.
-            let placed = there - self.course.survey.surge_unplaced;
-            let left = self.batch_end().saturating_sub(self.course.survey.exposed);
+            let placed = there - self.survey.surge_unplaced;
+            let left = self.batch_end().saturating_sub(self.survey.exposed);
             return surge.min(placed + left).max(placed);
         }
         surge.min(wanted).max(there)
-    }
-
-    /// Whether the service is in a mode in which replicas can become healthy.
-    pub(super) fn can_become_healthy(&self) -> bool {
-        self.force.desired.mode == Mode::Enabled
-    }
-
-    pub(super) fn is_paused_for(&self, cause: PauseCause) -> bool {
-        let paused = self.course.record().filter(|record| record.state == RolloutState::Paused);
-        paused.is_some_and(|record| record.pause == Some(cause))
     }
 }
 

@@ -1,0 +1,55 @@
+//! The brake on moves that change nothing: a replica that fails everywhere stays where it is.
+
+use jiff::Timestamp;
+
+use super::{
+    after,
+    classify::{Case, Found, known},
+    facts::Facts,
+    place::{COOL_OFF, late_failures},
+};
+use crate::model::ReplicaState;
+
+/// On so many hosts a replica may fail within [`COOL_OFF`]. After that it is the service that fails, not the hosts: it
+/// stays where it is, and its agent tries it again at growing intervals.
+const MOST_TRIED: usize = 3;
+
+/// The same of hosts that refuse it, which takes no time and harms nobody: few enough for a small document.
+const MOST_REFUSING: usize = 20;
+
+/// How often replicas of a service were moved of late because they had failed.
+#[derive(Clone, Copy, Default)]
+pub(super) struct RecentFailures {
+    count: usize,
+    /// When the first of these no longer counts.
+    pub(super) until: Option<Timestamp>,
+}
+
+impl RecentFailures {
+    pub(super) fn count(found: &[Found<'_>], now: Timestamp) -> Self {
+        let cases = found.iter().filter_map(known);
+        let ends = cases.flat_map(|case| late_failures(&case.desired.failed_on, now)).map(|it| after(it.at, COOL_OFF));
+        ends.fold(Self::default(), |it, end| Self {
+            count: it.count + 1,
+            until: it.until.into_iter().chain([end]).min(),
+        })
+    }
+
+    /// Another replica is moved because it failed.
+    pub(super) fn add(&mut self) {
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// Why a replica that failed stays, whatever hosts there are: no replica fails on more than so many hosts within
+    /// [`COOL_OFF`], and of one service there are no more such moves than it has replicas, but as many as that.
+    pub(super) fn brake(self, case: &Case<'_>, facts: Facts<'_>) -> Option<String> {
+        let most = if case.state() == Some(ReplicaState::Refused) { MOST_REFUSING } else { MOST_TRIED };
+        let tried = late_failures(&case.desired.failed_on, facts.context.now).count();
+        if tried >= most - 1 {
+            return Some(format!("it failed on {tried} other hosts within {COOL_OFF}, and stays here"));
+        }
+        (self.count >= facts.force.wanted().max(most)).then(|| {
+            format!("{} replicas of this service were moved for that within {COOL_OFF}: it stays here", self.count)
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! What a replica runs where it is put: what is new when its turn has come, else what it ran; and what it asks of a place.
+
+use super::{
+    claims::Described,
+    classify::Case,
+    place::Ask,
+    rollout::{Course, Goal},
+};
+use crate::{
+    model::{Assignment, ReplicaDesired, ReplicaNumber, Template},
+    tree::snapshot::Doc,
+};
+
+/// What a replica is to run where it is seated.
+#[derive(Clone, Copy)]
+pub(super) enum Outfit<'s, 'a> {
+    /// What a rollout brought; whether it is a surge replica.
+    Goal(Goal<'a>, bool),
+    /// What it ran before.
+    Same(&'s Case<'a>),
+}
+
+impl<'a> Course<'a> {
+    /// What the replica would be told out of its turn where it is seated: it is nowhere, or what it ran is not known well
+    /// enough to be run elsewhere.
+    fn untimely(&self, case: &Case<'a>, outfit: Outfit<'_, 'a>) -> Option<Goal<'a>> {
+        let anew = case.host.is_none() || matches!(outfit, Outfit::Goal(..));
+        self.brought(outfit).filter(|_| anew && !self.may_update(case.number()))
+    }
+
+    /// What keeps the replica from any other host: nobody knows what it would run there, or it would be told what is new, which
+    /// is on its canary or paused.
+    pub(super) fn is_held(&self, unit: Described<'a>, case: &Case<'a>) -> Option<String> {
+        let unknown = "what it ran is not known any more";
+        if self.goal().is_none() && !self.is_known(unit, case) {
+            return Some(format!("{unknown}, and the record of what it is to run can't be read"));
+        }
+        let goal = self.untimely(case, self.outfit(unit, case)).filter(|goal| !self.may_expose(*goal))?;
+        let waits = format!("rollout {}, which is on its canary or paused", goal.number);
+        Some(match case.host {
+            None => format!("waits for {waits}"),
+            Some(_) => format!("{unknown}, and what is new waits for {waits}"),
+        })
+    }
+
+    pub(super) fn expose(&mut self, case: &Case<'a>, outfit: Outfit<'_, 'a>) {
+        if let Some(goal) = self.untimely(case, outfit) {
+            self.exposes(goal);
+        }
+    }
+
+    /// What the replica runs from now on: what is new when its turn has come, else what it ran, if that is known.
+    pub(super) fn outfit<'s>(&self, unit: Described<'a>, case: &'s Case<'a>) -> Outfit<'s, 'a> {
+        let known = self.is_known(unit, case);
+        let goal = self.goal().filter(|_| !known || self.may_update(case.number()));
+        goal.map_or(Outfit::Same(case), |goal| Outfit::Goal(goal, case.desired.surge))
+    }
+
+    /// Whether it is known what the replica ran, so that it can be run elsewhere. Where only its index says it, and its unit is to be
+    /// another, a place is looked for as that.
+    fn is_known(&self, unit: Described<'a>, case: &Case<'a>) -> bool {
+        let is_same = |before: &Assignment| {
+            before.unit == unit.unit.for_replica(case.number()) && before.unit_file.as_deref() == unit.unit_file
+        };
+        self.own(case).is_some() || case.assignment.and_then(Doc::good).is_some_and(is_same)
+    }
+
+    /// What brought this, as far as that is known.
+    fn brought(&self, outfit: Outfit<'_, 'a>) -> Option<Goal<'a>> {
+        match outfit {
+            Outfit::Goal(goal, _) => Some(goal),
+            Outfit::Same(case) => self.own(case),
+        }
+    }
+
+    /// What a place elsewhere is asked for, for the replica; `ahead`: see [`Ask`].
+    pub(super) fn ask<'q>(&self, unit: Described<'a>, case: &'q Case<'a>, ahead: bool) -> Ask<'q, 'a> {
+        let first = self.brought(self.outfit(unit, case)).and_then(|goal| self.runs_first(goal));
+        let failed_on = &case.desired.failed_on;
+        Ask { id: &case.id, first, from: case.host, ahead, failed_on, now: self.facts.context.now }
+    }
+
+    /// How a replica runs at first that is not brought to the goal yet.
+    pub(super) fn runs_first(&self, own: Goal<'a>) -> Option<&'a Template> {
+        let brought = self.goal().is_some_and(|goal| goal.number == own.number);
+        (!brought).then_some(&own.revision.template)
+    }
+
+    pub(super) fn outfitted(&self, outfit: Outfit<'_, 'a>) -> ReplicaDesired {
+        let mode = self.facts.force.desired.mode;
+        match outfit {
+            Outfit::Goal(goal, surge) => {
+                ReplicaDesired { surge, ..ReplicaDesired::with(mode, goal.number, goal.revision) }
+            }
+            Outfit::Same(case) => ReplicaDesired { mode, removing: false, ..case.desired.clone() },
+        }
+    }
+
+    /// Its index. What it ran is told by its index where it was, or else by the rollout that brought it.
+    pub(super) fn assigned(
+        &self,
+        outfit: Outfit<'_, 'a>,
+        desired: &ReplicaDesired,
+        number: ReplicaNumber,
+    ) -> Option<Assignment> {
+        let goal = match outfit {
+            Outfit::Goal(goal, _) => goal,
+            Outfit::Same(case) => match (self.own(case), case.assignment.and_then(Doc::good)) {
+                (Some(own), _) => own,
+                (None, Some(before)) => return Some(Assignment { mode: desired.mode, ..before.clone() }),
+                (None, None) => self.goal()?,
+            },
+        };
+        Some(self.assignment(goal, desired, number))
+    }
+
+    /// What an agent is told of a replica that is to run what `goal` brought. What was healthy before need not show it for
+    /// as long again.
+    pub(super) fn assignment(&self, goal: Goal<'a>, desired: &ReplicaDesired, number: ReplicaNumber) -> Assignment {
+        let min_healthy_time = self.min_healthy_time();
+        Assignment { min_healthy_time, ..Assignment::new(&goal.revision.template, desired, number) }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a round puts out for one service: it is added to, and never read to decide anything but whether more fits.
+
+use jiff::Timestamp;
+
+use super::{
+    after,
+    classify::Case,
+    draft::{Draft, Note, Step},
+    notice::Notices,
+    place::COOL_OFF,
+    status::Tally,
+};
+use crate::{
+    model::{ConditionKind, ReplicaId, ReplicaNumber, ServiceSpec},
+    tree::txn::{Cause, Op},
+};
+
+/// What comes of a service's round.
+pub(super) struct Output<'a> {
+    pub(super) draft: Draft<'a>,
+    pub(super) notices: Notices,
+    pub(super) tally: Tally,
+    /// Why replicas leave their host without being asked to.
+    pub(super) moves: Vec<Cause>,
+    /// How many replicas stay where they fail, because others are no better.
+    pub(super) held: usize,
+    /// When time alone will change something.
+    pub(super) wake_at: Option<Timestamp>,
+    now: Timestamp,
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(spec: &'a ServiceSpec, notices: Notices, now: Timestamp) -> Self {
+        let draft = Draft::new(Some(spec));
+        Self { draft, notices, tally: Tally::default(), moves: Vec::new(), held: 0, wake_at: None, now }
+    }
+
+    /// Adds a step: all of it lands, or none.
+    pub(super) fn push(&mut self, ops: Vec<Op>, note: Note, urgent: bool) {
+        self.draft.push(Step { ops, event: note, urgent });
+    }
+
+    /// Notes what the operator should know of a replica; see [`Notices::add`].
+    pub(super) fn notice(&mut self, kind: ConditionKind, subject: &str, number: ReplicaNumber, text: &str) {
+        self.notices.add(kind, subject, Some(number), text);
+    }
+
+    /// Asks to be woken at `at`, unless that is over.
+    pub(super) fn wake(&mut self, at: Timestamp) {
+        if at > self.now {
+            self.wake_at = self.wake_at.into_iter().chain([at]).min();
+        }
+    }
+
+    /// A host where the replica failed may be tried again then.
+    pub(super) fn wake_after_cool_off(&mut self, case: &Case<'_>) {
+        for failed in &case.desired.failed_on {
+            self.wake(after(failed.at, COOL_OFF));
+        }
+    }
+
+    /// Whether a foreign node keeps one of the replica's from being deleted. Says so.
+    pub(super) fn is_blocked(&mut self, id: &ReplicaId, foreign: Option<&str>) -> bool {
+        let Some(path) = foreign else { return false };
+        let text = format!("{path} is in the way and not zkops's own: delete it");
+        self.notice(ConditionKind::Waiting, "", id.number, &text);
+        true
+    }
+}

@@ -1,0 +1,219 @@
+//! One service, one round: what is in force, what there is, what is done about it, and what is said of it. The order of
+//! all that is decided.
+
+use super::{
+    Context,
+    classify::{Case, Found, classify, known},
+    draft::{Draft, MAX_OPS, Note},
+    fleet::Fleet,
+    notice::Notices,
+    round::Round,
+    status::{Face, Standing, figure, transaction},
+};
+use crate::{
+    model::{ConditionKind, ServiceName, Summary},
+    tree::{
+        layout,
+        snapshot::{Doc, ServiceView},
+        txn::{Op, Transaction},
+    },
+};
+
+/// What comes out for one service.
+#[derive(Default)]
+pub(super) struct Planned {
+    pub(super) transaction: Option<Transaction>,
+    /// Whether it brings back what was lost.
+    pub(super) is_urgent: bool,
+    pub(super) wake_at: Option<jiff::Timestamp>,
+    /// What its status can't say.
+    pub(super) note: Option<String>,
+    /// How many replicas stay where they fail; see [`Plan::held`](super::Plan::held).
+    pub(super) held: usize,
+}
+
+/// Plans one service. A description without a desired state gets no status yet: the first replica's number is the
+/// count of children created before it, so it is 1 only when nothing but `desired` is there.
+pub(super) fn plan_service<'a>(
+    name: &'a ServiceName,
+    view: &'a ServiceView,
+    fleet: &mut Fleet<'a>,
+    context: &'a Context,
+) -> Planned {
+    let untouched = view.status.is_none() && view.desired.is_none() && view.replicas.is_empty();
+    match Round::open(name, view, fleet, context) {
+        Ok(round) => round.plan(),
+        Err(_) if untouched => {
+            let note = Some(format!(
+                "{name} has no desired state, so nothing of it runs: {} is missing",
+                layout::desired(name)
+            ));
+            Planned { note, ..Planned::default() }
+        }
+        Err(notices) => without_force(name, view, &notices, context),
+    }
+}
+
+/// A service of which nothing ever was good: its status says what is wrong, and nothing else is touched.
+fn without_force(name: &ServiceName, view: &ServiceView, notices: &Notices, context: &Context) -> Planned {
+    let face = Face {
+        view,
+        force: None,
+        summary: Summary::Degraded,
+        replicas: figure(view.replicas.len()),
+        ready: figure(view.instances.len()),
+        updated: 0,
+        rollout: view.status.as_ref().and_then(Doc::good).and_then(|status| status.rollout.clone()),
+        conditions: notices.messages(name),
+    };
+    Planned { transaction: transaction(name, face, Draft::new(None), context), ..Planned::default() }
+}
+
+impl<'a> Round<'_, 'a> {
+    fn plan(mut self) -> Planned {
+        if self.facts.force.spec.deleting && self.facts.view.replicas.is_empty() {
+            return self.delete_service();
+        }
+        let mut found = classify(self.facts.name, self.facts.view, self.places.fleet);
+        self.survey(&found);
+        self.note_unreadable_hosts(&found);
+        if self.facts.starts_first_when_asked() {
+            self.places.find_crowd(&found);
+        }
+        self.count_successors(&found);
+        self.change_count(&mut found);
+        self.replace(&mut found);
+        self.places.find_crowd(&found);
+        self.choose_turn(&found);
+        self.give_way(&mut found);
+        self.reserve_seats(&found);
+        // What begins now is carried out from the next round on.
+        let begins = self.course.begins();
+        for replica in &found {
+            let standing = if begins { Standing::Busy } else { self.decide(replica) };
+            self.out.tally.count(standing, replica, &self.course);
+        }
+        self.drop_strays(&found);
+        self.course.write_rollout(&found, &mut self.out);
+        if !begins {
+            self.forget_configs(&found);
+            self.forget_moves(&found);
+        }
+        self.finish()
+    }
+
+    fn note_unreadable_hosts(&mut self, found: &[Found<'a>]) {
+        for case in found.iter().filter_map(known) {
+            for (path, problem) in case.host.iter().flat_map(|&host| self.places.fleet.hosts[host].problems()) {
+                let text = format!("{problem}; nothing is placed there or moved away until it is mended");
+                self.out.notice(ConditionKind::InvalidDocument, &path, case.number(), &text);
+            }
+        }
+    }
+
+    fn decide(&mut self, replica: &Found<'a>) -> Standing {
+        if !self.out.draft.has_room() {
+            return Standing::Busy;
+        }
+        match replica {
+            Found::Fresh(id, view) => self.seat_fresh(id, view),
+            Found::Broken(id, view) => {
+                self.rebuild(id, view, false);
+                Standing::Busy
+            }
+            Found::Known(case) if case.desired.removing => self.finish_removal(case),
+            Found::Known(case) => self.decide_known(case),
+        }
+    }
+
+    fn decide_known(&mut self, case: &Case<'a>) -> Standing {
+        let Some(host) = case.host else { return self.seat_unplaced(case) };
+        let left = self.leave_failing_host(case, host).or_else(|| self.leave_lost_host(case, host));
+        if let Some(standing) = left {
+            return standing;
+        }
+        if !self.facts.force.enabled() {
+            self.note_unknown(case);
+        }
+        match self.places.unfit(case, host, &self.course) {
+            Some(why) => self.vacate(case, host, &why),
+            None => self.keep(case),
+        }
+    }
+
+    /// The round's transaction: all its steps, and the status, whose version guards them.
+    fn finish(mut self) -> Planned {
+        self.create_instances();
+        let summary = self.out.tally.summary(&self.facts.force);
+        if matches!(summary, Summary::Progressing | Summary::Draining | Summary::Deleting) {
+            self.out.notices.add(ConditionKind::Progressing, "", None, &self.out.tally.progress(&self.facts.force));
+        }
+        let replicas = (self.facts.view.replicas.len() + self.out.tally.created).saturating_sub(self.out.tally.deleted);
+        let face = Face {
+            view: self.facts.view,
+            force: Some(self.facts.force),
+            summary,
+            replicas: figure(replicas),
+            ready: self.out.tally.listed,
+            updated: self.out.tally.updated,
+            rollout: self.course.rollout_summary(),
+            conditions: self.out.notices.messages(self.facts.name),
+        };
+        let is_urgent = self.out.draft.urgent();
+        let transaction = transaction(self.facts.name, face, self.out.draft, self.facts.context);
+        let transaction = transaction.map(|transaction| Transaction { moves: self.out.moves, ..transaction });
+        Planned { transaction, is_urgent, wake_at: self.out.wake_at, note: None, held: self.out.held }
+    }
+
+    /// The parent of the agents' ephemerals. After the first sequential nodes, so that these start at 1.
+    fn create_instances(&mut self) {
+        if self.facts.view.instances_version.is_none() && !self.facts.force.spec.deleting {
+            let op = Op::Create { path: layout::instances(self.facts.name), data: b"{}".to_vec() };
+            self.out.push(vec![op], Note::new(None, None, "instances created".to_owned()), false);
+        }
+    }
+
+    /// The service is to be deleted and has no replicas left: its nodes go too, deepest first.
+    fn delete_service(mut self) -> Planned {
+        let ours = ["config", "moves", "rollouts"].map(|child| format!("{}/{child}", layout::service(self.facts.name)));
+        let is_ours = |path: &str| {
+            ours.iter().any(|root| {
+                path.strip_prefix(root.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+        };
+        let foreign: Vec<_> = self.facts.view.others.keys().filter(|path| !is_ours(path)).take(3).cloned().collect();
+        if !foreign.is_empty() {
+            let text = format!("the service's nodes stay: {} are not zkops's own; delete them", foreign.join(", "));
+            self.out.notices.add(ConditionKind::Waiting, "", None, &text);
+            return self.finish();
+        }
+        let mut ops: Vec<Op> =
+            self.facts.view.others.iter().rev().map(|(path, version)| delete(path.clone(), *version)).collect();
+        let instances = self.facts.view.instances.iter();
+        ops.extend(instances.map(|(name, doc)| delete(layout::instance(self.facts.name, name), doc.version)));
+        if ops.len() > MAX_OPS / 2 {
+            ops.truncate(MAX_OPS / 2);
+            self.out.push(ops, Note::new(None, None, "its history is being deleted".to_owned()), false);
+            return self.finish();
+        }
+        self.delete_own_nodes(ops)
+    }
+
+    fn delete_own_nodes(self, mut ops: Vec<Op>) -> Planned {
+        let view = self.facts.view;
+        let own = [
+            (layout::instances(self.facts.name), view.instances_version),
+            (layout::status(self.facts.name), view.status.as_ref().map(|doc| doc.version)),
+            (layout::desired(self.facts.name), view.desired.as_ref().map(|doc| doc.version)),
+            (layout::service(self.facts.name), view.spec.as_ref().map(|doc| doc.version)),
+        ];
+        ops.extend(own.into_iter().filter_map(|(path, version)| Some(delete(path, version?))));
+        let reason = format!("{}: deleted, as asked; no replica is left", self.facts.name);
+        let transaction = Some(Transaction { ops, reason, ..Transaction::default() });
+        Planned { transaction, ..Planned::default() }
+    }
+}
+
+fn delete(path: String, version: i32) -> Op {
+    Op::Delete { path, version: Some(version) }
+}

@@ -1,0 +1,152 @@
+//! Why a replica may not stay on its host, and whether it would be in another's way there.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::{
+    classify::Case,
+    host::{Closed, HostIndex},
+    placement::Placement,
+    rollout::Course,
+};
+use crate::{
+    model::{ReplicaId, ReplicaNumber, ServiceName},
+    tree::snapshot::Doc,
+};
+
+/// Why a replica has to leave its host.
+pub(super) enum Unfit {
+    /// The operator drains the host.
+    Drains,
+    /// A constraint, which the host no longer meets.
+    Constraint(String),
+    /// An operator asked for it, so that replicas are spread again.
+    Asked,
+    /// There are more on the host than `max_per_host` allows.
+    Crowded,
+    /// Another service's replica has its unit there.
+    UnitTaken(String),
+    /// The port that it is to have now is another service's replica's there.
+    PortTaken(u16, String),
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drains => f.write_str("the host drains"),
+            Self::Constraint(selector) => write!(f, "the host does not meet {selector}"),
+            Self::Asked => f.write_str("it is to be less crowded elsewhere (zkops rebalance)"),
+            Self::Crowded => f.write_str("more than max_per_host are on the host"),
+            Self::UnitTaken(service) => write!(f, "its unit there is {service}'s"),
+            Self::PortTaken(port, holder) => write!(f, "port {port} there is {holder}'s"),
+        }
+    }
+}
+
+impl<'a> Placement<'_, 'a> {
+    /// Why the replica may not stay where it is. What can't be known is no reason: labels of a host whose documents
+    /// can't be read, or whose agent is away.
+    pub(super) fn unfit(&self, case: &Case<'a>, index: HostIndex, course: &Course<'a>) -> Option<Unfit> {
+        let why = self.unfit_unasked(case, index, course);
+        let is_for_the_host = matches!(why, Some(Unfit::Drains | Unfit::Constraint(_)));
+        // A surge replica is there for a while only.
+        let may_be_asked = !is_for_the_host && !case.desired.surge && self.fleet.hosts[index].alive();
+        if may_be_asked && self.is_asked_to_leave(case.number(), index) { Some(Unfit::Asked) } else { why }
+    }
+
+    /// The same, whether or not an operator has asked that it leave.
+    pub(super) fn unfit_unasked(&self, case: &Case<'a>, index: HostIndex, course: &Course<'a>) -> Option<Unfit> {
+        let host = &self.fleet.hosts[index];
+        if host.closed == Some(Closed::Draining) {
+            return Some(Unfit::Drains);
+        }
+        let labels_known = host.alive() && host.problems().is_empty();
+        let constraint = labels_known.then(|| host.fails(&self.facts.force.spec.placement.constraints)).flatten();
+        if let Some(selector) = constraint {
+            return Some(Unfit::Constraint(selector.to_string()));
+        }
+        if self.crowd.is_too_many(case) {
+            return Some(Unfit::Crowded);
+        }
+        let unit_taken = self.rival(case, index).map(|service| Unfit::UnitTaken(service.to_string()));
+        let port_taken = || {
+            let (port, holder) = course.may_update(case.number()).then(|| self.next_port_holder(case, index))??;
+            Some(Unfit::PortTaken(port, holder.to_string()))
+        };
+        unit_taken.or_else(port_taken)
+    }
+
+    /// Who has the port on the replica's host that it is to get with what is new. Who shares one already is not moved for it.
+    fn next_port_holder(&self, case: &Case<'a>, host: HostIndex) -> Option<(u16, &ReplicaId)> {
+        let port = self.placer.unit.port?;
+        let has_another = case.assignment.and_then(Doc::good).is_some_and(|now| now.port != Some(port));
+        has_another.then(|| self.fleet.port_of_another(host, port, &case.id))?.map(|holder| (port, holder))
+    }
+
+    fn rival(&self, case: &Case<'a>, host: HostIndex) -> Option<&ServiceName> {
+        let unit_now = case.assignment.and_then(Doc::good).map(|assignment| &assignment.unit);
+        self.fleet.must_yield(host, self.placer.unit, &case.id, unit_now)
+    }
+
+    /// Whether the replica, run as the service is described now, would share its unit with another on its host; or its port,
+    /// which it gets when its turn has come.
+    pub(super) fn clashes(&self, case: &Case<'a>, host: HostIndex, is_turn: bool) -> bool {
+        self.clashes_by_unit(case, host) || is_turn && self.next_port_holder(case, host).is_some()
+    }
+
+    fn clashes_by_unit(&self, case: &Case<'a>, host: HostIndex) -> bool {
+        let plain = !self.placer.unit.unit.is_template();
+        let leaves_another = plain && case.desired.removing && self.placer.seats.taken_on(host) > 1;
+        let own = leaves_another || self.crowd.is_too_many(case) || self.crowd.held_by_another(host, case);
+        let now = case.assignment.and_then(Doc::good).map(|assignment| &assignment.unit);
+        let comes_anew = now != Some(&self.placer.unit.unit.for_replica(case.number()));
+        own || self.rival(case, host).is_some()
+            || comes_anew && self.fleet.unit_alleged(host, self.placer.unit, &case.id)
+    }
+
+    /// Whether an operator has asked that the replica leave the host.
+    pub(super) fn is_asked_to_leave(&self, number: ReplicaNumber, host: HostIndex) -> bool {
+        let moves = self.facts.view.moves.as_ref().and_then(Doc::good);
+        moves.is_some_and(|moves| moves.leave.get(&number) == Some(self.fleet.hosts[host].name))
+    }
+
+    /// Whether the replica waits for its successor before it leaves its host. While a rollout is under way, what can't be updated
+    /// where it is does not: the rollout waits for it, and has surge replicas of its own.
+    pub(super) fn waits_for_successor(&self, case: &Case<'a>, course: &Course<'a>) -> bool {
+        let leaves = |host| {
+            let waits = match self.unfit(case, host, course) {
+                Some(Unfit::Asked) => !self.keeps_a_rollout_up(case, host, course),
+                Some(Unfit::Drains | Unfit::Constraint(_)) => {
+                    self.facts.starts_first() && !self.keeps_a_rollout_up(case, host, course)
+                }
+                Some(Unfit::Crowded | Unfit::UnitTaken(_)) => self.facts.starts_first() && !course.is_active(),
+                Some(Unfit::PortTaken(..)) | None => false,
+            };
+            waits && !self.is_overdue(host)
+        };
+        self.facts.starts_first_when_asked() && !case.desired.surge && case.ready() && case.host.is_some_and(leaves)
+    }
+
+    /// Whether the replica's turn has come to be updated, and it can't be where it is.
+    pub(super) fn keeps_a_rollout_up(&self, case: &Case<'a>, host: HostIndex, course: &Course<'a>) -> bool {
+        course.may_update(case.number()) && self.clashes(case, host, true)
+    }
+
+    /// Whether the replica can take the place of one that leaves, once it is ready: it may stay where it is.
+    pub(super) fn may_succeed(&self, case: &Case<'a>, course: &Course<'a>) -> bool {
+        let stays = |host| self.unfit(case, host, course).is_none();
+        case.desired.surge && !case.desired.removing && case.host.is_some_and(stays)
+    }
+
+    /// Whether the time has passed that the operator gave the host to be drained within the services' budgets.
+    pub(super) fn is_overdue(&self, host: HostIndex) -> bool {
+        self.deadline_of(host).is_some_and(|deadline| deadline <= self.facts.context.now)
+    }
+
+    /// Until when the operator gives the host to be drained within the services' budgets.
+    pub(super) fn deadline_of(&self, host: HostIndex) -> Option<Timestamp> {
+        let spec = self.fleet.hosts[host].view?.spec.as_ref()?.good()?;
+        spec.drain_deadline.filter(|_| spec.drain)
+    }
+}
