@@ -42,7 +42,7 @@ pub use amount::{Amount, InvalidAmount};
 pub(crate) use check::released;
 pub use check::{RunSettings, one_line};
 pub use checked::{CheckedAssignment, InvalidAssignment};
-pub use condition::{Condition, ConditionKind};
+pub use condition::{Condition, ConditionKind, Reason};
 pub use configuration::{ConfigApply, ConfigFile, ConfigPolicy, ConfigRevision};
 pub use generated::{
     DROP_IN_NAME, Files, Folders, UnitPaths, VARIABLES_NAME, drop_in, environment, restart_key, variables,

@@ -103,7 +103,8 @@ fn waiting_tells_the_ways_a_rollout_can_end_apart() {
     rollout(&tree, 2, "v2", &json!({"from": 1, "state": "completed"}));
     wait(&["--wait"]).code(0);
     let mut status = tree.document("/services/webapp/status");
-    status["conditions"] = json!([{"type": "InvalidDocument", "since": "2026-11-22T18:00:00Z",
+    status["conditions"] = json!([{"type": "InvalidDocument", "reason": "Unreadable",
+                                   "subject": "/services/webapp/desired", "since": "2026-11-22T18:00:00Z",
                                    "message": "/services/webapp/desired: replicas: -1; the last good one stays"}]);
     tree.put("/services/webapp/status", &status);
     wait(&["--wait", "--timeout", "1s"]).code(5).stderr(contains("InvalidDocument: /services/webapp/desired"));

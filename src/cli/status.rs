@@ -174,7 +174,7 @@ fn section(page: &mut String, title: &str, table: Option<Table>) {
 
 fn conditions(conditions: &[Condition], now: Timestamp) -> Table {
     let mut table = Table::new(["TYPE", "SINCE", "MESSAGE"]);
-    for Condition { kind, message, since } in conditions {
+    for Condition { kind, message, since, .. } in conditions {
         let tone = match kind {
             ConditionKind::Progressing | ConditionKind::Waiting | ConditionKind::RolloutPaused => Tone::Busy,
             _ => Tone::Bad,

@@ -26,6 +26,7 @@ mod budget;
 mod change;
 mod claims;
 mod classify;
+mod cool_off;
 mod crowd;
 mod draft;
 mod explain;
@@ -56,6 +57,7 @@ mod start_first;
 mod status;
 mod stay;
 mod vacate;
+mod words;
 
 use std::{collections::BTreeMap, ops::Bound};
 
@@ -99,6 +101,7 @@ pub struct Context {
 pub const WORK: usize = 4_000_000;
 
 /// What to do next.
+#[must_use = "a plan that nobody carries out changes nothing, and its notes are said nowhere else"]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// In the order in which to commit them; independent of each other: one that fails keeps none of the others.

@@ -133,10 +133,10 @@ impl Follow {
 /// What is not accepted never begins: the conditions name the document first.
 fn must_be_accepted(name: &ServiceName, service: &Service) -> Result<(), String> {
     let documents = [layout::service(name), layout::desired(name)];
-    let is_about = |text: &str| documents.iter().any(|path| text.split(": ").next() == Some(path));
+    let is_about = |subject: &str| documents.iter().any(|path| path == subject);
     let conditions = fleet::read(service.status.as_ref()).map(|status| status.conditions.as_slice());
     let mut refused = conditions.unwrap_or_default().iter().filter(|it| it.kind == ConditionKind::InvalidDocument);
-    match refused.find(|condition| is_about(&condition.message)) {
+    match refused.find(|condition| condition.subject.as_deref().is_some_and(is_about)) {
         Some(condition) => Err(format!("{}: {}", condition.kind, condition.message)),
         None => Ok(()),
     }

@@ -1,8 +1,11 @@
 //! Which documents of a service are in force: the operator's when they are good, else the last that were.
 
-use super::notice::Notices;
+use super::{
+    notice::Notices,
+    words::{Consequence, Invalid, Subject},
+};
 use crate::{
-    model::{Accepted, ConditionKind, Desired, Mode, ServiceName, ServiceSpec},
+    model::{Accepted, Desired, Mode, ServiceName, ServiceSpec},
     tree::{
         layout,
         snapshot::{Doc, ServiceView},
@@ -34,13 +37,13 @@ static NOTHING: Desired = Desired { mode: Mode::Drain, version: None, replicas: 
 /// Finds what is in force, and notes what can't be accepted. `None`: nothing ever was good.
 pub(super) fn in_force<'a>(name: &ServiceName, view: &'a ServiceView, notices: &mut Notices) -> Option<InForce<'a>> {
     let last = view.status.as_ref().and_then(Doc::good).and_then(|status| status.accepted.as_ref());
-    let stays = if last.is_some() { "the last good one stays in force" } else { "there is no earlier good one" };
-    let spec = good(view.spec.as_ref(), &layout::service(name), stays, notices);
+    let stays = stays(last);
+    let spec = good(view.spec.as_ref(), layout::service(name), stays, notices);
     let spec = spec.or(last.map(|last| &last.service));
     let desired = if spec.is_some_and(|spec| spec.deleting) {
         view.desired.as_ref().and_then(Doc::good).or(last.map(|last| &last.desired)).or(Some(&NOTHING))
     } else {
-        let desired = good(view.desired.as_ref(), &layout::desired(name), stays, notices);
+        let desired = good(view.desired.as_ref(), layout::desired(name), stays, notices);
         desired.or(last.map(|last| &last.desired))
     };
     let desired = fitting_version(name, spec?, desired?, last, notices);
@@ -58,8 +61,8 @@ fn fitting_version<'a>(
 ) -> Option<&'a Desired> {
     let problem = desired.version.iter().flat_map(|version| spec.source.version_problems(version)).next();
     let Some(problem) = problem.filter(|_| !spec.deleting) else { return Some(desired) };
-    let stays = if last.is_some() { "the last good one stays in force" } else { "there is no earlier good one" };
-    notices.add(ConditionKind::InvalidDocument, &layout::desired(name), None, &format!("{problem}; {stays}"));
+    let why = Invalid::UnknownVersion(&problem, stays(last));
+    notices.add(Subject::Document(layout::desired(name)), None, &why);
     last.map(|last| &last.desired)
 }
 
@@ -74,20 +77,21 @@ fn known_config<'a>(
 ) -> Option<&'a Desired> {
     let missing = desired.config_version.filter(|revision| spec.config.is_some() && !view.configs.contains(revision));
     let Some(revision) = missing.filter(|_| !spec.deleting) else { return Some(desired) };
-    let text = format!(
-        "config_version: there is no revision {revision} at {}; `zkops config push {name} DIR` makes one; {}",
-        layout::configs(name),
-        if last.is_some() { "the last good one stays in force" } else { "there is no earlier good one" }
-    );
-    notices.add(ConditionKind::InvalidDocument, &layout::desired(name), None, &text);
+    let why = Invalid::UnknownRevision { service: name, revision, comes: stays(last) };
+    notices.add(Subject::Document(layout::desired(name)), None, &why);
     last.map(|last| &last.desired)
 }
 
-fn good<'a, T>(doc: Option<&'a Doc<T>>, path: &str, stays: &str, notices: &mut Notices) -> Option<&'a T> {
-    match doc.map(|doc| &doc.value) {
+fn stays(last: Option<&Accepted>) -> Consequence {
+    if last.is_some() { Consequence::LastStays } else { Consequence::NothingInForce }
+}
+
+fn good<'a, T>(doc: Option<&'a Doc<T>>, path: String, stays: Consequence, notices: &mut Notices) -> Option<&'a T> {
+    let why = match doc.map(|doc| &doc.value) {
         Some(Ok(document)) => return Some(document),
-        Some(Err(error)) => notices.add(ConditionKind::InvalidDocument, path, None, &format!("{error}; {stays}")),
-        None => notices.add(ConditionKind::InvalidDocument, path, None, &format!("is missing; {stays}")),
-    }
+        Some(Err(error)) => Invalid::Unreadable(error, stays),
+        None => Invalid::Missing(stays),
+    };
+    notices.add(Subject::Document(path), None, &why);
     None
 }

@@ -3,9 +3,17 @@
 //! The replica's `desired` is the authority, the assignment its index: here both are written, and an index that was
 //! lost or damaged is put back.
 
-use super::{classify::Case, draft::Note, nodes::Change, rollout::Goal, round::Round, status::Standing};
+use super::{
+    classify::Case,
+    draft::Note,
+    nodes::Change,
+    rollout::Goal,
+    round::Round,
+    status::Standing,
+    words::{Subject, Waiting},
+};
 use crate::{
-    model::{Assignment, ConditionKind, Mode, PauseCause, ReplicaDesired, RolloutState, encode},
+    model::{Assignment, Mode, PauseCause, ReplicaDesired, RolloutState, encode},
     tree::{layout, snapshot::Doc, txn::Op},
 };
 
@@ -46,8 +54,7 @@ impl<'a> Round<'_, 'a> {
             Change { id: &case.id, view: case.view, from: case.host, home: case.host, desired: &desired, assignment };
         let ops = self.places.ops(change);
         if ops.is_empty() && clashes && case.assignment.and_then(Doc::good).is_none() {
-            let text = "its index is gone, and what it ran as is not known: its unit is another's there by now";
-            self.out.notice(ConditionKind::Waiting, "", case.number(), text);
+            self.out.notice(Subject::Service, case.number(), &Waiting::AssignmentLost);
             return Standing::Stuck;
         }
         if ops.is_empty() {
@@ -107,15 +114,8 @@ impl<'a> Round<'_, 'a> {
     /// Takes one from the budget; without any, notes what waits.
     pub(super) fn spend(&mut self, case: &Case<'a>, what: &str) -> bool {
         if !self.budget.take() {
-            let max = self.facts.force.spec.max_unavailable;
-            let text = if max.is_zero() {
-                format!(
-                    "{what} waits until another replica is ready beside it: max_unavailable (0) lets none be missing"
-                )
-            } else {
-                format!("{what} waits: max_unavailable ({max}) replicas are not ready already")
-            };
-            self.out.notice(ConditionKind::Waiting, "", case.number(), &text);
+            let why = Waiting::Budget(what, self.facts.force.spec.max_unavailable);
+            self.out.notice(Subject::Service, case.number(), &why);
             return false;
         }
         true

@@ -1,10 +1,17 @@
 //! Leaving a host without asking it: it is lost, or the replica fails there.
 
 use super::{
-    after, classify::Case, host::HostIndex, notice::clip, place::late_failures, round::Round, status::Standing,
+    after,
+    classify::Case,
+    cool_off::late_failures,
+    host::HostIndex,
+    notice::clip,
+    round::Round,
+    status::Standing,
+    words::{Failing, LostHost, Stays, Subject},
 };
 use crate::{
-    model::{ConditionKind, FailedOn, ReplicaState, ReplicaStatus},
+    model::{FailedOn, ReplicaState, ReplicaStatus},
     tree::txn::Cause,
 };
 
@@ -15,16 +22,16 @@ impl<'a> Round<'_, 'a> {
         let since = self.places.fleet.hosts[host].lost_since.filter(|_| self.facts.force.enabled())?;
         let name = self.places.fleet.hosts[host].name;
         let deadline = after(since, self.facts.force.spec.lost_after);
+        let subject = Subject::Host(name.clone());
         let orderly = self.facts.was_shut_down(case);
         if !orderly && self.facts.context.now < deadline {
             self.out.wake(deadline);
-            let text = format!("is gone since {since:.0}; replaced elsewhere at {deadline:.0} unless it returns");
-            self.out.notice(ConditionKind::HostLost, name.as_str(), case.number(), &text);
+            self.out.notice(subject, case.number(), &LostHost::MovesAt { since, deadline });
             self.keep(case);
             return Some(Standing::Busy);
         }
-        if let Some(held) = self.places.fleet.held.clone() {
-            self.out.notices.add(ConditionKind::FailoverHeld, "", None, &held);
+        if let Some(held) = self.places.fleet.held {
+            self.out.notices.add(Subject::Service, None, &held);
             if let Some(until) = self.places.fleet.held_until {
                 self.out.wake(until);
             }
@@ -32,8 +39,7 @@ impl<'a> Round<'_, 'a> {
             return Some(Standing::Stuck);
         }
         if let Some(held) = self.course.is_held(self.places.placer.unit, case) {
-            let text = format!("is gone since {since:.0}, but the replica stays: {held}");
-            self.out.notice(ConditionKind::HostLost, name.as_str(), case.number(), &text);
+            self.out.notice(subject, case.number(), &LostHost::Held(since, held));
             self.keep(case);
             return Some(Standing::Stuck);
         }
@@ -41,8 +47,7 @@ impl<'a> Round<'_, 'a> {
         Some(match self.places.pick(case, &self.course, &mut self.out) {
             Ok(choice) => self.move_to(case, &choice, &why, case.desired.failed_on.clone(), Some(Cause::Lost)),
             Err(misfit) => {
-                let text = format!("is gone since {since:.0}, and no other host fits: {misfit}");
-                self.out.notice(ConditionKind::HostLost, name.as_str(), case.number(), &text);
+                self.out.notice(subject, case.number(), &LostHost::NoFeasibleHost(since, &misfit));
                 self.keep(case);
                 Standing::Stuck
             }
@@ -58,12 +63,11 @@ impl<'a> Round<'_, 'a> {
         let status = case.status?;
         let name = self.places.fleet.hosts[host].name;
         let said = clip(status.message.as_deref().unwrap_or("no message"), 200);
-        let (kind, cause) = match status.state {
-            ReplicaState::Refused => (ConditionKind::Refused, Cause::Refused),
-            _ => (ConditionKind::Failed, Cause::Failed),
-        };
-        if let Some(why) = self.failures.brake(case, self.facts) {
-            self.out.notice(kind, name.as_str(), case.number(), &format!("{said}; {why}"));
+        let refused = status.state == ReplicaState::Refused;
+        let failing = |stays| Failing { refused, said: &said, stays };
+        let subject = Subject::Host(name.clone());
+        if let Some(brake) = self.failures.brake(case, self.facts) {
+            self.out.notice(subject, case.number(), &failing(Stays::Brake(brake)));
             self.out.held += 1;
             if let Some(at) = self.failures.until {
                 self.out.wake(at);
@@ -71,19 +75,19 @@ impl<'a> Round<'_, 'a> {
             return None;
         }
         if let Some(held) = self.course.is_held(self.places.placer.unit, case) {
-            self.out.notice(kind, name.as_str(), case.number(), &format!("{said}; it stays here: {held}"));
+            self.out.notice(subject, case.number(), &failing(Stays::Held(held)));
             return None;
         }
         match self.places.pick(case, &self.course, &mut self.out) {
             Ok(choice) => {
                 let why = format!("{} on {name}: {said}", status.state);
+                let cause = if refused { Cause::Refused } else { Cause::Failed };
                 let failed_on = self.remember(case, host);
                 self.failures.add();
                 Some(self.move_to(case, &choice, &why, failed_on, Some(cause)))
             }
             Err(misfit) => {
-                let text = format!("{said}; no other host fits: {misfit}");
-                self.out.notice(kind, name.as_str(), case.number(), &text);
+                self.out.notice(subject, case.number(), &failing(Stays::NoFeasibleHost(&misfit)));
                 None
             }
         }
@@ -93,7 +97,8 @@ impl<'a> Round<'_, 'a> {
     pub(super) fn no_other_host_is_tried(&self, case: &Case<'a>) -> Option<String> {
         let brake = case.failed().then(|| self.failures.brake(case, self.facts)).flatten();
         // With a rollout that begins, all of that is decided anew.
-        brake.or_else(|| self.course.is_held(self.places.placer.unit, case).filter(|_| !self.course.begins()))
+        let held = || self.course.is_held(self.places.placer.unit, case).filter(|_| !self.course.begins());
+        brake.map(|brake| brake.to_string()).or_else(|| held().map(|held| held.to_string()))
     }
 
     /// The hosts to pass over: those of late, and this one.

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use super::{
     after,
     classify::{Case, Found, known},
+    cool_off::{COOL_OFF, late_failures},
     facts::Facts,
-    place::{COOL_OFF, late_failures},
+    words::Brake,
 };
 use crate::model::ReplicaState;
 
@@ -42,14 +43,12 @@ impl RecentFailures {
 
     /// Why a replica that failed stays, whatever hosts there are: no replica fails on more than so many hosts within
     /// [`COOL_OFF`], and of one service there are no more such moves than it has replicas, but as many as that.
-    pub(super) fn brake(self, case: &Case<'_>, facts: Facts<'_>) -> Option<String> {
+    pub(super) fn brake(self, case: &Case<'_>, facts: Facts<'_>) -> Option<Brake> {
         let most = if case.state() == Some(ReplicaState::Refused) { MOST_REFUSING } else { MOST_TRIED };
         let tried = late_failures(&case.desired.failed_on, facts.context.now).count();
         if tried >= most - 1 {
-            return Some(format!("it failed on {tried} other hosts within {COOL_OFF}, and stays here"));
+            return Some(Brake::Tried(tried));
         }
-        (self.count >= facts.force.wanted().max(most)).then(|| {
-            format!("{} replicas of this service were moved for that within {COOL_OFF}: it stays here", self.count)
-        })
+        (self.count >= facts.force.wanted().max(most)).then_some(Brake::Moved(self.count))
     }
 }

@@ -15,6 +15,7 @@ use super::{
     claims::{Claims, Described, Strength},
     host::{Host, HostIndex, placed_on},
     ports::Ports,
+    words::Failover,
 };
 use crate::{
     model::{
@@ -34,7 +35,7 @@ pub(super) struct Fleet<'a> {
     pub(super) hosts: Vec<Host<'a>>,
     by_name: HashMap<&'a HostName, HostIndex>,
     /// Why nothing is failed over at present.
-    pub(super) held: Option<String>,
+    pub(super) held: Option<Failover>,
     /// When the first of the lost hosts without work no longer counts for that.
     pub(super) held_until: Option<Timestamp>,
     /// Index nodes that don't agree with their replica, by service.
@@ -115,7 +116,7 @@ impl<'a> Fleet<'a> {
 
     /// Past the fraction, a fault of the network is likelier than that many dead machines. A host that is gone for long and
     /// has no work was dealt with: it says nothing of the network.
-    fn hold(&self, context: &Context) -> Option<String> {
+    fn hold(&self, context: &Context) -> Option<Failover> {
         let max_fraction = context.failover_max_fraction;
         let late = |since: Timestamp| after(since, LATE_LOSS) > context.now;
         let counts = |host: &&Host<'_>| host.was_ever_here() && (host.has_work() || host.lost_since.is_none_or(late));
@@ -123,13 +124,7 @@ impl<'a> Fleet<'a> {
         let lost = known().filter(|host| !host.alive()).count();
         let (lost, known) = (u32::try_from(lost).ok()?, u32::try_from(known().count()).ok()?);
         let held = lost > 0 && f64::from(lost) > f64::from(known) * max_fraction;
-        held.then(|| {
-            let percent = (max_fraction * 100.0).round();
-            format!(
-                "{lost} of {known} hosts are lost, more than failover_max_fraction ({percent} %): \
-                 nothing is failed over until they return, or are removed for good (zkops hosts delete --force)"
-            )
-        })
+        held.then_some(Failover { lost, known, max_fraction })
     }
 
     /// The hosts that take new replicas and meet the constraints.

@@ -7,9 +7,10 @@ use super::{
     classify::{Case, Found, known},
     draft::Note,
     round::Round,
+    words::{Consequence, Invalid, Subject},
 };
 use crate::{
-    model::{ConditionKind, ConfigPolicy},
+    model::ConfigPolicy,
     tree::{layout, snapshot::Doc, txn::Op},
 };
 
@@ -53,12 +54,8 @@ impl<'a> Round<'_, 'a> {
         let Some(doc) = &self.facts.view.moves else { return };
         let path = layout::moves(self.facts.name);
         if let Err(error) = &doc.value {
-            self.out.notices.add(
-                ConditionKind::InvalidDocument,
-                &path,
-                None,
-                &format!("{error}; nothing is moved for it"),
-            );
+            let why = Invalid::Unreadable(error, Consequence::NothingMoved);
+            self.out.notices.add(Subject::Document(path), None, &why);
             return;
         }
         let waits = |case: &Case<'a>| {

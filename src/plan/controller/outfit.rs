@@ -5,6 +5,7 @@ use super::{
     classify::Case,
     place::Ask,
     rollout::{Course, Goal},
+    words::Held,
 };
 use crate::{
     model::{Assignment, ReplicaDesired, ReplicaNumber, Template},
@@ -30,17 +31,12 @@ impl<'a> Course<'a> {
 
     /// What keeps the replica from any other host: nobody knows what it would run there, or it would be told what is new, which
     /// is on its canary or paused.
-    pub(super) fn is_held(&self, unit: Described<'a>, case: &Case<'a>) -> Option<String> {
-        let unknown = "what it ran is not known any more";
+    pub(super) fn is_held(&self, unit: Described<'a>, case: &Case<'a>) -> Option<Held> {
         if self.goal().is_none() && !self.is_known(unit, case) {
-            return Some(format!("{unknown}, and the record of what it is to run can't be read"));
+            return Some(Held::RevisionUnknown);
         }
         let goal = self.untimely(case, self.outfit(unit, case)).filter(|goal| !self.may_expose(*goal))?;
-        let waits = format!("rollout {}, which is on its canary or paused", goal.number);
-        Some(match case.host {
-            None => format!("waits for {waits}"),
-            Some(_) => format!("{unknown}, and what is new waits for {waits}"),
-        })
+        Some(if case.host.is_none() { Held::Awaits(goal.number) } else { Held::UnknownAwaits(goal.number) })
     }
 
     pub(super) fn expose(&mut self, case: &Case<'a>, outfit: Outfit<'_, 'a>) {

@@ -5,13 +5,14 @@ use jiff::Timestamp;
 use super::{
     after,
     classify::Case,
+    cool_off::COOL_OFF,
     draft::{Draft, Note, Step},
     notice::Notices,
-    place::COOL_OFF,
     status::Tally,
+    words::{Subject, Waiting, Why},
 };
 use crate::{
-    model::{ConditionKind, ReplicaId, ReplicaNumber, ServiceSpec},
+    model::{ReplicaId, ReplicaNumber, ServiceSpec},
     tree::txn::{Cause, Op},
 };
 
@@ -40,9 +41,9 @@ impl<'a> Output<'a> {
         self.draft.push(Step { ops, event: note, urgent });
     }
 
-    /// Notes what the operator should know of a replica; see [`Notices::add`].
-    pub(super) fn notice(&mut self, kind: ConditionKind, subject: &str, number: ReplicaNumber, text: &str) {
-        self.notices.add(kind, subject, Some(number), text);
+    /// Notes what the operator should know of a replica.
+    pub(super) fn notice(&mut self, subject: Subject, number: ReplicaNumber, why: &impl Why) {
+        self.notices.add(subject, Some(number), why);
     }
 
     /// Asks to be woken at `at`, unless that is over.
@@ -62,8 +63,7 @@ impl<'a> Output<'a> {
     /// Whether a foreign node keeps one of the replica's from being deleted. Says so.
     pub(super) fn is_blocked(&mut self, id: &ReplicaId, foreign: Option<&str>) -> bool {
         let Some(path) = foreign else { return false };
-        let text = format!("{path} is in the way and not zkops's own: delete it");
-        self.notice(ConditionKind::Waiting, "", id.number, &text);
+        self.notice(Subject::Service, id.number, &Waiting::ForeignNode(path));
         true
     }
 }

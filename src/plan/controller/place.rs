@@ -10,17 +10,14 @@ use std::{ptr, rc::Rc};
 use jiff::Timestamp;
 
 use super::{
-    after,
     claims::Described,
+    cool_off::late_failures,
     fleet::{Acceptance, Fleet},
     host::HostIndex,
     misfit::{Misfit, Obstacle},
     seats::{Seats, View},
 };
-use crate::model::{FailedOn, HostName, Objection, ReplicaId, RunSettings, ServiceSpec, Span, Template};
-
-/// How long a host on which a replica failed is passed over for it.
-pub(super) const COOL_OFF: Span = Span::from_secs(600);
+use crate::model::{FailedOn, HostName, Objection, ReplicaId, RunSettings, ServiceSpec, Template};
 
 /// What a place is asked for.
 pub(super) struct Ask<'q, 'a> {
@@ -295,9 +292,4 @@ fn port_taken(
 
 fn recently_failed(ask: &Ask<'_, '_>, name: &HostName) -> bool {
     late_failures(ask.failed_on, ask.now).any(|failed| failed.node == *name)
-}
-
-/// The hosts on which the replica failed of late.
-pub(super) fn late_failures(failed_on: &[FailedOn], now: Timestamp) -> impl Iterator<Item = &FailedOn> {
-    failed_on.iter().filter(move |failed| after(failed.at, COOL_OFF) > now)
 }

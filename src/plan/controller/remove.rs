@@ -11,9 +11,10 @@ use super::{
     nodes::Change,
     round::Round,
     status::Standing,
+    words::{LostHost, Subject},
 };
 use crate::{
-    model::{Assignment, ConditionKind, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, counted},
+    model::{Assignment, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, counted},
     tree::{
         layout,
         snapshot::{Doc, ReplicaView},
@@ -247,8 +248,7 @@ impl<'a> Round<'_, 'a> {
     /// On a host that is lost, what became of the processes can't be known; a drained service says so.
     pub(super) fn note_unknown(&mut self, case: &Case<'a>) {
         let Some(host) = case.host.filter(|_| !case.host_alive && !case.down()) else { return };
-        let name = self.places.fleet.hosts[host].name.as_str();
-        let text = "is gone: whether its processes still run can't be known until it returns";
-        self.out.notice(ConditionKind::HostLost, name, case.number(), text);
+        let name = self.places.fleet.hosts[host].name.clone();
+        self.out.notice(Subject::Host(name), case.number(), &LostHost::ProcessesUnknown);
     }
 }

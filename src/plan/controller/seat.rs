@@ -11,9 +11,10 @@ use super::{
     place::{Ask, Choice},
     round::Round,
     status::Standing,
+    words::{Subject, Unplaced},
 };
 use crate::{
-    model::{ConditionKind, FailedOn, ReplicaDesired, ReplicaId},
+    model::{FailedOn, ReplicaDesired, ReplicaId},
     tree::{snapshot::ReplicaView, txn::Cause},
 };
 
@@ -47,7 +48,7 @@ impl<'a> Round<'_, 'a> {
                 let change = Change { id, view, from: None, home: None, desired: &desired, assignment: None };
                 let ops = self.places.ops(change);
                 self.out.push(ops, Note::new(Some(id.number), None, format!("not placed: {misfit}")), false);
-                self.out.notice(ConditionKind::Unplaced, "", id.number, &format!("no host fits: {misfit}"));
+                self.out.notice(Subject::Service, id.number, &Unplaced::NoFeasibleHost(&misfit));
                 self.standing_unplaced()
             }
         }
@@ -58,19 +59,14 @@ impl<'a> Round<'_, 'a> {
         if !self.course.is_lost() {
             return Standing::Busy;
         }
-        let text = format!(
-            "the record of what was healthy before is gone or can't be read, so nobody knows what it is to run: change desired, \
-             or `zkops rollout resume {}` to bring what is wanted",
-            self.facts.name
-        );
-        self.out.notice(ConditionKind::Unplaced, "", id.number, &text);
+        self.out.notice(Subject::Service, id.number, &Unplaced::RevisionLost(self.facts.name));
         self.standing_unplaced()
     }
 
     /// A replica for which no host fitted so far.
     pub(super) fn seat_unplaced(&mut self, case: &Case<'a>) -> Standing {
-        if let Some(text) = self.course.is_held(self.places.placer.unit, case) {
-            self.out.notice(ConditionKind::Unplaced, "", case.number(), &text);
+        if let Some(held) = self.course.is_held(self.places.placer.unit, case) {
+            self.out.notice(Subject::Service, case.number(), &Unplaced::Held(held));
             return self.standing_unplaced();
         }
         match self.places.pick(case, &self.course, &mut self.out) {
@@ -82,7 +78,7 @@ impl<'a> Round<'_, 'a> {
                 self.settle(sitter, &choice, "", false)
             }
             Err(misfit) => {
-                self.out.notice(ConditionKind::Unplaced, "", case.number(), &format!("no host fits: {misfit}"));
+                self.out.notice(Subject::Service, case.number(), &Unplaced::NoFeasibleHost(&misfit));
                 self.align(case, self.facts.force.desired.mode, Content::Update, "");
                 self.standing_unplaced()
             }

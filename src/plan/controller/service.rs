@@ -9,9 +9,10 @@ use super::{
     notice::Notices,
     round::Round,
     status::{Face, Standing, figure, transaction},
+    words::{Consequence, Invalid, Subject, Waiting},
 };
 use crate::{
-    model::{ConditionKind, ServiceName, Summary},
+    model::{ServiceName, Summary},
     tree::{
         layout,
         snapshot::{Doc, ServiceView},
@@ -64,7 +65,7 @@ fn without_force(name: &ServiceName, view: &ServiceView, notices: &Notices, cont
         ready: figure(view.instances.len()),
         updated: 0,
         rollout: view.status.as_ref().and_then(Doc::good).and_then(|status| status.rollout.clone()),
-        conditions: notices.messages(name),
+        conditions: notices.conditions(name),
     };
     Planned { transaction: transaction(name, face, Draft::new(None), context), ..Planned::default() }
 }
@@ -105,8 +106,8 @@ impl<'a> Round<'_, 'a> {
     fn note_unreadable_hosts(&mut self, found: &[Found<'a>]) {
         for case in found.iter().filter_map(known) {
             for (path, problem) in case.host.iter().flat_map(|&host| self.places.fleet.hosts[host].problems()) {
-                let text = format!("{problem}; nothing is placed there or moved away until it is mended");
-                self.out.notice(ConditionKind::InvalidDocument, &path, case.number(), &text);
+                let why = Invalid::Unreadable(&problem, Consequence::HostLeftAlone);
+                self.out.notice(Subject::Document(path), case.number(), &why);
             }
         }
     }
@@ -146,7 +147,7 @@ impl<'a> Round<'_, 'a> {
         self.create_instances();
         let summary = self.out.tally.summary(&self.facts.force);
         if matches!(summary, Summary::Progressing | Summary::Draining | Summary::Deleting) {
-            self.out.notices.add(ConditionKind::Progressing, "", None, &self.out.tally.progress(&self.facts.force));
+            self.out.notices.add(Subject::Service, None, &self.out.tally.progress(&self.facts.force));
         }
         let replicas = (self.facts.view.replicas.len() + self.out.tally.created).saturating_sub(self.out.tally.deleted);
         let face = Face {
@@ -157,7 +158,7 @@ impl<'a> Round<'_, 'a> {
             ready: self.out.tally.listed,
             updated: self.out.tally.updated,
             rollout: self.course.rollout_summary(),
-            conditions: self.out.notices.messages(self.facts.name),
+            conditions: self.out.notices.conditions(self.facts.name),
         };
         let is_urgent = self.out.draft.urgent();
         let transaction = transaction(self.facts.name, face, self.out.draft, self.facts.context);
@@ -183,8 +184,7 @@ impl<'a> Round<'_, 'a> {
         };
         let foreign: Vec<_> = self.facts.view.others.keys().filter(|path| !is_ours(path)).take(3).cloned().collect();
         if !foreign.is_empty() {
-            let text = format!("the service's nodes stay: {} are not zkops's own; delete them", foreign.join(", "));
-            self.out.notices.add(ConditionKind::Waiting, "", None, &text);
+            self.out.notices.add(Subject::Service, None, &Waiting::ForeignNodes(&foreign));
             return self.finish();
         }
         let mut ops: Vec<Op> =

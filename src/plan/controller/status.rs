@@ -6,12 +6,13 @@ use super::{
     accept::InForce,
     classify::Found,
     draft::Draft,
-    notice::{clip, date},
+    notice::{Undated, clip, date},
     rollout::Course,
+    words::{Progress, Running},
 };
 use crate::{
     model::{
-        Accepted, ConditionKind, Event, Mode, ReplicaState, RolloutSummary, ServiceName, ServiceStatus, Summary, encode,
+        Accepted, Condition, Event, Mode, ReplicaState, RolloutSummary, ServiceName, ServiceStatus, Summary, encode,
     },
     tree::{
         layout,
@@ -95,19 +96,14 @@ impl Tally {
         }
     }
 
-    pub(super) fn progress(&self, force: &InForce<'_>) -> String {
-        let mut parts = Vec::new();
-        if force.enabled() && !force.spec.deleting {
-            let wanted = force.wanted();
-            parts.push(format!("{} of {wanted} replicas are ready, {} up to date", self.listed, self.updated));
-        } else if self.busy > self.leaving {
-            parts.push(format!("{} replicas have not stopped yet", self.busy - self.leaving));
+    pub(super) fn progress(&self, force: &InForce<'_>) -> Progress {
+        let runs = force.enabled() && !force.spec.deleting;
+        let running = Running { wanted: force.wanted(), ready: self.listed, updated: self.updated };
+        Progress {
+            running: runs.then_some(running),
+            stopping: self.busy.saturating_sub(self.leaving),
+            leaving: self.leaving.saturating_sub(self.deleted),
         }
-        let leaving = self.leaving.saturating_sub(self.deleted);
-        if leaving > 0 {
-            parts.push(format!("{leaving} are on their way out"));
-        }
-        if parts.is_empty() { "the last nodes are being deleted".to_owned() } else { parts.join(", ") }
     }
 }
 
@@ -120,12 +116,12 @@ pub(super) struct Face<'f> {
     pub(super) ready: u32,
     pub(super) updated: u32,
     pub(super) rollout: Option<RolloutSummary>,
-    pub(super) conditions: Vec<(ConditionKind, String)>,
+    pub(super) conditions: Vec<Undated>,
 }
 
 impl Face<'_> {
     fn is(&self, before: &ServiceStatus) -> bool {
-        let conditions = before.conditions.iter().map(|condition| (condition.kind, condition.message.as_str()));
+        let same = |(now, before): (&Undated, &Condition)| now.is(before);
         let accepted = before.accepted.as_ref().map(|accepted| (&accepted.service, &accepted.desired));
         (before.observed_desired, before.observed_service) == self.observed()
             && before.summary == self.summary
@@ -133,7 +129,8 @@ impl Face<'_> {
             && (before.ready, before.updated) == (self.ready, self.updated)
             && before.rollout == self.rollout
             && accepted == self.force.map(|force| (force.spec, force.desired))
-            && conditions.eq(self.conditions.iter().map(|(kind, message)| (*kind, message.as_str())))
+            && self.conditions.len() == before.conditions.len()
+            && self.conditions.iter().zip(&before.conditions).all(same)
     }
 
     fn observed(&self) -> (Option<i32>, Option<i32>) {

@@ -1,7 +1,5 @@
 //! Why a replica may not stay on its host, and whether it would be in another's way there.
 
-use std::fmt;
-
 use jiff::Timestamp;
 
 use super::{
@@ -9,40 +7,12 @@ use super::{
     host::{Closed, HostIndex},
     placement::Placement,
     rollout::Course,
+    words::Unfit,
 };
 use crate::{
     model::{ReplicaId, ReplicaNumber, ServiceName},
     tree::snapshot::Doc,
 };
-
-/// Why a replica has to leave its host.
-pub(super) enum Unfit {
-    /// The operator drains the host.
-    Drains,
-    /// A constraint, which the host no longer meets.
-    Constraint(String),
-    /// An operator asked for it, so that replicas are spread again.
-    Asked,
-    /// There are more on the host than `max_per_host` allows.
-    Crowded,
-    /// Another service's replica has its unit there.
-    UnitTaken(String),
-    /// The port that it is to have now is another service's replica's there.
-    PortTaken(u16, String),
-}
-
-impl fmt::Display for Unfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Drains => f.write_str("the host drains"),
-            Self::Constraint(selector) => write!(f, "the host does not meet {selector}"),
-            Self::Asked => f.write_str("it is to be less crowded elsewhere (zkops rebalance)"),
-            Self::Crowded => f.write_str("more than max_per_host are on the host"),
-            Self::UnitTaken(service) => write!(f, "its unit there is {service}'s"),
-            Self::PortTaken(port, holder) => write!(f, "port {port} there is {holder}'s"),
-        }
-    }
-}
 
 impl<'a> Placement<'_, 'a> {
     /// Why the replica may not stay where it is. What can't be known is no reason: labels of a host whose documents

@@ -7,18 +7,16 @@ use super::{
     host::HostIndex,
     round::Round,
     status::Standing,
-    stay::Unfit,
+    words::{Subject, Unfit, Waiting},
 };
-use crate::model::{ConditionKind, Mode};
+use crate::model::Mode;
 
 impl<'a> Round<'_, 'a> {
     /// One step of leaving the host.
     pub(super) fn vacate(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit) -> Standing {
         if let Some(held) = self.course.is_held(self.places.placer.unit, case) {
             self.places.cancel(case, &self.course);
-            let name = self.places.fleet.hosts[host].name.as_str();
-            let text = format!("{why}, but it stays here: {held}");
-            self.out.notice(ConditionKind::Waiting, name, case.number(), &text);
+            self.note_waiting(case, host, &Waiting::Held(why, held));
             return self.keep(case);
         }
         if case.down() {
@@ -48,7 +46,7 @@ impl<'a> Round<'_, 'a> {
                 self.keep(case)
             }
             Err(misfit) => {
-                self.note_no_other_host(case, host, why, &misfit.to_string());
+                self.note_waiting(case, host, &Waiting::NoFeasibleHost(why, &misfit));
                 self.keep(case)
             }
         }
@@ -64,16 +62,11 @@ impl<'a> Round<'_, 'a> {
     fn wait_for_successor(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit) -> Standing {
         let number = self.course.number().filter(|_| self.course.is_active());
         if let Some(number) = number {
-            let text = format!(
-                "{why}: another replica is started before it leaves, once rollout {number} has ended \
-                 (`zkops rollout status {}`)",
-                self.facts.name
-            );
-            self.out.notice(ConditionKind::Waiting, self.places.fleet.hosts[host].name.as_str(), case.number(), &text);
+            self.note_waiting(case, host, &Waiting::Rollout { why, number, service: self.facts.name });
         } else if self.successors == 0 {
             let ask = self.course.ask(self.places.placer.unit, case, false);
-            let misfit = self.places.placer.misfit(self.places.fleet, &ask).to_string();
-            self.note_no_other_host(case, host, why, &misfit);
+            let misfit = self.places.placer.misfit(self.places.fleet, &ask);
+            self.note_waiting(case, host, &Waiting::NoFeasibleHost(why, &misfit));
         }
         let standing = self.keep(case);
         if number.is_some() || self.successors == 0 { standing } else { Standing::Busy }
@@ -84,16 +77,14 @@ impl<'a> Round<'_, 'a> {
         match self.places.pick(case, &self.course, &mut self.out) {
             Ok(choice) => self.move_to(case, &choice, &why.to_string(), case.desired.failed_on.clone(), None),
             Err(misfit) => {
-                self.note_no_other_host(case, host, why, &misfit.to_string());
+                self.note_waiting(case, host, &Waiting::NoFeasibleHost(why, &misfit));
                 self.align(case, self.facts.force.desired.mode, Content::Update, "no other host fits any more")
             }
         }
     }
 
-    fn note_no_other_host(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit, misfit: &str) {
-        let name = self.places.fleet.hosts[host].name.as_str();
-        let text = format!("{why}, but no other host fits: {misfit}");
-        self.out.notice(ConditionKind::Waiting, name, case.number(), &text);
+    fn note_waiting(&mut self, case: &Case<'a>, host: HostIndex, why: &Waiting<'_>) {
+        self.out.notice(Subject::Host(self.places.fleet.hosts[host].name.clone()), case.number(), why);
     }
 
     /// Seats for replicas that are on their way already, before anyone else asks.

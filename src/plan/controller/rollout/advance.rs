@@ -10,8 +10,8 @@ use crate::{
     plan::controller::{
         after,
         classify::{Case, Found, known},
+        cool_off::late_failures,
         notice::clip,
-        place::late_failures,
     },
 };
 

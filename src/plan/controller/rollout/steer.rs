@@ -16,13 +16,14 @@ use std::collections::BTreeSet;
 
 use super::{Course, Survey, survey::Terms};
 use crate::{
-    model::{ConditionKind, PauseCause, ReplicaNumber, Rollout, RolloutAction, RolloutState},
+    model::{PauseCause, ReplicaNumber, Rollout, RolloutAction, RolloutState},
     plan::controller::{
         classify::{Case, Found, known},
         facts::Facts,
         failures::RecentFailures,
         output::Output,
         placement::Placement,
+        words::{Consequence, Halted, Invalid, Subject},
     },
     tree::{layout, snapshot::Doc},
 };
@@ -92,8 +93,8 @@ impl<'a> Steering<'_, '_, 'a> {
     fn is_unreadable(&mut self) -> bool {
         let Some((&number, doc)) = self.facts.view.rollouts.iter().next_back() else { return false };
         let Err(error) = &doc.value else { return false };
-        let text = format!("{error}; nothing is rolled out until it is mended, or deleted and so begun anew");
-        self.out.notices.add(ConditionKind::InvalidDocument, &layout::rollout(self.facts.name, number), None, &text);
+        let why = Invalid::Unreadable(error, Consequence::NothingRolledOut);
+        self.out.notices.add(Subject::Document(layout::rollout(self.facts.name, number)), None, &why);
         true
     }
 
@@ -106,8 +107,8 @@ impl<'a> Steering<'_, '_, 'a> {
             Ok(Some(order)) if order.rollout == number && seen.is_none_or(|seen| seen < doc.version) => order,
             Ok(_) => return,
             Err(error) => {
-                let path = layout::rollouts(self.facts.name);
-                self.out.notices.add(ConditionKind::InvalidDocument, &path, None, &error.to_string());
+                let why = Invalid::Unreadable(error, Consequence::OrderIgnored);
+                self.out.notices.add(Subject::Document(layout::rollouts(self.facts.name)), None, &why);
                 return;
             }
         };
@@ -145,26 +146,11 @@ impl<'a> Steering<'_, '_, 'a> {
     }
 
     /// Says what stands still, and what would end that.
-    pub(super) fn note_rollout(&mut self) {
+    fn note_rollout(&mut self) {
         let (Some(number), Some(record)) = (self.course.number(), self.course.record()) else { return };
-        let name = self.facts.name;
-        let (kind, text) = match (record.state, record.pause) {
-            (RolloutState::RolledBack, _) => {
-                let hint = format!("change desired, or `zkops rollout resume {name}` to try it again");
-                (ConditionKind::RolledBack, format!("rollout {number}: {}; {hint}", record.reason))
-            }
-            (RolloutState::Paused, Some(PauseCause::Disabled)) => return,
-            (RolloutState::Paused, cause) => {
-                let hint = match cause {
-                    Some(PauseCause::Canary) => format!("`zkops rollout promote {name}` or `abort`"),
-                    _ if record.back => format!("`zkops rollout resume {name}`"),
-                    _ => format!("`zkops rollout resume {name}` or `abort`"),
-                };
-                (ConditionKind::RolloutPaused, format!("rollout {number}: {}; {hint}", record.reason))
-            }
-            _ => return,
-        };
-        self.out.notices.add(kind, "", None, &text);
+        if let Some(halted) = Halted::new(self.facts.name, record) {
+            self.out.notices.add(Subject::Rollout(number), None, &halted);
+        }
     }
 }
 

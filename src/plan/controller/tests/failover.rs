@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::model::RefusalReason;
+use crate::model::{ConditionKind, Reason, RefusalReason};
 
 #[test]
 fn a_lost_hosts_replicas_move_after_lost_after() {
@@ -26,7 +26,7 @@ fn failover_is_one_transaction_and_comes_first() {
     let mut sim = webapp(3);
     sim.service("another", &json!({ "unit": "another.service" }), &json!({}));
     sim.crash("web2");
-    sim.plan();
+    let _ = sim.plan();
     sim.sleep(10);
     let plan = sim.plan();
     let reasons: Vec<_> = plan.transactions.iter().map(|transaction| transaction.reason.as_str()).collect();
@@ -345,4 +345,25 @@ fn a_host_where_it_failed_is_tried_again_in_time() {
         sim.settle();
         assert_eq!(sim.places("webapp"), "1=web1", "{gone}, {due}");
     }
+}
+
+/// What programs branch on: the type, the reason, what it is about and whom; and a date that other replicas don't move.
+#[test]
+fn a_lost_host_is_told_as_values_too() {
+    let mut sim = webapp_with(3, json!({ "lost_after": "60s" }));
+    sim.crash("web2");
+    sim.live(1);
+    let told = |sim: &Sim| {
+        let status = sim.status("webapp");
+        let lost = status.conditions.into_iter().find(|it| it.kind == ConditionKind::HostLost).unwrap();
+        (lost.reason, lost.subject.unwrap(), lost.replicas.iter().map(|it| it.0).collect::<Vec<_>>(), lost.since)
+    };
+    let (reason, subject, replicas, since) = told(&sim);
+    assert_eq!((reason, subject.as_str(), replicas), (Reason::AwaitingReturn, "/hosts/web2", vec![2]));
+    for host in ["web1", "web3"] {
+        sim.tree.put(&format!("/hosts/{host}"), r#"{"cordon":true}"#);
+    }
+    sim.live(60);
+    let later = (Reason::NoFeasibleHost, "/hosts/web2".to_owned(), vec![2], since);
+    assert_eq!(told(&sim), later, "another reason, about the same host, since then");
 }

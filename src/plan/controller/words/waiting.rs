@@ -1,0 +1,102 @@
+//! Planned changes that wait, and why a replica has to leave its host.
+
+use std::fmt;
+
+use super::{Held, Why};
+use crate::{
+    model::{Amount, ConditionKind, Reason, ServiceName},
+    plan::controller::misfit::Misfit,
+};
+
+/// Why a replica has to leave its host.
+pub(in crate::plan::controller) enum Unfit {
+    /// The operator drains the host.
+    Drains,
+    /// A constraint, which the host no longer meets.
+    Constraint(String),
+    /// An operator asked for it, so that replicas are spread again.
+    Asked,
+    /// There are more on the host than `max_per_host` allows.
+    Crowded,
+    /// Another service's replica has its unit there.
+    UnitTaken(String),
+    /// The port that it is to have now is another service's replica's there.
+    PortTaken(u16, String),
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drains => f.write_str("the host drains"),
+            Self::Constraint(selector) => write!(f, "the host does not meet {selector}"),
+            Self::Asked => f.write_str("it is to be less crowded elsewhere (zkops rebalance)"),
+            Self::Crowded => f.write_str("more than max_per_host are on the host"),
+            Self::UnitTaken(service) => write!(f, "its unit there is {service}'s"),
+            Self::PortTaken(port, holder) => write!(f, "port {port} there is {holder}'s"),
+        }
+    }
+}
+
+/// What a planned change waits for.
+pub(in crate::plan::controller) enum Waiting<'w> {
+    /// What would be done, and `max_unavailable`.
+    Budget(&'w str, Amount),
+    NoFeasibleHost(&'w Unfit, &'w Misfit),
+    Held(&'w Unfit, Held),
+    /// Another replica is to be started first, and a rollout is under way.
+    Rollout {
+        why: &'w Unfit,
+        number: u64,
+        service: &'w ServiceName,
+    },
+    /// A node that is not zkops's own.
+    ForeignNode(&'w str),
+    /// The same, below a service that is to be deleted.
+    ForeignNodes(&'w [String]),
+    AssignmentLost,
+}
+
+impl fmt::Display for Waiting<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Budget(what, max) if max.is_zero() => write!(
+                f,
+                "{what} waits until another replica is ready beside it: max_unavailable (0) lets none be missing"
+            ),
+            Self::Budget(what, max) => {
+                write!(f, "{what} waits: max_unavailable ({max}) replicas are not ready already")
+            }
+            Self::NoFeasibleHost(why, misfit) => write!(f, "{why}, but no other host fits: {misfit}"),
+            Self::Held(why, held) => write!(f, "{why}, but it stays here: {held}"),
+            Self::Rollout { why, number, service } => write!(
+                f,
+                "{why}: another replica is started before it leaves, once rollout {number} has ended \
+                 (`zkops rollout status {service}`)"
+            ),
+            Self::ForeignNode(path) => write!(f, "{path} is in the way and not zkops's own: delete it"),
+            Self::ForeignNodes(paths) => {
+                write!(f, "the service's nodes stay: {} are not zkops's own; delete them", paths.join(", "))
+            }
+            Self::AssignmentLost => {
+                f.write_str("its index is gone, and what it ran as is not known: its unit is another's there by now")
+            }
+        }
+    }
+}
+
+impl Why for Waiting<'_> {
+    fn kind(&self) -> ConditionKind {
+        ConditionKind::Waiting
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Budget(..) => Reason::BudgetSpent,
+            Self::NoFeasibleHost(..) => Reason::NoFeasibleHost,
+            Self::Held(..) => Reason::HeldBack,
+            Self::Rollout { .. } => Reason::RolloutUnderWay,
+            Self::ForeignNode(_) | Self::ForeignNodes(_) => Reason::ForeignNode,
+            Self::AssignmentLost => Reason::AssignmentLost,
+        }
+    }
+}
