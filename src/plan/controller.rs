@@ -22,13 +22,13 @@
 //! 7. [`status`]: counts, conditions, events; written only when they say something new.
 
 mod accept;
+mod assign;
 mod budget;
 mod change;
 mod claims;
 mod classify;
+mod conflicts;
 mod cool_off;
-mod crowd;
-mod draft;
 mod explain;
 mod facts;
 mod failover;
@@ -37,25 +37,25 @@ mod fleet;
 mod forget;
 mod host;
 mod memory;
-mod misfit;
+mod no_feasible_host;
 mod nodes;
 mod notice;
-mod outfit;
+mod occupancy;
 mod output;
 mod place;
 mod placement;
 mod ports;
 mod remove;
 mod repair;
+mod revision_choice;
 mod rollout;
 mod round;
-mod seat;
-mod seats;
 mod service;
 mod spread;
 mod start_first;
 mod status;
 mod stay;
+mod transaction;
 mod vacate;
 mod words;
 

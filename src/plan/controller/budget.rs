@@ -3,7 +3,7 @@
 use super::{
     classify::{Case, Found, known},
     facts::Facts,
-    rollout::Course,
+    rollout::ActiveRollout,
 };
 
 /// What is left of it.
@@ -19,7 +19,7 @@ impl Budget {
     /// How many ready replicas may become unready: those beyond the number wanted, and `max_unavailable`. Of those that
     /// `max_failures` forgives, nobody hopes that they serve. On a way back neither of those that are on no host or on a lost
     /// one, or failed: what was given up does not stay for them, though nothing else is disturbed beyond the budget.
-    pub(super) fn grant(facts: &Facts<'_>, course: &Course<'_>, found: &[Found<'_>]) -> Self {
+    pub(super) fn grant(facts: &Facts<'_>, course: &ActiveRollout<'_>, found: &[Found<'_>]) -> Self {
         let ready = found.iter().filter_map(known).filter(|case| !case.desired.removing && case.ready()).count();
         let wanted = facts.force.wanted();
         let (max_unavailable, _) = facts.force.spec.budget(wanted);

@@ -5,11 +5,11 @@
 
 use super::{
     classify::Case,
-    draft::Note,
     nodes::Change,
     rollout::Goal,
     round::Round,
-    status::Standing,
+    status::ReplicaOutcome,
+    transaction::Note,
     words::{Subject, Waiting},
 };
 use crate::{
@@ -28,13 +28,13 @@ pub(super) enum Content {
 
 impl<'a> Round<'_, 'a> {
     /// Keeps the replica where it is, as the service wants it.
-    pub(super) fn keep(&mut self, case: &Case<'a>) -> Standing {
+    pub(super) fn keep(&mut self, case: &Case<'a>) -> ReplicaOutcome {
         self.align(case, self.facts.force.desired.mode, Content::Update, "")
     }
 
     /// Writes what differs from what is wanted of the replica on its host. `why` is the reason for its mode, when it
     /// is not the service's.
-    pub(super) fn align(&mut self, case: &Case<'a>, mode: Mode, content: Content, why: &str) -> Standing {
+    pub(super) fn align(&mut self, case: &Case<'a>, mode: Mode, content: Content, why: &str) -> ReplicaOutcome {
         let goal = self.course.goal();
         let outdated = content == Content::Update && goal.is_some_and(|goal| !goal.is_of(case));
         if !outdated && is_written(case, mode) {
@@ -55,7 +55,7 @@ impl<'a> Round<'_, 'a> {
         let ops = self.places.ops(change);
         if ops.is_empty() && clashes && case.assignment.and_then(Doc::good).is_none() {
             self.out.notice(Subject::Service, case.number(), &Waiting::AssignmentLost);
-            return Standing::Stuck;
+            return ReplicaOutcome::Stuck;
         }
         if ops.is_empty() {
             self.nudge(case);
@@ -66,7 +66,7 @@ impl<'a> Round<'_, 'a> {
         }
         let message = explain(case, &desired, update.is_some(), why);
         self.out.push(ops, Note::new(Some(case.number()), desired.node.as_ref(), message), false);
-        Standing::Busy
+        ReplicaOutcome::Busy
     }
 
     fn adjusted(case: &Case<'a>, mode: Mode, update: Option<Goal<'a>>, why: &str) -> ReplicaDesired {
@@ -127,19 +127,19 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
-    fn standing(&self, case: &Case<'a>, outdated: bool) -> Standing {
+    fn standing(&self, case: &Case<'a>, outdated: bool) -> ReplicaOutcome {
         if !self.facts.force.enabled() || case.desired.mode != Mode::Enabled {
-            return if case.down() { Standing::Gone } else { Standing::Busy };
+            return if case.down() { ReplicaOutcome::Gone } else { ReplicaOutcome::Busy };
         }
         if outdated && self.course.is_active() {
             let failed = self.course.record().is_some_and(|record| record.pause == Some(PauseCause::Failure));
-            return if failed { Standing::Stuck } else { Standing::Busy };
+            return if failed { ReplicaOutcome::Stuck } else { ReplicaOutcome::Busy };
         }
         match (case.ready(), outdated, case.failed() || case.rejected()) {
-            (true, false, _) if self.course.is(RolloutState::RolledBack) => Standing::Stuck,
-            (true, false, _) => Standing::Ready,
-            (_, true, _) | (_, _, true) => Standing::Stuck,
-            _ => Standing::Busy,
+            (true, false, _) if self.course.is(RolloutState::RolledBack) => ReplicaOutcome::Stuck,
+            (true, false, _) => ReplicaOutcome::Ready,
+            (_, true, _) | (_, _, true) => ReplicaOutcome::Stuck,
+            _ => ReplicaOutcome::Busy,
         }
     }
 

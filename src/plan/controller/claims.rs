@@ -10,26 +10,26 @@ use crate::{
 
 /// A service's unit, as it is described or was rolled out.
 #[derive(Clone, Copy)]
-pub(super) struct Described<'a> {
+pub(super) struct UnitRef<'a> {
     pub(super) unit: &'a UnitName,
     pub(super) unit_file: Option<&'a str>,
     /// The port that each replica binds on its host.
     pub(super) port: Option<u16>,
 }
 
-impl<'a> From<&'a ServiceSpec> for Described<'a> {
+impl<'a> From<&'a ServiceSpec> for UnitRef<'a> {
     fn from(spec: &'a ServiceSpec) -> Self {
         Self { unit: &spec.unit, unit_file: spec.unit_file.as_deref(), port: spec.port }
     }
 }
 
-impl<'a> From<&'a Template> for Described<'a> {
+impl<'a> From<&'a Template> for UnitRef<'a> {
     fn from(template: &'a Template) -> Self {
         Self { unit: &template.unit, unit_file: template.unit_file.as_deref(), port: template.port }
     }
 }
 
-impl Described<'_> {
+impl UnitRef<'_> {
     /// How many replicas one host may run; `None` = no limit.
     pub(super) fn max_per_host(&self, spec: &ServiceSpec) -> Option<u32> {
         if self.unit.is_template() { spec.placement.max_per_host } else { Some(1) }
@@ -122,8 +122,8 @@ impl<'a> Claims<'a> {
         }
     }
 
-    pub(super) fn add_unit(&mut self, host: HostIndex, id: &ReplicaId, described: Described<'a>, strength: Strength) {
-        let Described { unit, unit_file, port: _ } = described;
+    pub(super) fn add_unit(&mut self, host: HostIndex, id: &ReplicaId, described: UnitRef<'a>, strength: Strength) {
+        let UnitRef { unit, unit_file, port: _ } = described;
         self.add(host, Claim { service: id.service.clone(), unit: unit.for_replica(id.number), unit_file, strength });
     }
 
@@ -137,7 +137,7 @@ impl<'a> Claims<'a> {
     pub(super) fn rivals(
         &self,
         host: HostIndex,
-        described: Described<'_>,
+        described: UnitRef<'_>,
         id: &ReplicaId,
     ) -> impl Iterator<Item = (&ServiceName, Strength)> {
         let claims = self.by_host.get(&host).map(Vec::as_slice).unwrap_or_default();

@@ -72,7 +72,7 @@ fn look<'a, T: Default>(
     let found = classify(name, view, round.places.fleet);
     round.survey(&found);
     if !round.course.begins() {
-        round.places.find_crowd(&found);
+        round.places.find_conflicts(&found);
         round.choose_turn(&found);
     }
     ask(round, found)

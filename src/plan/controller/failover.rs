@@ -7,7 +7,7 @@ use super::{
     host::HostIndex,
     notice::clip,
     round::Round,
-    status::Standing,
+    status::ReplicaOutcome,
     words::{Failing, LostHost, Stays, Subject},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 impl<'a> Round<'_, 'a> {
     /// On a host without `alive`: waits for its time to run out, then places the replica elsewhere. After an orderly
     /// shutdown nothing has to be waited for. A replica that is not to run needn't move.
-    pub(super) fn leave_lost_host(&mut self, case: &Case<'a>, host: HostIndex) -> Option<Standing> {
+    pub(super) fn leave_lost_host(&mut self, case: &Case<'a>, host: HostIndex) -> Option<ReplicaOutcome> {
         let since = self.places.fleet.hosts[host].lost_since.filter(|_| self.facts.force.enabled())?;
         let name = self.places.fleet.hosts[host].name;
         let deadline = after(since, self.facts.force.spec.lost_after);
@@ -28,7 +28,7 @@ impl<'a> Round<'_, 'a> {
             self.out.wake(deadline);
             self.out.notice(subject, case.number(), &LostHost::MovesAt { since, deadline });
             self.keep(case);
-            return Some(Standing::Busy);
+            return Some(ReplicaOutcome::Busy);
         }
         if let Some(held) = self.places.fleet.held {
             self.out.notices.add(Subject::Service, None, &held);
@@ -36,26 +36,26 @@ impl<'a> Round<'_, 'a> {
                 self.out.wake(until);
             }
             self.keep(case);
-            return Some(Standing::Stuck);
+            return Some(ReplicaOutcome::Stuck);
         }
         if let Some(held) = self.course.is_held(self.places.placer.unit, case) {
             self.out.notice(subject, case.number(), &LostHost::Held(since, held));
             self.keep(case);
-            return Some(Standing::Stuck);
+            return Some(ReplicaOutcome::Stuck);
         }
         let why = if orderly { format!("{name} was shut down") } else { format!("{name} is lost since {since:.0}") };
         Some(match self.places.pick(case, &self.course, &mut self.out) {
             Ok(choice) => self.move_to(case, &choice, &why, case.desired.failed_on.clone(), Some(Cause::Lost)),
-            Err(misfit) => {
-                self.out.notice(subject, case.number(), &LostHost::NoFeasibleHost(since, &misfit));
+            Err(no_host) => {
+                self.out.notice(subject, case.number(), &LostHost::NoFeasibleHost(since, &no_host));
                 self.keep(case);
-                Standing::Stuck
+                ReplicaOutcome::Stuck
             }
         })
     }
 
     /// Past its start limit, or refused: elsewhere, if there is another host; else it stays, its agent tries again.
-    pub(super) fn leave_failing_host(&mut self, case: &Case<'a>, host: HostIndex) -> Option<Standing> {
+    pub(super) fn leave_failing_host(&mut self, case: &Case<'a>, host: HostIndex) -> Option<ReplicaOutcome> {
         let to_be_updated = self.course.may_update(case.number());
         if !(self.facts.force.enabled() && case.failed()) || to_be_updated || self.course.suspects(case) {
             return None;
@@ -86,8 +86,8 @@ impl<'a> Round<'_, 'a> {
                 self.failures.add();
                 Some(self.move_to(case, &choice, &why, failed_on, Some(cause)))
             }
-            Err(misfit) => {
-                self.out.notice(subject, case.number(), &failing(Stays::NoFeasibleHost(&misfit)));
+            Err(no_host) => {
+                self.out.notice(subject, case.number(), &failing(Stays::NoFeasibleHost(&no_host)));
                 None
             }
         }

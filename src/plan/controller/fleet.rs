@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{
     Context, after,
-    claims::{Claims, Described, Strength},
+    claims::{Claims, Strength, UnitRef},
     host::{Host, HostIndex, placed_on},
     ports::Ports,
     words::Failover,
@@ -150,7 +150,7 @@ impl<'a> Fleet<'a> {
     }
 
     /// Which other service's replica has the unit, or its file, on the host.
-    pub(super) fn unit_taken(&self, host: HostIndex, unit: Described<'_>, id: &ReplicaId) -> Option<&ServiceName> {
+    pub(super) fn unit_taken(&self, host: HostIndex, unit: UnitRef<'_>, id: &ReplicaId) -> Option<&ServiceName> {
         self.claims.rivals(host, unit, id).next().map(|(rival, _)| rival)
     }
 
@@ -158,7 +158,7 @@ impl<'a> Fleet<'a> {
     pub(super) fn must_yield(
         &self,
         host: HostIndex,
-        unit: Described<'_>,
+        unit: UnitRef<'_>,
         id: &ReplicaId,
         unit_now: Option<&UnitName>,
     ) -> Option<&ServiceName> {
@@ -168,12 +168,12 @@ impl<'a> Fleet<'a> {
     }
 
     /// Whether an index that no service vouches for names the unit on the host: something may run there as that.
-    pub(super) fn unit_alleged(&self, host: HostIndex, unit: Described<'_>, id: &ReplicaId) -> bool {
+    pub(super) fn unit_alleged(&self, host: HostIndex, unit: UnitRef<'_>, id: &ReplicaId) -> bool {
         self.claims.rivals(host, unit, id).any(|(_, strength)| strength == Strength::Alleged)
     }
 
     /// Notes that the replica's unit and port are in use on the host from now on.
-    pub(super) fn claim(&mut self, host: HostIndex, unit: Described<'a>, id: &ReplicaId) {
+    pub(super) fn claim(&mut self, host: HostIndex, unit: UnitRef<'a>, id: &ReplicaId) {
         self.claims.add_unit(host, id, unit, Strength::Held);
         self.given_ports.take(host, unit.port, id);
         if let Some(ports) = &mut self.ports {

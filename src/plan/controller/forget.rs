@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use super::{
     classify::{Case, Found, known},
-    draft::Note,
     round::Round,
+    transaction::Note,
     words::{Consequence, Invalid, Subject},
 };
 use crate::{
@@ -22,7 +22,7 @@ impl<'a> Round<'_, 'a> {
     pub(super) fn forget_configs(&mut self, found: &[Found<'a>]) {
         let keep = self.facts.force.spec.config.as_ref().and_then(|policy| policy.keep).unwrap_or(ConfigPolicy::KEEP);
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        if self.facts.view.configs.len() <= keep || self.facts.force.spec.deleting || !self.out.draft.has_room() {
+        if self.facts.view.configs.len() <= keep || self.facts.force.spec.deleting || !self.out.builder.has_room() {
             return;
         }
         let Some(used) = self.used_configs(found) else { return };
@@ -61,7 +61,7 @@ impl<'a> Round<'_, 'a> {
         let waits = |case: &Case<'a>| {
             !case.desired.removing && case.host.is_some_and(|host| self.places.is_asked_to_leave(case.number(), host))
         };
-        if !self.facts.is_leaf(&path) || found.iter().filter_map(known).any(waits) || !self.out.draft.has_room() {
+        if !self.facts.is_leaf(&path) || found.iter().filter_map(known).any(waits) || !self.out.builder.has_room() {
             return;
         }
         let ops = vec![Op::Delete { path, version: Some(doc.version) }];

@@ -6,9 +6,9 @@ use super::{
     after,
     classify::Case,
     cool_off::COOL_OFF,
-    draft::{Draft, Note, Step},
     notice::Notices,
-    status::Tally,
+    status::StatusCounts,
+    transaction::{Note, Step, TransactionBuilder},
     words::{Subject, Waiting, Why},
 };
 use crate::{
@@ -18,9 +18,9 @@ use crate::{
 
 /// What comes of a service's round.
 pub(super) struct Output<'a> {
-    pub(super) draft: Draft<'a>,
+    pub(super) builder: TransactionBuilder<'a>,
     pub(super) notices: Notices,
-    pub(super) tally: Tally,
+    pub(super) counts: StatusCounts,
     /// Why replicas leave their host without being asked to.
     pub(super) moves: Vec<Cause>,
     /// How many replicas stay where they fail, because others are no better.
@@ -32,13 +32,13 @@ pub(super) struct Output<'a> {
 
 impl<'a> Output<'a> {
     pub(super) fn new(spec: &'a ServiceSpec, notices: Notices, now: Timestamp) -> Self {
-        let draft = Draft::new(Some(spec));
-        Self { draft, notices, tally: Tally::default(), moves: Vec::new(), held: 0, wake_at: None, now }
+        let builder = TransactionBuilder::new(Some(spec));
+        Self { builder, notices, counts: StatusCounts::default(), moves: Vec::new(), held: 0, wake_at: None, now }
     }
 
     /// Adds a step: all of it lands, or none.
     pub(super) fn push(&mut self, ops: Vec<Op>, note: Note, urgent: bool) {
-        self.draft.push(Step { ops, event: note, urgent });
+        self.builder.push(Step { ops, event: note, urgent });
     }
 
     /// Notes what the operator should know of a replica.

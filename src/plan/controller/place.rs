@@ -10,12 +10,12 @@ use std::{ptr, rc::Rc};
 use jiff::Timestamp;
 
 use super::{
-    claims::Described,
+    claims::UnitRef,
     cool_off::late_failures,
     fleet::{Acceptance, Fleet},
     host::HostIndex,
-    misfit::{Misfit, Obstacle},
-    seats::{Seats, View},
+    no_feasible_host::{NoFeasibleHost, Obstacle},
+    occupancy::{Occupancy, View},
 };
 use crate::model::{FailedOn, HostName, Objection, ReplicaId, RunSettings, ServiceSpec, Template};
 
@@ -42,14 +42,14 @@ pub(super) struct Choice {
 pub(super) struct Placer<'a> {
     spec: &'a ServiceSpec,
     /// What they run as; see [`run_as`](Self::run_as).
-    pub(super) unit: Described<'a>,
+    pub(super) unit: UnitRef<'a>,
     /// And how.
     run: RunSettings<'a>,
     /// What hosts have against that, or against what a replica runs at first, whichever was asked last.
     objections: Option<(Option<&'a Template>, Rc<Objections<'a>>)>,
-    pub(super) seats: Seats<'a>,
+    pub(super) occupancy: Occupancy<'a>,
     /// Why a replica with no past fits nowhere, whatever its number; holds until a seat is given back.
-    full: Option<Misfit>,
+    full: Option<NoFeasibleHost>,
 }
 
 /// What hosts have against running a service's replicas.
@@ -69,9 +69,9 @@ impl Objections<'_> {
 struct Asked<'p, 'a> {
     spec: &'a ServiceSpec,
     /// As what: what it is brought to, and what it runs at first.
-    units: (Described<'a>, Option<Described<'a>>),
+    units: (UnitRef<'a>, Option<UnitRef<'a>>),
     objections: Rc<Objections<'a>>,
-    seats: View<'p>,
+    occupancy: View<'p>,
 }
 
 /// Fewest first; see the module.
@@ -79,8 +79,8 @@ type Rank = (u32, u32, u32, HostIndex);
 
 impl<'a> Placer<'a> {
     pub(super) fn new(spec: &'a ServiceSpec) -> Self {
-        let seats = Seats::new(spec.placement.spread.as_deref());
-        Self { spec, unit: spec.into(), run: spec.into(), objections: None, seats, full: None }
+        let occupancy = Occupancy::new(spec.placement.spread.as_deref());
+        Self { spec, unit: spec.into(), run: spec.into(), objections: None, occupancy, full: None }
     }
 
     /// From now on they run like this.
@@ -89,12 +89,12 @@ impl<'a> Placer<'a> {
     }
 
     fn asked(&mut self, fleet: &mut Fleet<'a>, first: Option<&'a Template>) -> Asked<'_, 'a> {
-        let units = (self.unit, first.map(Described::from));
+        let units = (self.unit, first.map(UnitRef::from));
         if units.0.port.or(units.1.and_then(|first| first.port)).is_some() {
             fleet.count_ports();
         }
         let objections = self.objections(fleet, first);
-        Asked { spec: self.spec, units, objections, seats: self.seats.view(fleet) }
+        Asked { spec: self.spec, units, objections, occupancy: self.occupancy.view(fleet) }
     }
 
     /// What hosts have against what the replica would run.
@@ -117,14 +117,14 @@ impl<'a> Placer<'a> {
     /// Chooses a host, and takes the seat on it; the one at [`Ask::from`] is given back.
     ///
     /// # Errors
-    /// [`Misfit`]: no host fits; nothing has changed.
-    pub(super) fn pick(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>) -> Result<Choice, Misfit> {
+    /// [`NoFeasibleHost`]: no host fits; nothing has changed.
+    pub(super) fn pick(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>) -> Result<Choice, NoFeasibleHost> {
         let unburdened = ask.from.is_none() && ask.failed_on.is_empty() && ask.first.is_none();
-        if let Some(misfit) = self.full.as_ref().filter(|_| unburdened) {
-            return Err(misfit.clone());
+        if let Some(no_host) = self.full.as_ref().filter(|_| unburdened) {
+            return Err(no_host.clone());
         }
         if let Some(from) = ask.from {
-            self.seats.give_back(fleet, from);
+            self.occupancy.give_back(fleet, from);
         }
         match self.best(fleet, ask) {
             Some(choice) => {
@@ -138,44 +138,44 @@ impl<'a> Placer<'a> {
     /// Takes back what [`pick`](Self::pick) did.
     pub(super) fn unpick(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>, choice: &Choice) {
         self.full = None;
-        self.seats.give_back(fleet, choice.host);
+        self.occupancy.give_back(fleet, choice.host);
         for port in [self.unit.port, ask.first.and_then(|first| first.port)] {
             fleet.release_port(choice.host, port, ask.id);
         }
         fleet.hosts[choice.host].load -= 1;
         if let Some(from) = ask.from {
             if ask.ahead {
-                self.seats.forget(fleet, from);
+                self.occupancy.forget(fleet, from);
             }
-            self.seats.seat(from, true);
+            self.occupancy.seat(from, true);
             fleet.hosts[from].load += 1;
         }
     }
 
     fn occupy(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>, host: HostIndex) {
-        self.seats.seat(host, true);
+        self.occupancy.seat(host, true);
         fleet.hosts[host].load += 1;
         if let Some(from) = ask.from {
             self.full = None;
             fleet.hosts[from].load = fleet.hosts[from].load.saturating_sub(1);
             if ask.ahead {
-                self.seats.linger(fleet, from);
+                self.occupancy.linger(fleet, from);
             }
         }
-        for unit in [self.unit].into_iter().chain(ask.first.map(Described::from)) {
+        for unit in [self.unit].into_iter().chain(ask.first.map(UnitRef::from)) {
             fleet.claim(host, unit, ask.id);
         }
     }
 
-    fn give_up(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>, unburdened: bool) -> Misfit {
-        let misfit = self.misfit(fleet, ask);
+    fn give_up(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>, unburdened: bool) -> NoFeasibleHost {
+        let no_host = self.no_host(fleet, ask);
         if let Some(from) = ask.from {
-            self.seats.seat(from, true);
+            self.occupancy.seat(from, true);
         }
         if unburdened {
-            self.remember(Some(misfit.clone()));
+            self.remember(Some(no_host.clone()));
         }
-        misfit
+        no_host
     }
 
     fn best(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>) -> Option<Choice> {
@@ -186,7 +186,7 @@ impl<'a> Placer<'a> {
             |host: HostIndex| asked.objections.of(host).is_none() && obstacle(&asked, fleet, ask, host).is_none();
         let mut best: Option<Rank> = None;
         for &host in open.iter() {
-            let (domain, here) = asked.seats.crowd(host);
+            let (domain, here) = asked.occupancy.crowd(host);
             let rank = (domain, here, fleet.hosts[host].load, host);
             // Far cheaper than to ask whether it fits: few are ever the best so far.
             if best.is_none_or(|best| rank < best) && fits(host) {
@@ -227,20 +227,20 @@ impl<'a> Placer<'a> {
         if ask.first.is_none() {
             let anyone = Ask { from: None, failed_on: &[], ..*ask };
             let obstacles: Option<Vec<Obstacle>> = self.obstacles(fleet, &anyone).into_iter().collect();
-            self.remember(obstacles.map(Misfit::new));
+            self.remember(obstacles.map(NoFeasibleHost::new));
         }
         false
     }
 
     /// What fits nowhere for what it is alone need not be asked for again.
-    fn remember(&mut self, misfit: Option<Misfit>) {
-        self.full = misfit.filter(|misfit| !misfit.depends_on_number());
+    fn remember(&mut self, no_host: Option<NoFeasibleHost>) {
+        self.full = no_host.filter(|no_host| !no_host.depends_on_number());
     }
 
     /// Why no host fits.
-    pub(super) fn misfit(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>) -> Misfit {
+    pub(super) fn no_host(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>) -> NoFeasibleHost {
         let obstacles = self.obstacles(fleet, ask);
-        Misfit::new(obstacles.into_iter().map(|obstacle| obstacle.unwrap_or(Obstacle::Full)))
+        NoFeasibleHost::new(obstacles.into_iter().map(|obstacle| obstacle.unwrap_or(Obstacle::Full)))
     }
 }
 
@@ -257,7 +257,7 @@ fn why_not(asked: &Asked<'_, '_>, fleet: &Fleet<'_>, ask: &Ask<'_, '_>, index: H
 
 /// What keeps the replica off a host that is open and meets the constraints.
 fn obstacle(asked: &Asked<'_, '_>, fleet: &Fleet<'_>, ask: &Ask<'_, '_>, host: HostIndex) -> Option<Obstacle> {
-    let Asked { spec, units: (unit, first), objections, seats } = asked;
+    let Asked { spec, units: (unit, first), objections, occupancy } = asked;
     let units = || [unit].into_iter().chain(first);
     if ask.from == Some(host) {
         return Some(Obstacle::Here);
@@ -265,7 +265,7 @@ fn obstacle(asked: &Asked<'_, '_>, fleet: &Fleet<'_>, ask: &Ask<'_, '_>, host: H
     if let Some(objection) = objections.of(host) {
         return Some(Obstacle::NotAccepted(objection.clone()));
     }
-    if units().filter_map(|unit| unit.max_per_host(spec)).any(|max| seats.taken_on(host) >= max) {
+    if units().filter_map(|unit| unit.max_per_host(spec)).any(|max| occupancy.taken_on(host) >= max) {
         return Some(Obstacle::Full);
     }
     if recently_failed(ask, fleet.hosts[host].name) {
@@ -273,20 +273,20 @@ fn obstacle(asked: &Asked<'_, '_>, fleet: &Fleet<'_>, ask: &Ask<'_, '_>, host: H
     }
     let taken = units().find_map(|unit| fleet.unit_taken(host, *unit, ask.id));
     let taken = taken.map(|service| Obstacle::UnitTaken(service.to_string()));
-    taken.or_else(|| units().find_map(|unit| port_taken(*unit, seats, fleet, ask, host)))
+    taken.or_else(|| units().find_map(|unit| port_taken(*unit, occupancy, fleet, ask, host)))
 }
 
 /// Two replicas of the service that share a port never fit on one host, whatever each has at present.
 fn port_taken(
-    unit: Described<'_>,
-    seats: &View<'_>,
+    unit: UnitRef<'_>,
+    occupancy: &View<'_>,
     fleet: &Fleet<'_>,
     ask: &Ask<'_, '_>,
     host: HostIndex,
 ) -> Option<Obstacle> {
     let port = unit.port?;
     let holder = fleet.port_taken(host, unit.port, ask.id).map(|(_, by)| by.to_string());
-    let own = || (seats.taken_on(host) > 0).then(|| ask.id.service.to_string());
+    let own = || (occupancy.taken_on(host) > 0).then(|| ask.id.service.to_string());
     holder.or_else(own).map(|by| Obstacle::PortTaken(port, by))
 }
 

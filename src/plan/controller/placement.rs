@@ -1,18 +1,18 @@
-//! Where one service's replicas are and may go: the hosts, the seats on them, and what is reserved.
+//! Where one service's replicas are and may go: the hosts, who is on them, and what is reserved.
 
 use std::collections::BTreeMap;
 
 use super::{
     after,
     classify::{Case, Found, known},
-    crowd::Crowd,
+    conflicts::HostConflicts,
     facts::Facts,
     fleet::Fleet,
     host::{Host, HostIndex},
-    misfit::Misfit,
+    no_feasible_host::NoFeasibleHost,
     output::Output,
     place::{Ask, Choice, Placer},
-    rollout::Course,
+    rollout::ActiveRollout,
 };
 use crate::{
     model::{ReplicaId, ReplicaNumber},
@@ -24,17 +24,16 @@ pub(super) struct Placement<'p, 'a> {
     pub(super) facts: Facts<'a>,
     pub(super) fleet: &'p mut Fleet<'a>,
     pub(super) placer: Placer<'a>,
-    pub(super) crowd: Crowd,
-    /// Seats of replicas that are draining on the host they leave.
+    pub(super) conflicts: HostConflicts,
+    /// Places elsewhere for replicas that are draining on the host they leave.
     reserved: BTreeMap<ReplicaNumber, Choice>,
 }
 
 impl<'p, 'a> Placement<'p, 'a> {
-    /// With the seats of those that are there. Those on their way out have one too, and every index that is still there:
-    /// their processes may be as well.
+    /// Nobody has a place yet: see [`seat_all`](Self::seat_all).
     pub(super) fn new(facts: Facts<'a>, fleet: &'p mut Fleet<'a>) -> Self {
         let placer = Placer::new(facts.force.spec);
-        Self { facts, fleet, placer, crowd: Crowd::default(), reserved: BTreeMap::new() }
+        Self { facts, fleet, placer, conflicts: HostConflicts::default(), reserved: BTreeMap::new() }
     }
 
     /// Every placed replica has its seat, those on their way out too, and every index that is still there: their
@@ -42,29 +41,29 @@ impl<'p, 'a> Placement<'p, 'a> {
     pub(super) fn seat_all(&mut self, found: &[Found<'a>]) {
         for case in found.iter().filter_map(known) {
             if let Some(host) = case.host {
-                self.placer.seats.seat(host, !case.desired.removing);
+                self.placer.occupancy.seat(host, !case.desired.removing);
             }
         }
         for &(_, host) in self.fleet.strays.get(self.facts.name).into_iter().flatten() {
-            self.placer.seats.seat(host, false);
+            self.placer.occupancy.seat(host, false);
         }
     }
 
     /// Who has to leave because of others of the service. Those that are put on their way out are in nobody's way.
-    pub(super) fn find_crowd(&mut self, found: &[Found<'a>]) {
-        self.crowd = Crowd::find(self.facts.force.spec, self.placer.unit, found, self.fleet);
+    pub(super) fn find_conflicts(&mut self, found: &[Found<'a>]) {
+        self.conflicts = HostConflicts::find(self.facts.force.spec, self.placer.unit, found, self.fleet);
     }
 
     /// Asks for a host for the replica to move to now, in place of a seat that was reserved.
     ///
     /// # Errors
-    /// [`Misfit`]: no host fits.
+    /// [`NoFeasibleHost`]: no host fits.
     pub(super) fn pick(
         &mut self,
         case: &Case<'a>,
-        course: &Course<'a>,
+        course: &ActiveRollout<'a>,
         out: &mut Output<'a>,
-    ) -> Result<Choice, Misfit> {
+    ) -> Result<Choice, NoFeasibleHost> {
         self.cancel(case, course);
         self.choose(case, &course.ask(self.placer.unit, case, false), out)
     }
@@ -72,14 +71,19 @@ impl<'p, 'a> Placement<'p, 'a> {
     /// Reserves a seat elsewhere for a replica that is still where it is.
     ///
     /// # Errors
-    /// [`Misfit`]: no host fits.
-    pub(super) fn reserve(&mut self, case: &Case<'a>, course: &Course<'a>, out: &mut Output<'a>) -> Result<(), Misfit> {
+    /// [`NoFeasibleHost`]: no host fits.
+    pub(super) fn reserve(
+        &mut self,
+        case: &Case<'a>,
+        course: &ActiveRollout<'a>,
+        out: &mut Output<'a>,
+    ) -> Result<(), NoFeasibleHost> {
         let choice = self.choose(case, &course.ask(self.placer.unit, case, true), out)?;
         self.reserved.insert(case.number(), choice);
         Ok(())
     }
 
-    fn choose(&mut self, case: &Case<'a>, ask: &Ask<'_, 'a>, out: &mut Output<'a>) -> Result<Choice, Misfit> {
+    fn choose(&mut self, case: &Case<'a>, ask: &Ask<'_, 'a>, out: &mut Output<'a>) -> Result<Choice, NoFeasibleHost> {
         let choice = self.placer.pick(self.fleet, ask);
         if choice.is_err() {
             out.wake_after_cool_off(case);
@@ -88,19 +92,24 @@ impl<'p, 'a> Placement<'p, 'a> {
     }
 
     /// Gives a reserved seat back.
-    pub(super) fn cancel(&mut self, case: &Case<'a>, course: &Course<'a>) {
+    pub(super) fn cancel(&mut self, case: &Case<'a>, course: &ActiveRollout<'a>) {
         if let Some(choice) = self.reserved.remove(&case.number()) {
             self.placer.unpick(self.fleet, &course.ask(self.placer.unit, case, true), &choice);
         }
     }
 
     /// Whether another host would take the replica, as far as can be told before anything is decided.
-    pub(super) fn fits_elsewhere(&mut self, case: &Case<'a>, course: &Course<'a>, out: &mut Output<'a>) -> bool {
+    pub(super) fn fits_elsewhere(&mut self, case: &Case<'a>, course: &ActiveRollout<'a>, out: &mut Output<'a>) -> bool {
         self.fits(case, &course.ask(self.placer.unit, case, false), out)
     }
 
     /// The same of one whose turn to be brought to what all are brought to has not come, once it has.
-    pub(super) fn will_fit_elsewhere(&mut self, case: &Case<'a>, course: &Course<'a>, out: &mut Output<'a>) -> bool {
+    pub(super) fn will_fit_elsewhere(
+        &mut self,
+        case: &Case<'a>,
+        course: &ActiveRollout<'a>,
+        out: &mut Output<'a>,
+    ) -> bool {
         self.fits(case, &Ask { first: None, ..course.ask(self.placer.unit, case, false) }, out)
     }
 
@@ -113,7 +122,7 @@ impl<'p, 'a> Placement<'p, 'a> {
     }
 
     /// Whether a replica's host is lost for longer than `lost_after`, or was shut down, and no other fits.
-    pub(super) fn is_stranded(&mut self, case: &Case<'a>, course: &Course<'a>, out: &mut Output<'a>) -> bool {
+    pub(super) fn is_stranded(&mut self, case: &Case<'a>, course: &ActiveRollout<'a>, out: &mut Output<'a>) -> bool {
         let Some(since) = case.host.and_then(|host| self.fleet.hosts[host].lost_since) else { return false };
         let deadline = after(since, self.facts.force.spec.lost_after);
         let over = self.facts.was_shut_down(case) || deadline <= self.facts.context.now;

@@ -6,11 +6,11 @@ use super::{
     after,
     change::Content,
     classify::{Case, Found, known},
-    draft::Note,
     host::{Closed, HostIndex},
     nodes::Change,
     round::Round,
-    status::Standing,
+    status::ReplicaOutcome,
+    transaction::Note,
     words::{LostHost, Subject},
 };
 use crate::{
@@ -113,11 +113,11 @@ impl<'a> Round<'_, 'a> {
 
     fn retire_some(&mut self, found: &mut Vec<Found<'a>>, count: usize, surge: bool) {
         for _ in 0..count {
-            let victim = self.next_victim(found, surge).filter(|_| self.out.draft.has_room());
+            let victim = self.next_victim(found, surge).filter(|_| self.out.builder.has_room());
             let Some(victim) = victim else { break };
             let replica = found.remove(victim);
             self.retire(&replica);
-            self.out.tally.retired();
+            self.out.counts.retired();
         }
     }
 
@@ -132,7 +132,7 @@ impl<'a> Round<'_, 'a> {
         let ops = check.into_iter().chain(std::iter::repeat_n(one, count)).collect();
         let created = counted(count, "replica");
         let message = format!("{created} created: {} wanted, {staying} there", self.facts.force.wanted());
-        self.out.tally.created(count);
+        self.out.counts.created(count);
         self.out.push(ops, Note::new(None, None, message), false);
     }
 
@@ -155,7 +155,7 @@ impl<'a> Round<'_, 'a> {
             Some(_) => Openness::Cordoned,
             None => Openness::Open,
         };
-        let crowd = host.map_or((0, 0), |host| self.places.placer.seats.crowd(self.places.fleet, host));
+        let crowd = host.map_or((0, 0), |host| self.places.placer.occupancy.crowd(self.places.fleet, host));
         (condition, serves, proven, openness, Reverse(crowd), number)
     }
 
@@ -168,7 +168,7 @@ impl<'a> Round<'_, 'a> {
         {
             let replica = found.remove(victim);
             if let Some(host) = known(&replica).and_then(|case| case.host) {
-                self.places.placer.seats.retire(self.places.fleet, host);
+                self.places.placer.occupancy.retire(self.places.fleet, host);
             }
             victims.push(replica.id().number);
         }
@@ -199,7 +199,7 @@ impl<'a> Round<'_, 'a> {
 
     /// The operations with which a replica begins its way out.
     pub(super) fn removal(&mut self, case: &Case<'a>, host: HostIndex, reason: &str) -> Vec<Op> {
-        self.places.placer.seats.retire(self.places.fleet, host);
+        self.places.placer.occupancy.retire(self.places.fleet, host);
         let mode = self.mode_of_removal();
         let desired = ReplicaDesired { mode, removing: true, reason: reason.to_owned(), ..case.desired.clone() };
         let assignment = case.assignment.and_then(Doc::good).cloned().map(|current| Assignment { mode, ..current });
@@ -214,20 +214,20 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// A replica on its way out: deleted once no process of it is left, or its host is past its time.
-    pub(super) fn finish_removal(&mut self, case: &Case<'a>) -> Standing {
+    pub(super) fn finish_removal(&mut self, case: &Case<'a>) -> ReplicaOutcome {
         let lost_since = case.host.and_then(|host| self.places.fleet.hosts[host].lost_since);
         let deadline = lost_since.map(|since| after(since, self.facts.force.spec.lost_after));
         let given_up = deadline.is_some_and(|deadline| deadline <= self.facts.context.now);
         if case.down() || given_up {
             let why = if case.down() { "no process of it is left" } else { "its host is lost" };
             self.delete_replica(&case.id, case.view, case.host, why);
-            return Standing::Busy;
+            return ReplicaOutcome::Busy;
         }
         if let Some(deadline) = deadline {
             self.out.wake(deadline);
         }
         self.align(case, self.mode_of_removal(), Content::Keep, "");
-        Standing::Busy
+        ReplicaOutcome::Busy
     }
 
     /// Deletes the replica's nodes, and its index.
@@ -240,7 +240,7 @@ impl<'a> Round<'_, 'a> {
         }
         ops.extend(host.and_then(|host| self.places.delete_index(id, host)));
         ops.push(Op::Delete { path: layout::replica(id), version: Some(version) });
-        self.out.tally.deleted();
+        self.out.counts.deleted();
         let node = host.map(|host| self.places.fleet.hosts[host].name);
         self.out.push(ops, Note::new(Some(id.number), node, format!("deleted: {why}")), false);
     }

@@ -2,11 +2,11 @@
 
 use super::{
     classify::Found,
-    draft::{MAX_OPS, Note},
     fleet::Fleet,
     host::{Host, HostIndex},
     nodes::Change,
     round::Round,
+    transaction::{MAX_OPS, Note},
 };
 use crate::{
     model::{ReplicaDesired, ReplicaId, ServiceName},
@@ -55,7 +55,7 @@ impl<'a> Round<'_, 'a> {
     pub(super) fn drop_strays(&mut self, found: &[Found<'a>]) {
         for (number, host) in self.places.fleet.strays.get(self.facts.name).cloned().unwrap_or_default() {
             let broken = |replica: &Found<'_>| matches!(replica, Found::Broken(id, _) if id.number == number);
-            if !self.out.draft.has_room() || found.iter().any(broken) {
+            if !self.out.builder.has_room() || found.iter().any(broken) {
                 continue;
             }
             let id = ReplicaId { service: self.facts.name.clone(), number };

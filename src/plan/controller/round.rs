@@ -14,7 +14,7 @@ use super::{
     notice::Notices,
     output::Output,
     placement::Placement,
-    rollout::{Course, Steering},
+    rollout::{ActiveRollout, Steering},
 };
 use crate::{
     model::{ReplicaId, ReplicaNumber, ServiceName},
@@ -26,7 +26,7 @@ pub(super) struct Round<'p, 'a> {
     pub(super) facts: Facts<'a>,
     pub(super) out: Output<'a>,
     pub(super) places: Placement<'p, 'a>,
-    pub(super) course: Course<'a>,
+    pub(super) course: ActiveRollout<'a>,
     pub(super) budget: Budget,
     pub(super) failures: RecentFailures,
     /// Nodes that were created for surge replicas and have no document yet.
@@ -53,7 +53,7 @@ impl<'p, 'a> Round<'p, 'a> {
             facts,
             out: Output::new(force.spec, notices, context.now),
             places: Placement::new(facts, fleet),
-            course: Course::new(facts),
+            course: ActiveRollout::new(facts),
             budget: Budget::default(),
             failures: RecentFailures::default(),
             fresh_surge: BTreeSet::new(),

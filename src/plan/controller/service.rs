@@ -4,11 +4,11 @@
 use super::{
     Context,
     classify::{Case, Found, classify, known},
-    draft::{Draft, MAX_OPS, Note},
     fleet::Fleet,
     notice::Notices,
     round::Round,
-    status::{Face, Standing, figure, transaction},
+    status::{ReplicaOutcome, StatusContent, figure, transaction},
+    transaction::{MAX_OPS, Note, TransactionBuilder},
     words::{Consequence, Invalid, Subject, Waiting},
 };
 use crate::{
@@ -57,7 +57,7 @@ pub(super) fn plan_service<'a>(
 
 /// A service of which nothing ever was good: its status says what is wrong, and nothing else is touched.
 fn without_force(name: &ServiceName, view: &ServiceView, notices: &Notices, context: &Context) -> Planned {
-    let face = Face {
+    let face = StatusContent {
         view,
         force: None,
         summary: Summary::Degraded,
@@ -67,7 +67,7 @@ fn without_force(name: &ServiceName, view: &ServiceView, notices: &Notices, cont
         rollout: view.status.as_ref().and_then(Doc::good).and_then(|status| status.rollout.clone()),
         conditions: notices.conditions(name),
     };
-    Planned { transaction: transaction(name, face, Draft::new(None), context), ..Planned::default() }
+    Planned { transaction: transaction(name, face, TransactionBuilder::new(None), context), ..Planned::default() }
 }
 
 impl<'a> Round<'_, 'a> {
@@ -79,20 +79,20 @@ impl<'a> Round<'_, 'a> {
         self.survey(&found);
         self.note_unreadable_hosts(&found);
         if self.facts.starts_first_when_asked() {
-            self.places.find_crowd(&found);
+            self.places.find_conflicts(&found);
         }
         self.count_successors(&found);
         self.change_count(&mut found);
         self.replace(&mut found);
-        self.places.find_crowd(&found);
+        self.places.find_conflicts(&found);
         self.choose_turn(&found);
         self.give_way(&mut found);
         self.reserve_seats(&found);
         // What begins now is carried out from the next round on.
         let begins = self.course.begins();
         for replica in &found {
-            let standing = if begins { Standing::Busy } else { self.decide(replica) };
-            self.out.tally.count(standing, replica, &self.course);
+            let standing = if begins { ReplicaOutcome::Busy } else { self.decide(replica) };
+            self.out.counts.count(standing, replica, &self.course);
         }
         self.drop_strays(&found);
         self.course.write_rollout(&found, &mut self.out);
@@ -112,23 +112,23 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
-    fn decide(&mut self, replica: &Found<'a>) -> Standing {
-        if !self.out.draft.has_room() {
-            return Standing::Busy;
+    fn decide(&mut self, replica: &Found<'a>) -> ReplicaOutcome {
+        if !self.out.builder.has_room() {
+            return ReplicaOutcome::Busy;
         }
         match replica {
-            Found::Fresh(id, view) => self.seat_fresh(id, view),
+            Found::Fresh(id, view) => self.assign_new(id, view),
             Found::Broken(id, view) => {
                 self.rebuild(id, view, false);
-                Standing::Busy
+                ReplicaOutcome::Busy
             }
             Found::Known(case) if case.desired.removing => self.finish_removal(case),
             Found::Known(case) => self.decide_known(case),
         }
     }
 
-    fn decide_known(&mut self, case: &Case<'a>) -> Standing {
-        let Some(host) = case.host else { return self.seat_unplaced(case) };
+    fn decide_known(&mut self, case: &Case<'a>) -> ReplicaOutcome {
+        let Some(host) = case.host else { return self.assign_unplaced(case) };
         let left = self.leave_failing_host(case, host).or_else(|| self.leave_lost_host(case, host));
         if let Some(standing) = left {
             return standing;
@@ -136,7 +136,7 @@ impl<'a> Round<'_, 'a> {
         if !self.facts.force.enabled() {
             self.note_unknown(case);
         }
-        match self.places.unfit(case, host, &self.course) {
+        match self.places.must_move(case, host, &self.course) {
             Some(why) => self.vacate(case, host, &why),
             None => self.keep(case),
         }
@@ -145,23 +145,24 @@ impl<'a> Round<'_, 'a> {
     /// The round's transaction: all its steps, and the status, whose version guards them.
     fn finish(mut self) -> Planned {
         self.create_instances();
-        let summary = self.out.tally.summary(&self.facts.force);
+        let summary = self.out.counts.summary(&self.facts.force);
         if matches!(summary, Summary::Progressing | Summary::Draining | Summary::Deleting) {
-            self.out.notices.add(Subject::Service, None, &self.out.tally.progress(&self.facts.force));
+            self.out.notices.add(Subject::Service, None, &self.out.counts.progress(&self.facts.force));
         }
-        let replicas = (self.facts.view.replicas.len() + self.out.tally.created).saturating_sub(self.out.tally.deleted);
-        let face = Face {
+        let replicas =
+            (self.facts.view.replicas.len() + self.out.counts.created).saturating_sub(self.out.counts.deleted);
+        let face = StatusContent {
             view: self.facts.view,
             force: Some(self.facts.force),
             summary,
             replicas: figure(replicas),
-            ready: self.out.tally.listed,
-            updated: self.out.tally.updated,
+            ready: self.out.counts.listed,
+            updated: self.out.counts.updated,
             rollout: self.course.rollout_summary(),
             conditions: self.out.notices.conditions(self.facts.name),
         };
-        let is_urgent = self.out.draft.urgent();
-        let transaction = transaction(self.facts.name, face, self.out.draft, self.facts.context);
+        let is_urgent = self.out.builder.urgent();
+        let transaction = transaction(self.facts.name, face, self.out.builder, self.facts.context);
         let transaction = transaction.map(|transaction| Transaction { moves: self.out.moves, ..transaction });
         Planned { transaction, is_urgent, wake_at: self.out.wake_at, note: None, held: self.out.held }
     }

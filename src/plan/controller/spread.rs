@@ -89,7 +89,8 @@ impl<'a> Round<'_, 'a> {
         self.leave_successors_out(&found);
         let stays = |case: &&Case<'a>| {
             let fits = |host| {
-                self.places.unfit_unasked(case, host, &self.course).is_none() && self.places.fleet.hosts[host].alive()
+                self.places.must_move_unasked(case, host, &self.course).is_none()
+                    && self.places.fleet.hosts[host].alive()
             };
             !case.desired.removing && !case.desired.surge && case.host.is_some_and(fits)
         };
@@ -132,19 +133,19 @@ impl<'a> Round<'_, 'a> {
         let cases = || found.iter().filter_map(known).filter(|case| !case.desired.removing);
         let leaves = |case: &&Case<'a>| {
             !case.desired.surge
-                && case.host.is_some_and(|host| self.places.unfit_unasked(case, host, &self.course).is_some())
+                && case.host.is_some_and(|host| self.places.must_move_unasked(case, host, &self.course).is_some())
         };
         let others = if self.facts.starts_first() { cases().filter(leaves).count() } else { 0 };
         for case in cases().filter(|case| case.desired.surge).skip(others) {
             if let Some(host) = case.host {
-                self.places.placer.seats.give_back(self.places.fleet, host);
+                self.places.placer.occupancy.give_back(self.places.fleet, host);
                 self.places.fleet.leave_out(host, &case.id);
             }
         }
     }
 
     fn crowd_at(&mut self, host: HostIndex) -> Crowd {
-        let (domain, here) = self.places.placer.seats.crowd(self.places.fleet, host);
+        let (domain, here) = self.places.placer.occupancy.crowd(self.places.fleet, host);
         (domain, here, self.places.fleet.hosts[host].load)
     }
 

@@ -6,11 +6,11 @@
 
 use super::{
     classify::{Case, Found, known},
-    draft::Note,
     nodes::Change,
     place::Ask,
     round::Round,
-    status::Standing,
+    status::ReplicaOutcome,
+    transaction::Note,
 };
 use crate::model::{ReplicaDesired, ReplicaId, ReplicaNumber, RolloutState};
 
@@ -53,7 +53,7 @@ impl<'a> Round<'_, 'a> {
         if self.course.is_active() || self.course.begins() {
             return;
         }
-        while self.out.draft.has_room() {
+        while self.out.builder.has_room() {
             let is_successor = |case: &Case<'a>| case.ready() && self.places.may_succeed(case, &self.course);
             let leaves =
                 |case: &Case<'a>| !case.desired.removing && self.places.waits_for_successor(case, &self.course);
@@ -70,7 +70,7 @@ impl<'a> Round<'_, 'a> {
         if !under_way || self.course.begins() || !self.facts.force.enabled() {
             return;
         }
-        while self.out.draft.has_room() {
+        while self.out.builder.has_room() {
             let is_healthy =
                 |case: &Case<'a>| self.places.may_succeed(case, &self.course) && self.course.is_healthy(case.number());
             let Some(successor) = position(found, is_healthy) else { return };
@@ -102,8 +102,8 @@ impl<'a> Round<'_, 'a> {
         if let (Some(old), Some(new)) = (known(&old), known(&new)) {
             self.replace_by(old, new);
         }
-        self.out.tally.retired();
-        self.out.tally.count(Standing::Busy, &new, &self.course);
+        self.out.counts.retired();
+        self.out.counts.count(ReplicaOutcome::Busy, &new, &self.course);
     }
 
     /// Both in one step: between the two there would be one too many, or one too few.
@@ -112,7 +112,7 @@ impl<'a> Round<'_, 'a> {
         let name = self.places.fleet.hosts[host].name;
         let why = self
             .places
-            .unfit(old, host, &self.course)
+            .must_move(old, host, &self.course)
             .map_or("its unit there is another's".to_owned(), |why| why.to_string());
         let reason = format!("removed: {why}, and replica {} serves in its place", new.number().0);
         let mut ops = self.removal(old, host, &reason);

@@ -5,9 +5,9 @@ use super::{
     Context,
     accept::InForce,
     classify::Found,
-    draft::Draft,
     notice::{Undated, clip, date},
-    rollout::Course,
+    rollout::ActiveRollout,
+    transaction::TransactionBuilder,
     words::{Progress, Running},
 };
 use crate::{
@@ -26,7 +26,7 @@ const LONGEST_EVENT: usize = 300;
 
 /// How a replica stands after the round's decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum ReplicaOutcome {
     /// It serves, with what is wanted now.
     Ready,
     /// Something is under way, here or at its agent.
@@ -39,7 +39,7 @@ pub(super) enum Standing {
 
 /// The replicas by how they stand.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(super) struct StatusCounts {
     ready: usize,
     busy: usize,
     stuck: usize,
@@ -50,13 +50,13 @@ pub(super) struct Tally {
     pub(super) deleted: usize,
 }
 
-impl Tally {
-    pub(super) fn count(&mut self, standing: Standing, replica: &Found<'_>, course: &Course<'_>) {
+impl StatusCounts {
+    pub(super) fn count(&mut self, standing: ReplicaOutcome, replica: &Found<'_>, course: &ActiveRollout<'_>) {
         match standing {
-            Standing::Ready => self.ready += 1,
-            Standing::Busy => self.busy += 1,
-            Standing::Stuck => self.stuck += 1,
-            Standing::Gone => {}
+            ReplicaOutcome::Ready => self.ready += 1,
+            ReplicaOutcome::Busy => self.busy += 1,
+            ReplicaOutcome::Stuck => self.stuck += 1,
+            ReplicaOutcome::Gone => {}
         }
         if replica.removing() {
             self.leaving += 1;
@@ -108,7 +108,7 @@ impl Tally {
 }
 
 /// What a status says, its dates aside.
-pub(super) struct Face<'f> {
+pub(super) struct StatusContent<'f> {
     pub(super) view: &'f ServiceView,
     pub(super) force: Option<InForce<'f>>,
     pub(super) summary: Summary,
@@ -119,7 +119,7 @@ pub(super) struct Face<'f> {
     pub(super) conditions: Vec<Undated>,
 }
 
-impl Face<'_> {
+impl StatusContent<'_> {
     fn is(&self, before: &ServiceStatus) -> bool {
         let same = |(now, before): (&Undated, &Condition)| now.is(before);
         let accepted = before.accepted.as_ref().map(|accepted| (&accepted.service, &accepted.desired));
@@ -141,7 +141,12 @@ impl Face<'_> {
         self.force.map_or(0, |force| figure(force.wanted()))
     }
 
-    fn dated(self, before: Option<&ServiceStatus>, draft: &Draft<'_>, context: &Context) -> ServiceStatus {
+    fn dated(
+        self,
+        before: Option<&ServiceStatus>,
+        builder: &TransactionBuilder<'_>,
+        context: &Context,
+    ) -> ServiceStatus {
         let (observed_desired, observed_service) = self.observed();
         let force = self.force;
         ServiceStatus {
@@ -154,7 +159,7 @@ impl Face<'_> {
             updated: self.updated,
             rollout: self.rollout,
             conditions: date(self.conditions, before.map_or(&[], |before| &before.conditions), context.now),
-            events: events(before, draft, context),
+            events: events(before, builder, context),
             accepted: force.map(|force| Accepted { service: force.spec.clone(), desired: force.desired.clone() }),
         }
     }
@@ -165,9 +170,9 @@ pub(super) fn figure(count: usize) -> u32 {
 }
 
 /// The last events, the round's own included. What was said last of a replica is not said again.
-fn events(before: Option<&ServiceStatus>, draft: &Draft<'_>, context: &Context) -> Vec<Event> {
+fn events(before: Option<&ServiceStatus>, builder: &TransactionBuilder<'_>, context: &Context) -> Vec<Event> {
     let mut events = before.map(|before| before.events.clone()).unwrap_or_default();
-    for note in draft.notes() {
+    for note in builder.notes() {
         let message = clip(&note.message, LONGEST_EVENT);
         let last = events.iter().rev().find(|event| event.replica == note.replica);
         if note.replica.is_none() || last.is_none_or(|last| last.message != message) {
@@ -177,27 +182,27 @@ fn events(before: Option<&ServiceStatus>, draft: &Draft<'_>, context: &Context) 
     events.split_off(events.len().saturating_sub(ServiceStatus::MAX_EVENTS))
 }
 
-/// The draft's operations and the status, unless there is nothing to do and nothing new to say.
+/// The builder's operations and the status, unless there is nothing to do and nothing new to say.
 pub(super) fn transaction(
     name: &ServiceName,
-    face: Face<'_>,
-    draft: Draft<'_>,
+    face: StatusContent<'_>,
+    builder: TransactionBuilder<'_>,
     context: &Context,
 ) -> Option<Transaction> {
     let doc = face.view.status.as_ref();
     let before = doc.and_then(Doc::good);
-    if draft.is_empty() && before.is_some_and(|before| face.is(before)) {
+    if builder.is_empty() && before.is_some_and(|before| face.is(before)) {
         return None;
     }
-    let reason = if draft.is_empty() { format!("status: {}", face.summary) } else { draft.summary() };
+    let reason = if builder.is_empty() { format!("status: {}", face.summary) } else { builder.summary() };
     let version = doc.map(|doc| doc.version);
-    let data = encode(&face.dated(before, &draft, context));
+    let data = encode(&face.dated(before, &builder, context));
     let path = layout::status(name);
     let status = match version {
         Some(version) => Op::Set { path, data, version: Some(version) },
         None => Op::Create { path, data },
     };
-    let mut ops = draft.into_ops();
+    let mut ops = builder.into_ops();
     ops.push(status);
     Some(Transaction { ops, reason: format!("{name}: {reason}"), ..Transaction::default() })
 }

@@ -6,8 +6,8 @@ use super::{
     classify::Case,
     host::{Closed, HostIndex},
     placement::Placement,
-    rollout::Course,
-    words::Unfit,
+    rollout::ActiveRollout,
+    words::MustMove,
 };
 use crate::{
     model::{ReplicaId, ReplicaNumber, ServiceName},
@@ -17,32 +17,37 @@ use crate::{
 impl<'a> Placement<'_, 'a> {
     /// Why the replica may not stay where it is. What can't be known is no reason: labels of a host whose documents
     /// can't be read, or whose agent is away.
-    pub(super) fn unfit(&self, case: &Case<'a>, index: HostIndex, course: &Course<'a>) -> Option<Unfit> {
-        let why = self.unfit_unasked(case, index, course);
-        let is_for_the_host = matches!(why, Some(Unfit::Drains | Unfit::Constraint(_)));
+    pub(super) fn must_move(&self, case: &Case<'a>, index: HostIndex, course: &ActiveRollout<'a>) -> Option<MustMove> {
+        let why = self.must_move_unasked(case, index, course);
+        let is_for_the_host = matches!(why, Some(MustMove::Drains | MustMove::Constraint(_)));
         // A surge replica is there for a while only.
         let may_be_asked = !is_for_the_host && !case.desired.surge && self.fleet.hosts[index].alive();
-        if may_be_asked && self.is_asked_to_leave(case.number(), index) { Some(Unfit::Asked) } else { why }
+        if may_be_asked && self.is_asked_to_leave(case.number(), index) { Some(MustMove::Asked) } else { why }
     }
 
     /// The same, whether or not an operator has asked that it leave.
-    pub(super) fn unfit_unasked(&self, case: &Case<'a>, index: HostIndex, course: &Course<'a>) -> Option<Unfit> {
+    pub(super) fn must_move_unasked(
+        &self,
+        case: &Case<'a>,
+        index: HostIndex,
+        course: &ActiveRollout<'a>,
+    ) -> Option<MustMove> {
         let host = &self.fleet.hosts[index];
         if host.closed == Some(Closed::Draining) {
-            return Some(Unfit::Drains);
+            return Some(MustMove::Drains);
         }
         let labels_known = host.alive() && host.problems().is_empty();
         let constraint = labels_known.then(|| host.fails(&self.facts.force.spec.placement.constraints)).flatten();
         if let Some(selector) = constraint {
-            return Some(Unfit::Constraint(selector.to_string()));
+            return Some(MustMove::Constraint(selector.to_string()));
         }
-        if self.crowd.is_too_many(case) {
-            return Some(Unfit::Crowded);
+        if self.conflicts.is_too_many(case) {
+            return Some(MustMove::Crowded);
         }
-        let unit_taken = self.rival(case, index).map(|service| Unfit::UnitTaken(service.to_string()));
+        let unit_taken = self.rival(case, index).map(|service| MustMove::UnitTaken(service.to_string()));
         let port_taken = || {
             let (port, holder) = course.may_update(case.number()).then(|| self.next_port_holder(case, index))??;
-            Some(Unfit::PortTaken(port, holder.to_string()))
+            Some(MustMove::PortTaken(port, holder.to_string()))
         };
         unit_taken.or_else(port_taken)
     }
@@ -67,8 +72,8 @@ impl<'a> Placement<'_, 'a> {
 
     fn clashes_by_unit(&self, case: &Case<'a>, host: HostIndex) -> bool {
         let plain = !self.placer.unit.unit.is_template();
-        let leaves_another = plain && case.desired.removing && self.placer.seats.taken_on(host) > 1;
-        let own = leaves_another || self.crowd.is_too_many(case) || self.crowd.held_by_another(host, case);
+        let leaves_another = plain && case.desired.removing && self.placer.occupancy.taken_on(host) > 1;
+        let own = leaves_another || self.conflicts.is_too_many(case) || self.conflicts.held_by_another(host, case);
         let now = case.assignment.and_then(Doc::good).map(|assignment| &assignment.unit);
         let comes_anew = now != Some(&self.placer.unit.unit.for_replica(case.number()));
         own || self.rival(case, host).is_some()
@@ -83,15 +88,15 @@ impl<'a> Placement<'_, 'a> {
 
     /// Whether the replica waits for its successor before it leaves its host. While a rollout is under way, what can't be updated
     /// where it is does not: the rollout waits for it, and has surge replicas of its own.
-    pub(super) fn waits_for_successor(&self, case: &Case<'a>, course: &Course<'a>) -> bool {
+    pub(super) fn waits_for_successor(&self, case: &Case<'a>, course: &ActiveRollout<'a>) -> bool {
         let leaves = |host| {
-            let waits = match self.unfit(case, host, course) {
-                Some(Unfit::Asked) => !self.keeps_a_rollout_up(case, host, course),
-                Some(Unfit::Drains | Unfit::Constraint(_)) => {
+            let waits = match self.must_move(case, host, course) {
+                Some(MustMove::Asked) => !self.keeps_a_rollout_up(case, host, course),
+                Some(MustMove::Drains | MustMove::Constraint(_)) => {
                     self.facts.starts_first() && !self.keeps_a_rollout_up(case, host, course)
                 }
-                Some(Unfit::Crowded | Unfit::UnitTaken(_)) => self.facts.starts_first() && !course.is_active(),
-                Some(Unfit::PortTaken(..)) | None => false,
+                Some(MustMove::Crowded | MustMove::UnitTaken(_)) => self.facts.starts_first() && !course.is_active(),
+                Some(MustMove::PortTaken(..)) | None => false,
             };
             waits && !self.is_overdue(host)
         };
@@ -99,13 +104,13 @@ impl<'a> Placement<'_, 'a> {
     }
 
     /// Whether the replica's turn has come to be updated, and it can't be where it is.
-    pub(super) fn keeps_a_rollout_up(&self, case: &Case<'a>, host: HostIndex, course: &Course<'a>) -> bool {
+    pub(super) fn keeps_a_rollout_up(&self, case: &Case<'a>, host: HostIndex, course: &ActiveRollout<'a>) -> bool {
         course.may_update(case.number()) && self.clashes(case, host, true)
     }
 
     /// Whether the replica can take the place of one that leaves, once it is ready: it may stay where it is.
-    pub(super) fn may_succeed(&self, case: &Case<'a>, course: &Course<'a>) -> bool {
-        let stays = |host| self.unfit(case, host, course).is_none();
+    pub(super) fn may_succeed(&self, case: &Case<'a>, course: &ActiveRollout<'a>) -> bool {
+        let stays = |host| self.must_move(case, host, course).is_none();
         case.desired.surge && !case.desired.removing && case.host.is_some_and(stays)
     }
 

@@ -6,14 +6,14 @@ use super::{
     classify::{Case, Found, known},
     host::HostIndex,
     round::Round,
-    status::Standing,
-    words::{Subject, Unfit, Waiting},
+    status::ReplicaOutcome,
+    words::{MustMove, Subject, Waiting},
 };
 use crate::model::Mode;
 
 impl<'a> Round<'_, 'a> {
     /// One step of leaving the host.
-    pub(super) fn vacate(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit) -> Standing {
+    pub(super) fn vacate(&mut self, case: &Case<'a>, host: HostIndex, why: &MustMove) -> ReplicaOutcome {
         if let Some(held) = self.course.is_held(self.places.placer.unit, case) {
             self.places.cancel(case, &self.course);
             self.note_waiting(case, host, &Waiting::Held(why, held));
@@ -39,45 +39,45 @@ impl<'a> Round<'_, 'a> {
         match self.places.reserve(case, &self.course, &mut self.out) {
             Ok(()) if !case.ready() || overdue || self.may_leave(case, host, why) => {
                 self.align(case, Mode::Drain, Content::Keep, &why.to_string());
-                Standing::Busy
+                ReplicaOutcome::Busy
             }
             Ok(()) => {
                 self.places.cancel(case, &self.course);
                 self.keep(case)
             }
-            Err(misfit) => {
-                self.note_waiting(case, host, &Waiting::NoFeasibleHost(why, &misfit));
+            Err(no_host) => {
+                self.note_waiting(case, host, &Waiting::NoFeasibleHost(why, &no_host));
                 self.keep(case)
             }
         }
     }
 
     /// What leaves to be brought to what is wanted, for it can't be where it is, does so as it would be updated there.
-    fn may_leave(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit) -> bool {
+    fn may_leave(&mut self, case: &Case<'a>, host: HostIndex, why: &MustMove) -> bool {
         let leeway = self.places.keeps_a_rollout_up(case, host, &self.course) && self.budget.take_leeway();
         leeway || self.spend(case, &format!("leaving ({why})"))
     }
 
     /// Another replica is started elsewhere first.
-    fn wait_for_successor(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit) -> Standing {
+    fn wait_for_successor(&mut self, case: &Case<'a>, host: HostIndex, why: &MustMove) -> ReplicaOutcome {
         let number = self.course.number().filter(|_| self.course.is_active());
         if let Some(number) = number {
             self.note_waiting(case, host, &Waiting::Rollout { why, number, service: self.facts.name });
         } else if self.successors == 0 {
             let ask = self.course.ask(self.places.placer.unit, case, false);
-            let misfit = self.places.placer.misfit(self.places.fleet, &ask);
-            self.note_waiting(case, host, &Waiting::NoFeasibleHost(why, &misfit));
+            let no_host = self.places.placer.no_host(self.places.fleet, &ask);
+            self.note_waiting(case, host, &Waiting::NoFeasibleHost(why, &no_host));
         }
         let standing = self.keep(case);
-        if number.is_some() || self.successors == 0 { standing } else { Standing::Busy }
+        if number.is_some() || self.successors == 0 { standing } else { ReplicaOutcome::Busy }
     }
 
     /// Nothing of it runs: one transaction moves it. When no other host fits any more, it comes back where it was.
-    fn vacate_down(&mut self, case: &Case<'a>, host: HostIndex, why: &Unfit) -> Standing {
+    fn vacate_down(&mut self, case: &Case<'a>, host: HostIndex, why: &MustMove) -> ReplicaOutcome {
         match self.places.pick(case, &self.course, &mut self.out) {
             Ok(choice) => self.move_to(case, &choice, &why.to_string(), case.desired.failed_on.clone(), None),
-            Err(misfit) => {
-                self.note_waiting(case, host, &Waiting::NoFeasibleHost(why, &misfit));
+            Err(no_host) => {
+                self.note_waiting(case, host, &Waiting::NoFeasibleHost(why, &no_host));
                 self.align(case, self.facts.force.desired.mode, Content::Update, "no other host fits any more")
             }
         }
@@ -87,14 +87,14 @@ impl<'a> Round<'_, 'a> {
         self.out.notice(Subject::Host(self.places.fleet.hosts[host].name.clone()), case.number(), why);
     }
 
-    /// Seats for replicas that are on their way already, before anyone else asks.
+    /// Places for replicas that are on their way already, before anyone else asks.
     pub(super) fn reserve_seats(&mut self, found: &[Found<'a>]) {
         if !self.facts.force.enabled() {
             return;
         }
         for case in found.iter().filter_map(known).filter(|case| !case.desired.removing) {
             let Some(host) = case.host.filter(|_| case.desired.mode == Mode::Drain) else { continue };
-            if self.places.unfit(case, host, &self.course).is_some() {
+            if self.places.must_move(case, host, &self.course).is_some() {
                 // Without a seat, it comes back where it was once it is down.
                 let _ = self.places.reserve(case, &self.course, &mut self.out);
             }

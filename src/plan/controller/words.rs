@@ -15,7 +15,7 @@ pub(super) use self::{
     placement::{Held, Unplaced},
     progress::{Progress, Running},
     rollout::Halted,
-    waiting::{Unfit, Waiting},
+    waiting::{MustMove, Waiting},
 };
 use crate::{
     model::{ConditionKind, HostName, Reason, ServiceName},

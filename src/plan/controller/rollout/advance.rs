@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{record::describe, steer::Steering, survey::LONGEST_MESSAGE};
+use super::{progress::LONGEST_MESSAGE, record::describe, steer::Steering};
 use crate::{
     model::{HostName, Mode, PauseCause, ReplicaNumber, RolloutState, Span},
     plan::controller::{

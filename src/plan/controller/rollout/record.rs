@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Course;
+use super::ActiveRollout;
 use crate::{
     model::{Revision, Rollout, RolloutState, RolloutSummary, Template, encode},
     plan::controller::{
         classify::{Found, known},
-        draft::Note,
         output::Output,
+        transaction::Note,
     },
     tree::{layout, snapshot::Doc, txn::Op},
 };
 
-impl<'a> Course<'a> {
+impl<'a> ActiveRollout<'a> {
     /// Whether what is wanted differs from what the newest rollout brings, or none has brought anything yet.
     pub(super) fn wishes_something_new(&self) -> bool {
         if self.is(RolloutState::Superseded) {
@@ -95,7 +95,7 @@ impl<'a> Course<'a> {
             ops.extend(self.prune(found, next.from));
         }
         let said = std::mem::take(&mut self.said);
-        out.draft.append(ops, said.into_iter().map(|message| Note::new(None, None, message)));
+        out.builder.append(ops, said.into_iter().map(|message| Note::new(None, None, message)));
     }
 
     /// A wish may be two documents, written at once and heard of one after the other: half of it begins nothing.

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Course, Survey, survey::Terms};
+use super::{ActiveRollout, RolloutProgress, progress::Terms};
 use crate::{
     model::{PauseCause, ReplicaNumber, Rollout, RolloutAction, RolloutState},
     plan::controller::{
@@ -31,7 +31,7 @@ use crate::{
 /// What decides the rollout's next state: it changes the record, and has no part in steps, nor in the budget.
 pub(in crate::plan::controller) struct Steering<'r, 'p, 'a> {
     pub(in crate::plan::controller) facts: Facts<'a>,
-    pub(in crate::plan::controller) course: &'r mut Course<'a>,
+    pub(in crate::plan::controller) course: &'r mut ActiveRollout<'a>,
     pub(in crate::plan::controller) places: &'r mut Placement<'p, 'a>,
     pub(in crate::plan::controller) failures: RecentFailures,
     pub(in crate::plan::controller) out: &'r mut Output<'a>,
@@ -75,7 +75,7 @@ impl<'a> Steering<'_, '_, 'a> {
             return;
         }
         let terms = Terms { min_healthy_time: self.course.min_healthy_time(), stranded: self.stranded(found) };
-        self.course.survey = Survey::of(found, goal, &terms, self.facts.context);
+        self.course.survey = RolloutProgress::of(found, goal, &terms, self.facts.context);
         if let Some(at) = self.course.survey.wake_at {
             self.out.wake(at);
         }

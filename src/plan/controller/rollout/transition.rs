@@ -1,6 +1,6 @@
 //! From one state of a rollout to the next: what each change of state writes into the record, and says.
 
-use super::Course;
+use super::ActiveRollout;
 use crate::{
     model::{OnFailure, PauseCause, RolloutState, counted},
     plan::controller::notice::clip,
@@ -9,7 +9,7 @@ use crate::{
 /// The longest reason of a record, in characters.
 const LONGEST: usize = 600;
 
-impl Course<'_> {
+impl ActiveRollout<'_> {
     /// What was written by a clock that was ahead counts from now: no deadline is put off by more than its length.
     pub(super) fn correct_clock(&mut self) {
         let now = self.facts.context.now;

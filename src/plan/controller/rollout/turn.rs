@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
-use super::Course;
+use super::ActiveRollout;
 use crate::{
     model::{PauseCause, ReplicaNumber, Rollout, RolloutPolicy, RolloutState},
     plan::controller::{
@@ -29,7 +29,7 @@ fn batch_end(policy: &RolloutPolicy, batch: u32, wanted: usize, surge: usize) ->
     end.saturating_sub(surge)
 }
 
-impl<'a> Course<'a> {
+impl<'a> ActiveRollout<'a> {
     /// Chooses who may be updated in this round. Needs the budget: a rollback takes the highest numbers that it allows.
     pub(in crate::plan::controller) fn choose_turn(
         &mut self,
@@ -82,7 +82,7 @@ impl<'a> Course<'a> {
         clashing.into_iter().filter(|case| !places.will_fit_elsewhere(case, self, out)).map(Case::number).collect()
     }
 
-    /// See [`Course::may_expose`](super::Course::may_expose).
+    /// See [`ActiveRollout::may_expose`](super::ActiveRollout::may_expose).
     fn exposure_left(&self) -> Option<usize> {
         let record = self.record().filter(|record| record.from.is_some() && !record.back)?;
         if record.state == RolloutState::Paused && record.pause != Some(PauseCause::Disabled) {

@@ -213,7 +213,7 @@ fn many_replicas_come_in_several_transactions() {
     loop {
         let plan = sim.plan();
         let Some(transaction) = plan.transactions.first() else { break };
-        let bytes: usize = transaction.ops.iter().map(crate::plan::controller::draft::size).sum();
+        let bytes: usize = transaction.ops.iter().map(crate::plan::controller::transaction::size).sum();
         assert!(transaction.ops.len() <= 300 && bytes <= 400 * 1024, "{} ops, {bytes} bytes", transaction.ops.len());
         sim.round();
         rounds += 1;

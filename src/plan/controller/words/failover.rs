@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Held, Why};
 use crate::{
     model::{ConditionKind, Reason},
-    plan::controller::{cool_off::COOL_OFF, misfit::Misfit},
+    plan::controller::{cool_off::COOL_OFF, no_feasible_host::NoFeasibleHost},
 };
 
 /// What becomes of a replica whose host has been lost since the time given.
@@ -17,7 +17,7 @@ pub(in crate::plan::controller) enum LostHost<'w> {
         deadline: Timestamp,
     },
     Held(Timestamp, Held),
-    NoFeasibleHost(Timestamp, &'w Misfit),
+    NoFeasibleHost(Timestamp, &'w NoFeasibleHost),
     /// The service does not run, and whether the replica's processes do is not known.
     ProcessesUnknown,
 }
@@ -52,7 +52,7 @@ pub(in crate::plan::controller) struct Failing<'w> {
 pub(in crate::plan::controller) enum Stays<'w> {
     Brake(Brake),
     Held(Held),
-    NoFeasibleHost(&'w Misfit),
+    NoFeasibleHost(&'w NoFeasibleHost),
 }
 
 impl fmt::Display for LostHost<'_> {
@@ -62,8 +62,8 @@ impl fmt::Display for LostHost<'_> {
                 write!(f, "is gone since {since:.0}; replaced elsewhere at {deadline:.0} unless it returns")
             }
             Self::Held(since, held) => write!(f, "is gone since {since:.0}, but the replica stays: {held}"),
-            Self::NoFeasibleHost(since, misfit) => {
-                write!(f, "is gone since {since:.0}, and no other host fits: {misfit}")
+            Self::NoFeasibleHost(since, no_host) => {
+                write!(f, "is gone since {since:.0}, and no other host fits: {no_host}")
             }
             Self::ProcessesUnknown => {
                 f.write_str("is gone: whether its processes still run can't be known until it returns")
@@ -126,7 +126,7 @@ impl fmt::Display for Failing<'_> {
         match &self.stays {
             Stays::Brake(brake) => write!(f, "{said}; {brake}"),
             Stays::Held(held) => write!(f, "{said}; it stays here: {held}"),
-            Stays::NoFeasibleHost(misfit) => write!(f, "{said}; no other host fits: {misfit}"),
+            Stays::NoFeasibleHost(no_host) => write!(f, "{said}; no other host fits: {no_host}"),
         }
     }
 }

@@ -5,12 +5,12 @@ use std::fmt;
 use super::Why;
 use crate::{
     model::{ConditionKind, Reason, ServiceName},
-    plan::controller::misfit::Misfit,
+    plan::controller::no_feasible_host::NoFeasibleHost,
 };
 
 /// Why a replica is on no host.
 pub(in crate::plan::controller) enum Unplaced<'w> {
-    NoFeasibleHost(&'w Misfit),
+    NoFeasibleHost(&'w NoFeasibleHost),
     Held(Held),
     /// Nobody knows any more what it is to run.
     RevisionLost(&'w ServiceName),
@@ -43,7 +43,7 @@ impl fmt::Display for Held {
 impl fmt::Display for Unplaced<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoFeasibleHost(misfit) => write!(f, "no host fits: {misfit}"),
+            Self::NoFeasibleHost(no_host) => write!(f, "no host fits: {no_host}"),
             Self::Held(held) => write!(f, "{held}"),
             Self::RevisionLost(service) => write!(
                 f,

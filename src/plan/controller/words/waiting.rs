@@ -5,11 +5,11 @@ use std::fmt;
 use super::{Held, Why};
 use crate::{
     model::{Amount, ConditionKind, Reason, ServiceName},
-    plan::controller::misfit::Misfit,
+    plan::controller::no_feasible_host::NoFeasibleHost,
 };
 
 /// Why a replica has to leave its host.
-pub(in crate::plan::controller) enum Unfit {
+pub(in crate::plan::controller) enum MustMove {
     /// The operator drains the host.
     Drains,
     /// A constraint, which the host no longer meets.
@@ -24,7 +24,7 @@ pub(in crate::plan::controller) enum Unfit {
     PortTaken(u16, String),
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for MustMove {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Drains => f.write_str("the host drains"),
@@ -41,11 +41,11 @@ impl fmt::Display for Unfit {
 pub(in crate::plan::controller) enum Waiting<'w> {
     /// What would be done, and `max_unavailable`.
     Budget(&'w str, Amount),
-    NoFeasibleHost(&'w Unfit, &'w Misfit),
-    Held(&'w Unfit, Held),
+    NoFeasibleHost(&'w MustMove, &'w NoFeasibleHost),
+    Held(&'w MustMove, Held),
     /// Another replica is to be started first, and a rollout is under way.
     Rollout {
-        why: &'w Unfit,
+        why: &'w MustMove,
         number: u64,
         service: &'w ServiceName,
     },
@@ -66,7 +66,7 @@ impl fmt::Display for Waiting<'_> {
             Self::Budget(what, max) => {
                 write!(f, "{what} waits: max_unavailable ({max}) replicas are not ready already")
             }
-            Self::NoFeasibleHost(why, misfit) => write!(f, "{why}, but no other host fits: {misfit}"),
+            Self::NoFeasibleHost(why, no_host) => write!(f, "{why}, but no other host fits: {no_host}"),
             Self::Held(why, held) => write!(f, "{why}, but it stays here: {held}"),
             Self::Rollout { why, number, service } => write!(
                 f,

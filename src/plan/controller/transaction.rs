@@ -40,7 +40,7 @@ impl Note {
 }
 
 /// The steps of one service in one round.
-pub(super) struct Draft<'a> {
+pub(super) struct TransactionBuilder<'a> {
     spec: Option<&'a ServiceSpec>,
     steps: Vec<Step>,
     /// Operations after those of the steps.
@@ -53,7 +53,7 @@ pub(super) struct Draft<'a> {
     spec_bytes: usize,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> TransactionBuilder<'a> {
     pub(super) fn new(spec: Option<&'a ServiceSpec>) -> Self {
         Self {
             spec,

@@ -19,7 +19,7 @@ pub(super) const LONGEST_MESSAGE: usize = 320;
 
 /// The replicas of one service, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::plan::controller) struct Survey {
+pub(in crate::plan::controller) struct RolloutProgress {
     /// Those wanted that exist, with a known state.
     pub(super) regular: usize,
     /// Of them, those whose documents say what the rollout brings.
@@ -68,7 +68,7 @@ pub(super) struct Terms {
     pub(super) stranded: BTreeSet<ReplicaNumber>,
 }
 
-impl Survey {
+impl RolloutProgress {
     pub(super) fn of(found: &[Found<'_>], goal: Goal<'_>, terms: &Terms, context: &Context) -> Self {
         let fresh = found.iter().filter(|replica| matches!(replica, Found::Fresh(..))).count();
         let mut survey = Self { fresh, ..Self::default() };

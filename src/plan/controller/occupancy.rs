@@ -9,7 +9,7 @@ use super::{
 
 /// Counted only when someone asks: most services of most plans need no place for anyone.
 #[derive(Default)]
-pub(super) struct Seats<'a> {
+pub(super) struct Occupancy<'a> {
     spread: Option<&'a str>,
     uncounted: Vec<(HostIndex, bool)>,
     counts: Option<Counts>,
@@ -25,7 +25,7 @@ struct Counts {
     domains: Option<(Rc<Domains>, Vec<u32>)>,
 }
 
-impl<'a> Seats<'a> {
+impl<'a> Occupancy<'a> {
     pub(super) fn new(spread: Option<&'a str>) -> Self {
         Self { spread, ..Self::default() }
     }
@@ -97,12 +97,12 @@ pub(super) struct View<'c> {
 }
 
 impl View<'_> {
-    /// See [`Seats::crowd`].
+    /// See [`Occupancy::crowd`].
     pub(super) fn crowd(&self, host: HostIndex) -> (u32, u32) {
         self.counts.crowd(host)
     }
 
-    /// See [`Seats::taken_on`].
+    /// See [`Occupancy::taken_on`].
     pub(super) fn taken_on(&self, host: HostIndex) -> u32 {
         self.counts.taken[host]
     }

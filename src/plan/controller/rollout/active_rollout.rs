@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::survey::Survey;
+use super::progress::RolloutProgress;
 use crate::{
     model::{PauseCause, ReplicaNumber, Revision, Rollout, RolloutState, Span},
     plan::controller::{classify::Case, facts::Facts},
@@ -37,7 +37,7 @@ impl Goal<'_> {
 }
 
 /// The newest rollout while it is planned.
-pub(in crate::plan::controller) struct Course<'a> {
+pub(in crate::plan::controller) struct ActiveRollout<'a> {
     pub(in crate::plan::controller) facts: Facts<'a>,
     /// The number of the newest, and its record as it is in the tree.
     pub(super) before: Option<(u64, &'a Rollout)>,
@@ -57,14 +57,14 @@ pub(in crate::plan::controller) struct Course<'a> {
     /// Replicas that failed on the only host on which what is new was seen to fail: another host is tried first.
     pub(super) spared: BTreeSet<ReplicaNumber>,
     /// How far the replicas are.
-    pub(in crate::plan::controller) survey: Survey,
+    pub(in crate::plan::controller) survey: RolloutProgress,
     /// A person has just resumed it after a failure: what was rejected is asked for once more.
     pub(in crate::plan::controller) tries_again: bool,
     /// What is said of it in the service's events.
     pub(super) said: Vec<String>,
 }
 
-impl<'a> Course<'a> {
+impl<'a> ActiveRollout<'a> {
     pub(in crate::plan::controller) fn new(facts: Facts<'a>) -> Self {
         let before = facts.view.rollouts.iter().next_back();
         let before = before.and_then(|(&number, doc)| Some((number, doc.good()?)));
@@ -78,7 +78,7 @@ impl<'a> Course<'a> {
             exposure_left: None,
             fresh_left: 0,
             spared: BTreeSet::new(),
-            survey: Survey::default(),
+            survey: RolloutProgress::default(),
             tries_again: false,
             said: Vec::new(),
         }

@@ -78,11 +78,11 @@ impl Obstacle {
 
 /// Why no host fits: `3 hosts: 1 lost, 1 cordoned, 1 not zone=a`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Misfit {
+pub(super) struct NoFeasibleHost {
     counts: BTreeMap<Obstacle, usize>,
 }
 
-impl Misfit {
+impl NoFeasibleHost {
     /// What rules out each host.
     pub(super) fn new(obstacles: impl IntoIterator<Item = Obstacle>) -> Self {
         let mut counts = BTreeMap::new();
@@ -101,7 +101,7 @@ impl Misfit {
 /// How many different obstacles are spelled out.
 const SPELLED_OUT: usize = 6;
 
-impl fmt::Display for Misfit {
+impl fmt::Display for NoFeasibleHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hosts: usize = self.counts.values().sum();
         match hosts {

@@ -1,10 +1,10 @@
 //! What a replica runs where it is put: what is new when its turn has come, else what it ran; and what it asks of a place.
 
 use super::{
-    claims::Described,
+    claims::UnitRef,
     classify::Case,
     place::Ask,
-    rollout::{Course, Goal},
+    rollout::{ActiveRollout, Goal},
     words::Held,
 };
 use crate::{
@@ -12,49 +12,49 @@ use crate::{
     tree::snapshot::Doc,
 };
 
-/// What a replica is to run where it is seated.
+/// What a replica is to run where it is put.
 #[derive(Clone, Copy)]
-pub(super) enum Outfit<'s, 'a> {
+pub(super) enum RevisionChoice<'s, 'a> {
     /// What a rollout brought; whether it is a surge replica.
     Goal(Goal<'a>, bool),
     /// What it ran before.
     Same(&'s Case<'a>),
 }
 
-impl<'a> Course<'a> {
-    /// What the replica would be told out of its turn where it is seated: it is nowhere, or what it ran is not known well
+impl<'a> ActiveRollout<'a> {
+    /// What the replica would be told out of its turn where it is put: it is nowhere, or what it ran is not known well
     /// enough to be run elsewhere.
-    fn untimely(&self, case: &Case<'a>, outfit: Outfit<'_, 'a>) -> Option<Goal<'a>> {
-        let anew = case.host.is_none() || matches!(outfit, Outfit::Goal(..));
-        self.brought(outfit).filter(|_| anew && !self.may_update(case.number()))
+    fn untimely(&self, case: &Case<'a>, revision: RevisionChoice<'_, 'a>) -> Option<Goal<'a>> {
+        let anew = case.host.is_none() || matches!(revision, RevisionChoice::Goal(..));
+        self.brought(revision).filter(|_| anew && !self.may_update(case.number()))
     }
 
     /// What keeps the replica from any other host: nobody knows what it would run there, or it would be told what is new, which
     /// is on its canary or paused.
-    pub(super) fn is_held(&self, unit: Described<'a>, case: &Case<'a>) -> Option<Held> {
+    pub(super) fn is_held(&self, unit: UnitRef<'a>, case: &Case<'a>) -> Option<Held> {
         if self.goal().is_none() && !self.is_known(unit, case) {
             return Some(Held::RevisionUnknown);
         }
-        let goal = self.untimely(case, self.outfit(unit, case)).filter(|goal| !self.may_expose(*goal))?;
+        let goal = self.untimely(case, self.choose_revision(unit, case)).filter(|goal| !self.may_expose(*goal))?;
         Some(if case.host.is_none() { Held::Awaits(goal.number) } else { Held::UnknownAwaits(goal.number) })
     }
 
-    pub(super) fn expose(&mut self, case: &Case<'a>, outfit: Outfit<'_, 'a>) {
-        if let Some(goal) = self.untimely(case, outfit) {
+    pub(super) fn expose(&mut self, case: &Case<'a>, revision: RevisionChoice<'_, 'a>) {
+        if let Some(goal) = self.untimely(case, revision) {
             self.exposes(goal);
         }
     }
 
     /// What the replica runs from now on: what is new when its turn has come, else what it ran, if that is known.
-    pub(super) fn outfit<'s>(&self, unit: Described<'a>, case: &'s Case<'a>) -> Outfit<'s, 'a> {
+    pub(super) fn choose_revision<'s>(&self, unit: UnitRef<'a>, case: &'s Case<'a>) -> RevisionChoice<'s, 'a> {
         let known = self.is_known(unit, case);
         let goal = self.goal().filter(|_| !known || self.may_update(case.number()));
-        goal.map_or(Outfit::Same(case), |goal| Outfit::Goal(goal, case.desired.surge))
+        goal.map_or(RevisionChoice::Same(case), |goal| RevisionChoice::Goal(goal, case.desired.surge))
     }
 
     /// Whether it is known what the replica ran, so that it can be run elsewhere. Where only its index says it, and its unit is to be
     /// another, a place is looked for as that.
-    fn is_known(&self, unit: Described<'a>, case: &Case<'a>) -> bool {
+    fn is_known(&self, unit: UnitRef<'a>, case: &Case<'a>) -> bool {
         let is_same = |before: &Assignment| {
             before.unit == unit.unit.for_replica(case.number()) && before.unit_file.as_deref() == unit.unit_file
         };
@@ -62,16 +62,16 @@ impl<'a> Course<'a> {
     }
 
     /// What brought this, as far as that is known.
-    fn brought(&self, outfit: Outfit<'_, 'a>) -> Option<Goal<'a>> {
-        match outfit {
-            Outfit::Goal(goal, _) => Some(goal),
-            Outfit::Same(case) => self.own(case),
+    fn brought(&self, revision: RevisionChoice<'_, 'a>) -> Option<Goal<'a>> {
+        match revision {
+            RevisionChoice::Goal(goal, _) => Some(goal),
+            RevisionChoice::Same(case) => self.own(case),
         }
     }
 
     /// What a place elsewhere is asked for, for the replica; `ahead`: see [`Ask`].
-    pub(super) fn ask<'q>(&self, unit: Described<'a>, case: &'q Case<'a>, ahead: bool) -> Ask<'q, 'a> {
-        let first = self.brought(self.outfit(unit, case)).and_then(|goal| self.runs_first(goal));
+    pub(super) fn ask<'q>(&self, unit: UnitRef<'a>, case: &'q Case<'a>, ahead: bool) -> Ask<'q, 'a> {
+        let first = self.brought(self.choose_revision(unit, case)).and_then(|goal| self.runs_first(goal));
         let failed_on = &case.desired.failed_on;
         Ask { id: &case.id, first, from: case.host, ahead, failed_on, now: self.facts.context.now }
     }
@@ -82,26 +82,26 @@ impl<'a> Course<'a> {
         (!brought).then_some(&own.revision.template)
     }
 
-    pub(super) fn outfitted(&self, outfit: Outfit<'_, 'a>) -> ReplicaDesired {
+    pub(super) fn desired_of(&self, revision: RevisionChoice<'_, 'a>) -> ReplicaDesired {
         let mode = self.facts.force.desired.mode;
-        match outfit {
-            Outfit::Goal(goal, surge) => {
+        match revision {
+            RevisionChoice::Goal(goal, surge) => {
                 ReplicaDesired { surge, ..ReplicaDesired::with(mode, goal.number, goal.revision) }
             }
-            Outfit::Same(case) => ReplicaDesired { mode, removing: false, ..case.desired.clone() },
+            RevisionChoice::Same(case) => ReplicaDesired { mode, removing: false, ..case.desired.clone() },
         }
     }
 
     /// Its index. What it ran is told by its index where it was, or else by the rollout that brought it.
-    pub(super) fn assigned(
+    pub(super) fn assignment_of(
         &self,
-        outfit: Outfit<'_, 'a>,
+        revision: RevisionChoice<'_, 'a>,
         desired: &ReplicaDesired,
         number: ReplicaNumber,
     ) -> Option<Assignment> {
-        let goal = match outfit {
-            Outfit::Goal(goal, _) => goal,
-            Outfit::Same(case) => match (self.own(case), case.assignment.and_then(Doc::good)) {
+        let goal = match revision {
+            RevisionChoice::Goal(goal, _) => goal,
+            RevisionChoice::Same(case) => match (self.own(case), case.assignment.and_then(Doc::good)) {
                 (Some(own), _) => own,
                 (None, Some(before)) => return Some(Assignment { mode: desired.mode, ..before.clone() }),
                 (None, None) => self.goal()?,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    claims::Described,
+    claims::UnitRef,
     classify::{Case, Found},
     fleet::Fleet,
     host::HostIndex,
@@ -15,31 +15,31 @@ use crate::{
 
 /// Who is in whose way.
 #[derive(Default)]
-pub(super) struct Crowd {
+pub(super) struct HostConflicts {
     /// Replicas beyond their host's `max_per_host`: those that don't have the unit yet, then the highest numbers.
     too_many: BTreeSet<ReplicaNumber>,
     /// Of a plain unit, the replicas whose index names it, by host. Those on their way out count.
     holders: HashMap<HostIndex, BTreeSet<ReplicaNumber>>,
 }
 
-impl Crowd {
-    pub(super) fn find(spec: &ServiceSpec, unit: Described<'_>, found: &[Found<'_>], fleet: &Fleet<'_>) -> Self {
+impl HostConflicts {
+    pub(super) fn find(spec: &ServiceSpec, unit: UnitRef<'_>, found: &[Found<'_>], fleet: &Fleet<'_>) -> Self {
         let Some(max) = unit.max_per_host(spec) else { return Self::default() };
-        let mut crowd = Self::default();
+        let mut conflicts = Self::default();
         if !unit.unit.is_template() {
-            crowd.find_holders(unit.unit, found, fleet);
+            conflicts.find_holders(unit.unit, found, fleet);
         }
         let mut here: BTreeMap<HostIndex, Vec<(bool, ReplicaNumber)>> = BTreeMap::new();
         for (id, host) in found.iter().filter(|replica| !replica.removing()).flat_map(|replica| places(replica, fleet))
         {
-            here.entry(host).or_default().push((!crowd.holds(host, id.number), id.number));
+            here.entry(host).or_default().push((!conflicts.holds(host, id.number), id.number));
         }
         for mut replicas in here.into_values() {
             replicas.sort_unstable();
             let stay = usize::try_from(max).unwrap_or(usize::MAX).min(replicas.len());
-            crowd.too_many.extend(replicas[stay..].iter().map(|(_, number)| *number));
+            conflicts.too_many.extend(replicas[stay..].iter().map(|(_, number)| *number));
         }
-        crowd
+        conflicts
     }
 
     fn find_holders(&mut self, plain: &UnitName, found: &[Found<'_>], fleet: &Fleet<'_>) {
