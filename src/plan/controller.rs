@@ -15,11 +15,14 @@
 //! 2. [`classify`]: what there is of each replica.
 //! 3. [`remove`]: which are too many. [`repair`]: what was damaged by hand.
 //! 4. [`rollout`]: what the replicas are brought to, how far that is, and who is next.
-//! 5. [`service`]: replica by replica, the first that applies: leave a host where it fails or that is lost
+//! 5. [`service`]: all of this in order, and replica by replica, the first that applies: leave a host where it fails or that is lost
 //!    ([`failover`]), leave a host that it may not stay on ([`vacate`], [`start_first`]), else carry out what changed ([`change`]); planned
 //!    changes share one budget. [`place`] chooses hosts.
 //! 6. [`forget`]: configuration revisions that nothing uses, and moves that are done.
-//! 7. [`status`]: counts, conditions, events; written only when they say something new.
+//! 7. [`status`]: counts, conditions, events; written only when they say something new. [`words`] has why and in which words.
+//!
+//! [`round`] is a service while it is planned, in parts by what may be touched: [`facts`] (read), [`output`] (added to),
+//! [`placement`] (hosts and who is on them; [`stay`]: who has to leave), the rollout, and the [`budget`].
 
 mod accept;
 mod assign;

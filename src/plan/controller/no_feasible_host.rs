@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::host::Closed;
-use crate::model::Objection;
+use crate::model::{Objection, ReplicaId, ReplicaNumber, ServiceName};
 
 /// Why one host is ruled out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,21 +19,41 @@ pub(super) enum Obstacle {
     /// As many of the service are there as may be.
     Full,
     /// The service named has the replica's unit there.
-    UnitTaken(String),
-    /// The port is in use by a replica there: by the one named, or by one of the service named.
-    PortTaken(u16, String),
+    UnitTaken(ServiceName),
+    /// The port is in use there.
+    PortTaken(u16, Holder),
     /// It failed there within the cool-off.
     FailedThere,
+}
+
+/// Who has a port: a replica, or some replica of a service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Holder {
+    pub(super) service: ServiceName,
+    pub(super) replica: Option<ReplicaNumber>,
+}
+
+impl From<&ReplicaId> for Holder {
+    fn from(id: &ReplicaId) -> Self {
+        Self { service: id.service.clone(), replica: Some(id.number) }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { service, replica } = self;
+        match replica {
+            Some(number) => write!(f, "{service}.{number}"),
+            None => write!(f, "{service}"),
+        }
+    }
 }
 
 impl Obstacle {
     /// The same for all hosts on which a service stands in the way.
     fn in_general(self) -> Self {
         match self {
-            Self::PortTaken(port, holder) => {
-                let service = holder.rsplit_once('.').map_or(holder.as_str(), |(service, _)| service).to_owned();
-                Self::PortTaken(port, service)
-            }
+            Self::PortTaken(port, holder) => Self::PortTaken(port, Holder { replica: None, ..holder }),
             other => other,
         }
     }

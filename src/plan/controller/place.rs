@@ -14,7 +14,7 @@ use super::{
     cool_off::late_failures,
     fleet::{Acceptance, Fleet},
     host::HostIndex,
-    no_feasible_host::{NoFeasibleHost, Obstacle},
+    no_feasible_host::{Holder, NoFeasibleHost, Obstacle},
     occupancy::{Occupancy, View},
 };
 use crate::model::{FailedOn, HostName, Objection, ReplicaId, RunSettings, ServiceSpec, Template};
@@ -272,7 +272,7 @@ fn obstacle(asked: &Asked<'_, '_>, fleet: &Fleet<'_>, ask: &Ask<'_, '_>, host: H
         return Some(Obstacle::FailedThere);
     }
     let taken = units().find_map(|unit| fleet.unit_taken(host, *unit, ask.id));
-    let taken = taken.map(|service| Obstacle::UnitTaken(service.to_string()));
+    let taken = taken.map(|service| Obstacle::UnitTaken(service.clone()));
     taken.or_else(|| units().find_map(|unit| port_taken(*unit, occupancy, fleet, ask, host)))
 }
 
@@ -285,8 +285,8 @@ fn port_taken(
     host: HostIndex,
 ) -> Option<Obstacle> {
     let port = unit.port?;
-    let holder = fleet.port_taken(host, unit.port, ask.id).map(|(_, by)| by.to_string());
-    let own = || (occupancy.taken_on(host) > 0).then(|| ask.id.service.to_string());
+    let holder = fleet.port_taken(host, unit.port, ask.id).map(|(_, by)| Holder::from(by));
+    let own = || (occupancy.taken_on(host) > 0).then(|| Holder { service: ask.id.service.clone(), replica: None });
     holder.or_else(own).map(|by| Obstacle::PortTaken(port, by))
 }
 

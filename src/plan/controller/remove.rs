@@ -27,7 +27,7 @@ const MOST_CREATED: usize = 200;
 
 /// Which replica goes first; the smallest key does: what serves nobody before what serves, and what is on trial or was given up
 /// before what has been shown to serve. Crowds and numbers are reversed: the largest first.
-type VictimKey = (Condition, Serves, Proven, Openness, Reverse<(u32, u32)>, Reverse<ReplicaNumber>);
+type VictimKey = (Trouble, Serves, Proven, Openness, Reverse<(u32, u32)>, Reverse<ReplicaNumber>);
 
 /// Whether clients are served by it.
 type Serves = bool;
@@ -49,12 +49,12 @@ fn is_surge(replica: &Found<'_>) -> bool {
 
 /// What is wrong with a replica, the worst first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Condition {
+enum Trouble {
     Unreadable,
     Unplaced,
     Failed,
     OnLostHost,
-    Fine,
+    None,
 }
 
 /// Whether its host takes others.
@@ -65,12 +65,12 @@ enum Openness {
     Open,
 }
 
-fn condition(case: &Case<'_>) -> Condition {
+fn trouble(case: &Case<'_>) -> Trouble {
     match case.host {
-        None => Condition::Unplaced,
-        Some(_) if case.failed() => Condition::Failed,
-        Some(_) if !case.host_alive => Condition::OnLostHost,
-        Some(_) => Condition::Fine,
+        None => Trouble::Unplaced,
+        Some(_) if case.failed() => Trouble::Failed,
+        Some(_) if !case.host_alive => Trouble::OnLostHost,
+        Some(_) => Trouble::None,
     }
 }
 
@@ -145,10 +145,10 @@ impl<'a> Round<'_, 'a> {
 
     fn victim_key(&mut self, replica: &Found<'a>) -> VictimKey {
         let number = Reverse(replica.id().number);
-        let (condition, serves, proven, host) = match replica {
-            Found::Broken(..) => (Condition::Unreadable, false, false, None),
-            Found::Fresh(..) => (Condition::Unplaced, false, false, None),
-            Found::Known(case) => (condition(case), case.ready(), !self.course.is_unproven(case), case.host),
+        let (trouble, serves, proven, host) = match replica {
+            Found::Broken(..) => (Trouble::Unreadable, false, false, None),
+            Found::Fresh(..) => (Trouble::Unplaced, false, false, None),
+            Found::Known(case) => (trouble(case), case.ready(), !self.course.is_unproven(case), case.host),
         };
         let openness = match host.and_then(|host| self.places.fleet.hosts[host].closed) {
             Some(Closed::Draining) => Openness::Draining,
@@ -156,7 +156,7 @@ impl<'a> Round<'_, 'a> {
             None => Openness::Open,
         };
         let crowd = host.map_or((0, 0), |host| self.places.placer.occupancy.crowd(self.places.fleet, host));
-        (condition, serves, proven, openness, Reverse(crowd), number)
+        (trouble, serves, proven, openness, Reverse(crowd), number)
     }
 
     /// The replicas that are too many, in the order in which they go.

@@ -44,10 +44,10 @@ impl<'a> Placement<'_, 'a> {
         if self.conflicts.is_too_many(case) {
             return Some(MustMove::Crowded);
         }
-        let unit_taken = self.rival(case, index).map(|service| MustMove::UnitTaken(service.to_string()));
+        let unit_taken = self.rival(case, index).map(|service| MustMove::UnitTaken(service.clone()));
         let port_taken = || {
             let (port, holder) = course.may_update(case.number()).then(|| self.next_port_holder(case, index))??;
-            Some(MustMove::PortTaken(port, holder.to_string()))
+            Some(MustMove::PortTaken(port, holder.clone()))
         };
         unit_taken.or_else(port_taken)
     }

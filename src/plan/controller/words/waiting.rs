@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Held, Why};
 use crate::{
-    model::{Amount, ConditionKind, Reason, ServiceName},
+    model::{Amount, ConditionKind, Reason, ReplicaId, ServiceName},
     plan::controller::no_feasible_host::NoFeasibleHost,
 };
 
@@ -19,9 +19,9 @@ pub(in crate::plan::controller) enum MustMove {
     /// There are more on the host than `max_per_host` allows.
     Crowded,
     /// Another service's replica has its unit there.
-    UnitTaken(String),
+    UnitTaken(ServiceName),
     /// The port that it is to have now is another service's replica's there.
-    PortTaken(u16, String),
+    PortTaken(u16, ReplicaId),
 }
 
 impl fmt::Display for MustMove {
