@@ -408,7 +408,9 @@ fn kind(action: &Action) -> String {
         Action::ReadUnit { unit, .. } => format!(" {unit}"),
         Action::Stage(stage) => format!(" {}", stage.id),
         Action::LookAtArtifacts { id, .. } | Action::Delist(id) | Action::ReadPlacement(id) => format!(" {id}"),
-        Action::Write(write) => write.changes.iter().map(|change| format!(" {}", change.id)).collect(),
+        Action::Write(write) => {
+            write.changes.iter().fold(String::new(), |about, change| format!("{about} {}", change.id))
+        }
         _ => String::new(),
     };
     format!("{name}{about}")

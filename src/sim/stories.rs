@@ -13,7 +13,9 @@ const ID: &str = "alpha.0000000001";
 /// These things happen, and then nothing any more; how often the agent told a unit something.
 fn history(steps: &[Step]) -> usize {
     let mut world = World::new();
-    steps.iter().for_each(|step| world.happens(step));
+    for step in steps {
+        world.happens(step);
+    }
     world.come_to_rest();
     assert!(world.wrong.is_empty(), "{}", world.told());
     world.host.story.iter().filter(|line| line.contains("begun: Run")).count()
