@@ -48,6 +48,7 @@ mod output;
 mod place;
 mod placement;
 mod ports;
+mod preview;
 mod remove;
 mod repair;
 mod revision_choice;
@@ -69,6 +70,7 @@ use jiff::Timestamp;
 pub use self::{
     explain::{Prospects, port_neighbours, prospects, victims},
     memory::Memory,
+    preview::{Batch, Changes, End, Report, RoundReport, Step, Terms, Undone, UnknownHost, What, preview},
     spread::{Move, Pending, pending_moves, spread},
 };
 use self::{fleet::Fleet, service::Planned};

@@ -192,6 +192,11 @@ impl Sim {
         self.settle();
     }
 
+    /// A host of this name is set up.
+    pub(crate) fn add_agent(&mut self, host: &str) {
+        self.agents.insert(host.parse().unwrap(), Agent::new(host));
+    }
+
     pub(crate) fn agent(&mut self, host: &str) -> &mut Agent {
         self.agents.get_mut(&host.parse().unwrap()).unwrap()
     }
