@@ -418,6 +418,17 @@ fn a_plan_tells_what_would_come_of_it() {
     };
     replica(1, 2);
     replica(2, 2);
+    for (path, document) in [
+        ("", json!({})),
+        ("/assigned", json!({})),
+        (
+            "/alive",
+            json!({"version": "0.1.0", "machine_id": "m", "boot_id": "b",
+            "pid": 1, "started": "2026-11-22T18:00:00Z"}),
+        ),
+    ] {
+        tree.put(&format!("/hosts/web1{path}"), &document);
+    }
     let plan = |text: &str| tree.zkops(&["plan", "-f", "-"]).write_stdin(text.to_owned()).assert();
     plan(&WEBAPP.replace("v1", "v2")).code(0).stdout(contains("webapp: no change").and(contains("--check-index")));
     plan(&WEBAPP.replace("v1", "v3")).code(1).stdout(

@@ -19,6 +19,7 @@ use crate::{
     model::ServiceName,
     store::{self, Client, CommitError, Session, SessionConfig},
     tree::{
+        copy::Stored,
         layout::{self, Place},
         node::Node,
         snapshot::Cluster,
@@ -129,6 +130,14 @@ impl Context {
         read_tree(&self.connect_to_tree().await?).await
     }
 
+    /// The same, with what a preview needs beside them.
+    ///
+    /// # Errors
+    /// As [`fleet`](Self::fleet).
+    pub(super) async fn snapshot(&self) -> anyhow::Result<BTreeMap<String, Stored>> {
+        read_stored(&self.connect_to_tree().await?).await
+    }
+
     /// Reads, decides and writes in one transaction, guarded by the versions read. When someone else was faster, it
     /// starts once more from what they wrote.
     ///
@@ -151,10 +160,15 @@ pub(super) async fn read_fleet(client: &Client) -> anyhow::Result<Fleet> {
 }
 
 async fn read_tree(client: &Client) -> anyhow::Result<BTreeMap<String, Node>> {
+    Ok(read_stored(client).await?.into_iter().map(|(path, stored)| (path, stored.node)).collect())
+}
+
+async fn read_stored(client: &Client) -> anyhow::Result<BTreeMap<String, Stored>> {
     let wanted = |path: &str| !matches!(Place::of(path), Place::Config(..));
-    let mut nodes = store::subtree::read_subtree_of(client, layout::SERVICES, wanted).await?;
-    nodes.extend(store::subtree::read_subtree(client, layout::HOSTS).await?);
-    nodes.extend(store::subtree::read_subtree(client, layout::ELECTION).await?);
+    let mut nodes = BTreeMap::new();
+    for root in [layout::SERVICES, layout::HOSTS, layout::ELECTION] {
+        nodes.extend(store::subtree::read_stored(client, root, wanted).await?);
+    }
     Ok(nodes)
 }
 

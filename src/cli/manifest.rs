@@ -25,7 +25,7 @@ use std::{
 
 use toml::{Table, Value, de::DeTable};
 
-pub(super) use self::files::FileArgs;
+pub(super) use self::files::{FileArgs, read_files};
 use self::{
     files::Text,
     spans::{Place, Spans},

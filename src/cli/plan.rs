@@ -1,27 +1,36 @@
-//! `zkops plan`: what `apply` would change, and what the rollout that follows would do, in which order.
+//! `zkops plan`: what `apply` would change, and what the controller would make of it: the planner itself is asked, on a
+//! copy of the tree.
 
-mod forecast;
+mod outlook;
+mod steps;
 mod words;
 
-use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use self::forecast::Forecast;
+use self::outlook::Outlook;
 use super::{
     apply,
-    context::{self, Context},
+    context::Context,
     document::Change,
+    failure::Failure,
+    fleet::Fleet,
     get::Format,
-    manifest::{FileArgs, Manifest},
+    manifest::{Manifest, read_files},
     render::{self, Tone},
     unified_diff,
 };
 use crate::{
-    model::{Desired, ReplicaNumber, ServiceName, encode},
-    plan::controller::{self, victims},
-    store::Client,
+    model::{Desired, HostName, ReplicaNumber, ServiceName, counted, encode, read_number},
+    plan::controller::{Changes, Report, Terms, preview},
+    tree::copy::Stored,
 };
 
 #[derive(Debug, clap::Args)]
@@ -29,15 +38,32 @@ use crate::{
 Exit code 0: no change, 1: changes, more: an error, as `zkops diff`.
 The index that is printed makes sure that nothing else is applied to:
 zkops apply --check-index refuses when the service has changed since.
-The forecast is made from the tree as it is now: a replica that fails, or a host
-that is drained meanwhile, changes what really happens.
+The planner is asked as the controller asks it, on a copy of the tree, as if
+agents did at once what they are told and canaries were promoted: a replica that
+fails meanwhile changes what really happens. Nothing is written.
 
 Examples:
   zkops plan -f webapp.toml
-  zkops plan -f webapp.toml -o json | jq '.items[].rollout.disruptive'")]
+  zkops plan -f webapp.toml -o json | jq '.items[].rollout.disruptive'
+  zkops plan --lose web1 web2 --add 1")]
 pub(super) struct Args {
-    #[command(flatten)]
-    files: FileArgs,
+    /// Files with services' descriptions, or folders: of each its *.toml, by name; `-` is standard input. A line `---`
+    /// separates the descriptions of one file
+    #[arg(short, long = "file", value_name = "FILE|DIR", num_args = 1..)]
+    #[arg(required_unless_present_any = ["lose", "drain", "add"], value_hint = clap::ValueHint::AnyPath)]
+    files: Vec<PathBuf>,
+    /// What if these hosts died, and did not come back
+    #[arg(long, value_name = "HOST", num_args = 1..)]
+    lose: Vec<HostName>,
+    /// What if these hosts were drained
+    #[arg(long, value_name = "HOST", num_args = 1..)]
+    drain: Vec<HostName>,
+    /// What if there were so many hosts more
+    #[arg(long, value_name = "N", value_parser = read_number::<u16>, allow_negative_numbers = true)]
+    add: Option<u16>,
+    /// The host that those added are like: its labels, and what it accepts; the first that is open, unless given
+    #[arg(long, value_name = "HOST", requires = "add")]
+    like: Option<HostName>,
     #[command(flatten)]
     output: Format,
 }
@@ -48,24 +74,87 @@ pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<ExitCode> {
 
 /// Prints the plan; whether anything would change.
 async fn plan(args: &Args, cx: &Context) -> anyhow::Result<bool> {
-    let manifests = args.files.read()?;
+    let manifests = read_files(&args.files)?;
     let client = cx.connect_to_tree().await?;
-    let mut items = Vec::new();
+    let mut plans = Vec::new();
     for manifest in &manifests {
-        items.push(Item::read(manifest, &client, cx).await?);
+        plans.push(apply::Plan::read(manifest, &client).await?);
     }
-    let changed = items.iter().any(|item| item.changed);
-    if args.output.is_json() {
-        render::out(&render::json_text(&List { items })?)?;
-    } else {
-        items.iter().try_for_each(|item| render::out(&item.text(items.len() > 1)))?;
+    let list = List::of(args, &manifests, &plans, &cx.snapshot().await?, Timestamp::now())?;
+    let text = if args.output.is_json() { render::json_text(&list)? } else { list.text(args) };
+    render::out(&text)?;
+    Ok(list.is_change(args))
+}
+
+impl Args {
+    /// Whether more is asked than what `apply` would do.
+    fn asks_what_if(&self) -> bool {
+        !self.lose.is_empty() || !self.drain.is_empty() || self.add.is_some_and(|add| add > 0)
     }
-    Ok(changed)
+
+    fn changes(&self, plans: &[apply::Plan]) -> Changes {
+        let needed = plans.iter().flat_map(|plan| [&plan.service, &plan.desired]).filter(|change| change.is_needed());
+        Changes {
+            documents: needed.map(|change| (change.path.clone(), encode(&change.after))).collect(),
+            lose: self.lose.clone(),
+            drain: self.drain.clone(),
+            add: self.add.map_or(0, usize::from),
+            like: self.like.clone(),
+        }
+    }
+
+    /// What is asked, in words.
+    fn words(&self) -> String {
+        let names = |hosts: &[HostName]| hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let lost = (!self.lose.is_empty()).then(|| format!("without {}", names(&self.lose)));
+        let drained = (!self.drain.is_empty()).then(|| format!("with {} drained", names(&self.drain)));
+        let added = self.add.map(|add| format!("with {}", counted(add, "more host")));
+        lost.into_iter().chain(drained).chain(added).collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[derive(Serialize)]
 struct List {
     items: Vec<Item>,
+    /// All that the planner would do, on any service.
+    preview: Report,
+}
+
+impl List {
+    fn of(
+        args: &Args,
+        manifests: &[Manifest],
+        plans: &[apply::Plan],
+        nodes: &BTreeMap<String, Stored>,
+        now: Timestamp,
+    ) -> anyhow::Result<Self> {
+        let copied = nodes.iter().map(|(path, stored)| (path.clone(), stored.into()));
+        let report = preview(copied, &args.changes(plans), now, &Terms::default())
+            .map_err(|unknown| Failure::NotFound(format!("{unknown} (zkops get hosts lists them)")))?;
+        let fleet = Fleet::of(nodes.iter().map(|(path, stored)| (path, &stored.node)));
+        let items = manifests.iter().zip(plans).map(|(manifest, plan)| Item::of(manifest, plan, &fleet, &report));
+        Ok(Self { items: items.collect::<anyhow::Result<_>>()?, preview: report })
+    }
+
+    fn is_change(&self, args: &Args) -> bool {
+        self.items.iter().any(|item| item.changed) || args.asks_what_if() && !self.preview.rounds.is_empty()
+    }
+
+    fn text(&self, args: &Args) -> String {
+        let mut text: String = self.items.iter().map(|item| item.text(self.items.len() > 1)).collect();
+        let is_item = |name: &ServiceName| self.items.iter().any(|item| item.service == *name);
+        if args.asks_what_if() {
+            let _ = writeln!(text, "{}", Tone::Strong.paint(&args.words()));
+            text += &steps::text(&self.preview, |_| true);
+        } else {
+            let touched = |name: &ServiceName| outlook::decisions(&self.preview, name).next().is_some();
+            text += &steps::text(&self.preview, |name| !is_item(name) && touched(name));
+        }
+        if !self.preview.rests {
+            let _ = writeln!(text, "it has not come to rest after {}: only the beginning is told", self.preview.lasts);
+        }
+        text
+    }
 }
 
 /// What applying one file would do.
@@ -81,7 +170,7 @@ struct Item {
     index: i64,
     diffs: Vec<DocumentDiff>,
     /// The rollout that would begin.
-    rollout: Option<Forecast>,
+    rollout: Option<Outlook>,
     /// The replicas that would be drained and removed.
     removed: BTreeSet<ReplicaNumber>,
     /// What else would come of it, or has to be known.
@@ -95,34 +184,28 @@ struct DocumentDiff {
 }
 
 impl Item {
-    async fn read(manifest: &Manifest, client: &Client, cx: &Context) -> anyhow::Result<Self> {
-        let plan = apply::Plan::read(manifest, client).await?;
-        let service = context::read_service(&plan.name, client).await?.unwrap_or_default();
+    fn of(manifest: &Manifest, plan: &apply::Plan, fleet: &Fleet, report: &Report) -> anyhow::Result<Self> {
+        let name = &plan.name;
+        let service = fleet.services.get(name).cloned().unwrap_or_default();
         let desired: Desired = serde_json::from_value(plan.desired.after.clone())?;
         let changed = plan.service.is_needed() || plan.desired.is_needed();
         let diffs = [&plan.service, &plan.desired].into_iter().filter(|change| change.is_needed());
-        let wanted = usize::try_from(desired.replicas).unwrap_or(usize::MAX);
-        let removed = match forecast::regular(&service).count() {
-            there if there > wanted => removed(&plan, cx).await?,
-            _ => BTreeSet::new(),
-        };
-        let rollout = Forecast::of(&service, &manifest.spec, &desired, &removed);
+        let removed = outlook::removed(name, &service, report);
+        let rollout = Outlook::of(name, &service, (&manifest.spec, &desired), report);
+        let after = words::After { spec: &manifest.spec, desired: &desired, removed: &removed };
+        let mut notes = words::notes(name, &service, &after, rollout.is_some(), changed);
+        notes.extend(steps::moves(outlook::decisions(report, name)));
+        notes.extend(report.services.get(name).into_iter().flat_map(steps::undone));
         Ok(Self {
             outcome: plan.outcome(),
             source: manifest.source.clone(),
             changed,
             index: plan.index,
             diffs: diffs.map(|change| of_document(change, &manifest.source)).collect(),
-            notes: words::notes(
-                &plan.name,
-                &service,
-                &words::After { spec: &manifest.spec, desired: &desired, removed: &removed },
-                rollout.is_some(),
-                changed,
-            ),
+            notes,
             rollout,
             removed,
-            service: plan.name,
+            service: name.clone(),
         })
     }
 
@@ -146,17 +229,6 @@ impl Item {
         let _ = writeln!(text, "  {:<9} {} (zkops apply --check-index {prefix}{1})", "index:", self.index);
         text
     }
-}
-
-/// Whom the controller would remove if it found the service like this. That depends on who serves, and on how crowded
-/// the hosts are.
-async fn removed(plan: &apply::Plan, cx: &Context) -> anyhow::Result<BTreeSet<ReplicaNumber>> {
-    let mut cluster = context::cluster(&cx.tree().await?);
-    for change in [&plan.service, &plan.desired] {
-        cluster.apply(&change.path, Some((&encode(&change.after), change.version_after())));
-    }
-    let onlooker = controller::Context::of_onlooker(Timestamp::now());
-    Ok(victims(&cluster, &onlooker, &plan.name).into_iter().collect())
 }
 
 fn of_document(change: &Change, source: &str) -> DocumentDiff {

@@ -103,14 +103,14 @@ mod tests {
 
     use super::*;
 
-    fn assignment(keys: Value) -> Assignment {
+    fn assignment(keys: &Value) -> Assignment {
         let mut assignment =
             json!({"mode": "enabled", "unit": "webapp@0000000001.service", "version": "v1", "config_version": 7});
         assignment.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
         serde_json::from_value(assignment).unwrap()
     }
 
-    fn action(before: Value, after: Value) -> UpdateAction {
+    fn action(before: &Value, after: &Value) -> UpdateAction {
         UpdateAction::between(&assignment(before), &assignment(after))
     }
 
@@ -127,7 +127,7 @@ mod tests {
             json!({"config": {}}),
             json!({"config_version": 8, "environment": {"A": "1"}}),
         ] {
-            assert_eq!(action(json!({}), keys.clone()), UpdateAction::Restart, "{keys}");
+            assert_eq!(action(&json!({}), &keys), UpdateAction::Restart, "{keys}");
         }
         for keys in [
             json!({}),
@@ -137,7 +137,7 @@ mod tests {
             json!({"mode": "drain"}),
             json!({"probes": {"readiness": {"tcp": {"port": 80}}}}),
         ] {
-            assert_eq!(action(json!({}), keys.clone()), UpdateAction::Adopt, "{keys}");
+            assert_eq!(action(&json!({}), &keys), UpdateAction::Adopt, "{keys}");
         }
     }
 
@@ -147,18 +147,18 @@ mod tests {
         for (apply, expected) in
             [("reload", UpdateAction::Reload), ("signal", UpdateAction::Signal), ("restart", UpdateAction::Restart)]
         {
-            assert_eq!(action(config(apply, 7), config(apply, 8)), expected);
-            assert_eq!(action(config("reload", 7), config(apply, 7)), UpdateAction::Adopt);
+            assert_eq!(action(&config(apply, 7), &config(apply, 8)), expected);
+            assert_eq!(action(&config("reload", 7), &config(apply, 7)), UpdateAction::Adopt);
         }
-        assert_eq!(action(json!({}), json!({"config_version": 8})), UpdateAction::Reload);
+        assert_eq!(action(&json!({}), &json!({"config_version": 8})), UpdateAction::Reload);
     }
 
     #[test]
     fn a_release_is_told_of_where_it_is() {
         let nix = |path: &str| json!({"source": {"nix": {"store_path": path}}});
         let archive = |url: &str| json!({"source": {"archive": {"url": url}}});
-        assert_eq!(action(nix("/nix/store/a"), nix("/nix/store/b")), UpdateAction::Restart);
-        assert_eq!(action(archive("http://a/{version}"), archive("http://b/{version}")), UpdateAction::Adopt);
-        assert_eq!(action(archive("http://a/{version}"), json!({})), UpdateAction::Restart);
+        assert_eq!(action(&nix("/nix/store/a"), &nix("/nix/store/b")), UpdateAction::Restart);
+        assert_eq!(action(&archive("http://a/{version}"), &archive("http://b/{version}")), UpdateAction::Adopt);
+        assert_eq!(action(&archive("http://a/{version}"), &json!({})), UpdateAction::Restart);
     }
 }

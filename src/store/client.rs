@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use zookeeper_client::{self as zk, Acls, CreateMode, CreateOptions};
 
 use super::{StoreError, connection::Connection};
-use crate::tree::node::Node;
+use crate::tree::{copy::Stored, node::Node};
 
 const PERSISTENT: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all());
 const CONTENDER: CreateOptions<'static> = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
@@ -58,6 +58,18 @@ impl Client {
             let found = absent(sent?.await).map_err(|error| StoreError::of(error, || format!("read {path}")))?;
             Ok(found.map(|(data, stat)| (node((data, stat)), stat.num_children)))
         }
+    }
+
+    /// The same, with what the number of the next sequential child depends on. ZooKeeper tells it mixed up: each child
+    /// counts when it is created and when it is deleted.
+    pub(super) async fn read_stored(&self, path: &str) -> Result<Option<(Stored, i32)>, StoreError> {
+        let sent = self.connection.request(|zk| zk.get_data(path))?;
+        let found = absent(sent.await).map_err(|error| StoreError::of(error, || format!("read {path}")))?;
+        Ok(found.map(|(data, stat)| {
+            let children = stat.num_children;
+            let created = u32::try_from(stat.cversion.saturating_add(children) / 2).unwrap_or(0);
+            (Stored { node: node((data, stat)), created }, children)
+        }))
     }
 
     /// The same without the node's data, which is left empty.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 
 use super::{Client, StoreError};
-use crate::tree::node::Node;
+use crate::tree::{copy::Stored, node::Node};
 
 /// How many requests are under way at a time: enough to hide the way to the server, few enough not to crowd it.
 pub(super) const WIDTH: usize = 128;
@@ -22,6 +22,16 @@ pub async fn read_subtree_of(
     root: &str,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, Node>, StoreError> {
+    let found = read_stored(client, root, wanted).await?;
+    Ok(found.into_iter().map(|(path, stored)| (path, stored.node)).collect())
+}
+
+/// As [`read_subtree_of`], with what a copy of the tree needs beside the nodes.
+pub async fn read_stored(
+    client: &Client,
+    root: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Stored>, StoreError> {
     let mut found = BTreeMap::new();
     let mut todo = vec![root.to_owned()];
     let mut reading = FuturesUnordered::new();
@@ -40,8 +50,8 @@ pub async fn read_subtree_of(
 }
 
 /// A node, and the names of its children.
-async fn visit(client: &Client, path: String) -> Result<Option<(String, Node, Vec<String>)>, StoreError> {
-    let Some((node, children)) = client.read(&path).await? else { return Ok(None) };
+async fn visit(client: &Client, path: String) -> Result<Option<(String, Stored, Vec<String>)>, StoreError> {
+    let Some((node, children)) = client.read_stored(&path).await? else { return Ok(None) };
     let names = if children > 0 { client.list(&path).await?.unwrap_or_default() } else { Vec::new() };
     Ok(Some((path, node, names)))
 }

@@ -30,12 +30,20 @@ impl FileArgs {
     /// # Errors
     /// [`Failure::Input`] with every problem of every file; an I/O error for standard input.
     pub(in crate::cli) fn read(&self) -> anyhow::Result<Vec<Manifest>> {
-        let mut texts = Vec::new();
-        for file in &self.files {
-            texts.extend(read(file)?);
-        }
-        read_all(&texts)
+        read_files(&self.files)
     }
+}
+
+/// All descriptions of these files and folders.
+///
+/// # Errors
+/// As [`FileArgs::read`].
+pub(in crate::cli) fn read_files(files: &[PathBuf]) -> anyhow::Result<Vec<Manifest>> {
+    let mut texts = Vec::new();
+    for file in files {
+        texts.extend(read(file)?);
+    }
+    read_all(&texts)
 }
 
 /// One file's text.

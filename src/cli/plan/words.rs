@@ -1,18 +1,18 @@
-//! A forecast for people.
+//! A rollout that would begin, for people.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::forecast::{Action, Batch, Forecast};
+use super::outlook::{Batch, Outlook};
 use crate::{
     cli::{fleet::Service, rollout::words},
-    model::{Desired, Mode, OnFailure, ReplicaNumber, RolloutState, ServiceName, ServiceSpec, counted},
+    model::{Desired, Mode, OnFailure, ReplicaNumber, RolloutState, ServiceName, ServiceSpec, UpdateAction, counted},
 };
 
 /// Longer lists of replicas are cut.
 const MOST_NAMES: usize = 20;
 
 /// The rollout in one line.
-pub(super) fn heading(rollout: &Forecast) -> String {
+pub(super) fn heading(rollout: &Outlook) -> String {
     let brings = words::revision(&rollout.revision);
     let before = rollout.before.as_ref().map(|before| format!(", from {}", words::revision(before)));
     let supersedes = rollout.supersedes.map(|number| format!("; rollout {number} is superseded"));
@@ -21,11 +21,11 @@ pub(super) fn heading(rollout: &Forecast) -> String {
 }
 
 /// What it does, in order.
-pub(super) fn lines(name: &ServiceName, rollout: &Forecast) -> Vec<String> {
+pub(super) fn lines(name: &ServiceName, rollout: &Outlook) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = |label: &str, text: String| lines.push(format!("{label:<9} {text}"));
     if rollout.existing == 0 {
-        line("create:", format!("{} replicas, with what is new", rollout.wanted));
+        line("create:", format!("{}, with what is new", counted(rollout.wanted, "replica")));
         return lines;
     }
     line("action:", actions(rollout));
@@ -38,7 +38,7 @@ pub(super) fn lines(name: &ServiceName, rollout: &Forecast) -> Vec<String> {
     for batch in &rollout.batches {
         line(&label(batch, rollout.batches.len()), batch_text(name, batch, rollout.promotion));
     }
-    let Forecast { min_ready, wanted, max_unavailable, at_once, policy, .. } = rollout;
+    let Outlook { min_ready, wanted, max_unavailable, at_once, policy, .. } = rollout;
     line(
         "budget:",
         format!("at most {at_once} at once; {min_ready} of {wanted} stay ready (max_unavailable: {max_unavailable})"),
@@ -60,26 +60,34 @@ pub(super) fn lines(name: &ServiceName, rollout: &Forecast) -> Vec<String> {
     lines
 }
 
-fn actions(rollout: &Forecast) -> String {
+fn actions(rollout: &Outlook) -> String {
     let total = rollout.existing;
     if rollout.replicas.is_empty() {
-        return format!("none: all {total} replicas run it already");
+        return if rollout.completes {
+            format!("none: all {total} replicas run it already")
+        } else {
+            "none: the rollout does not get so far".to_owned()
+        };
     }
     if rollout.mode != Mode::Enabled {
         return "none: the service is not enabled, so nothing runs; the rollout waits until it is".to_owned();
     }
-    let mut counts: BTreeMap<Action, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<UpdateAction, usize> = BTreeMap::new();
     for step in &rollout.replicas {
         *counts.entry(step.action).or_default() += 1;
     }
-    let word = |action: Action| match action {
-        Action::Adopt => "taken on without touching the process",
-        Action::Signal => "signal",
-        Action::Reload => "reload (restart if the unit can't)",
-        Action::Restart => "restart",
-    };
-    let each = counts.into_iter().rev().map(|(action, count)| format!("{} of {count}/{total} replicas", word(action)));
+    let each = counts.into_iter().rev().map(|(it, count)| format!("{} of {count}/{total} replicas", action(it)));
     each.collect::<Vec<_>>().join(", ")
+}
+
+/// What the process notices.
+pub(super) const fn action(action: UpdateAction) -> &'static str {
+    match action {
+        UpdateAction::Adopt => "taken on without touching the process",
+        UpdateAction::Signal => "signal",
+        UpdateAction::Reload => "reload (restart if the unit can't)",
+        UpdateAction::Restart => "restart",
+    }
 }
 
 fn label(batch: &Batch, batches: usize) -> String {
@@ -91,7 +99,7 @@ fn label(batch: &Batch, batches: usize) -> String {
 }
 
 /// How many replicas are started beside the others, and when.
-fn surge_text(rollout: &Forecast) -> String {
+fn surge_text(rollout: &Outlook) -> String {
     let start = |count: usize| if count == 1 { "1 more starts".to_owned() } else { format!("{count} more start") };
     let removed = if rollout.surge == 1 { "and is removed at the end" } else { "and all are removed at the end" };
     let on_canary = rollout.batches.iter().find(|batch| batch.canary).map_or(0, |batch| batch.surge);
@@ -164,9 +172,6 @@ pub(super) fn notes(
             };
             notes.push(format!("at once: mode {} -> {}, {what}", before.mode, desired.mode));
         }
-    }
-    if service.spec_in_force().is_some_and(|old| old.placement != spec.placement) {
-        notes.push("at once: replicas whose host does not fit any more are moved, within the budget".to_owned());
     }
     notes.extend(spec.warnings().iter().map(|warning| format!("note: {warning}")));
     notes.extend(ports(spec, desired));

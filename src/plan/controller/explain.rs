@@ -1,5 +1,4 @@
-//! Why a replica is not on this host or that, and which would go: asked of the same functions that place and remove
-//! them.
+//! Why a replica is not on this host or that: asked of the same functions that place them.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +13,7 @@ use super::{
     round::Round,
 };
 use crate::{
-    model::{Assignment, HostName, ReplicaId, ReplicaNumber, ServiceName},
+    model::{Assignment, HostName, ReplicaId, ServiceName},
     tree::snapshot::{Cluster, Doc},
 };
 
@@ -54,11 +53,6 @@ pub fn prospects(cluster: &Cluster, context: &Context, id: &ReplicaId) -> Prospe
     })
 }
 
-/// The replicas that are too many of a service as it is described and wanted, in the order in which they go.
-pub fn victims(cluster: &Cluster, context: &Context, name: &ServiceName) -> Vec<ReplicaNumber> {
-    look(cluster, context, name, |mut round, found| round.victims(found))
-}
-
 /// Looks at a service as a plan would, before it decides anything.
 fn look<'a, T: Default>(
     cluster: &'a Cluster,
@@ -88,6 +82,3 @@ pub fn port_neighbours(cluster: &Cluster, id: &ReplicaId) -> Option<(u16, Vec<Re
     let others: Vec<ReplicaId> = others.map(|(other, _)| other.clone()).collect();
     (!others.is_empty()).then_some((own, others))
 }
-
-#[cfg(test)]
-mod tests;

@@ -70,7 +70,7 @@ pub fn preview(
     let recorder = Recorder::new(&world, now);
     changes.put_on(&mut world)?;
     let agents = Agents::of(&world);
-    Ok(Run { world, agents, recorder, memory: Memory::default(), now, terms }.to_rest())
+    Ok(Run { world, agents, recorder, memory: Memory::default(), now, terms }.until_rest())
 }
 
 /// A preview under way.
@@ -84,7 +84,7 @@ struct Run<'t> {
 }
 
 impl Run<'_> {
-    fn to_rest(mut self) -> Report {
+    fn until_rest(mut self) -> Report {
         let until = after(self.now, self.terms.longest);
         for _ in 0..self.terms.most_plans {
             let plan = self.plan();

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::{
     after,
     change::Content,
-    classify::{Case, Found, known},
+    classify::{Case, Found},
     host::{Closed, HostIndex},
     nodes::Change,
     round::Round,
@@ -157,22 +157,6 @@ impl<'a> Round<'_, 'a> {
         };
         let crowd = host.map_or((0, 0), |host| self.places.placer.occupancy.crowd(self.places.fleet, host));
         (trouble, serves, proven, openness, Reverse(crowd), number)
-    }
-
-    /// The replicas that are too many, in the order in which they go.
-    pub(super) fn victims(&mut self, mut found: Vec<Found<'a>>) -> Vec<ReplicaNumber> {
-        let spare = self.counts(&found).staying.saturating_sub(self.facts.force.wanted());
-        let mut victims = Vec::new();
-        while victims.len() < spare
-            && let Some(victim) = self.next_victim(&found, false)
-        {
-            let replica = found.remove(victim);
-            if let Some(host) = known(&replica).and_then(|case| case.host) {
-                self.places.placer.occupancy.retire(self.places.fleet, host);
-            }
-            victims.push(replica.id().number);
-        }
-        victims
     }
 
     /// Starts a replica's way out; one that never was anywhere is deleted at once.

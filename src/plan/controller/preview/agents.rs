@@ -97,7 +97,9 @@ fn unlist(world: &mut World, host: &HostName, id: &ReplicaId) {
         service.instances.get(name).is_some_and(|doc| doc.good().is_none_or(|it| it.replica == id.number))
     });
     let paths: Vec<String> = listed.map(|name| layout::instance(&id.service, &name)).collect();
-    paths.iter().for_each(|path| world.delete_all(path));
+    for path in &paths {
+        world.delete_all(path);
+    }
 }
 
 /// By which a replica may be listed: a host that has one of the service alone may use its own name.

@@ -115,5 +115,7 @@ fn lose(world: &mut World, host: &HostName) {
     let gone: Vec<String> = services
         .flat_map(|(name, view)| listed(name, view.instances.keys().filter(|it| of_host(it)).collect()))
         .collect();
-    gone.iter().for_each(|path| world.delete_all(path));
+    for path in &gone {
+        world.delete_all(path);
+    }
 }

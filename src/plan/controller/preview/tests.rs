@@ -1,6 +1,8 @@
 //! What a preview says, and that the controller then does it.
 #![allow(clippy::unwrap_used)]
 
+mod leaving;
+
 use std::collections::BTreeMap;
 
 use proptest::{option, prelude::*, sample::select};
@@ -241,7 +243,7 @@ fn a_rollout_is_told_in_its_order() {
     let told: Vec<String> = report.rounds.iter().flat_map(|round| &round.steps).filter_map(line).collect();
     assert_eq!(told, ["webapp.1 by 2", "webapp.2 by 2", "webapp.3 by 2"]);
     let rollouts = report.rounds.iter().flat_map(|round| &round.steps).filter_map(|step| match step.what {
-        What::Rollout { number: 2, state, pause } => Some((state, pause)),
+        What::Rollout { number: 2, state, pause, .. } => Some((state, pause)),
         _ => None,
     });
     let expected = [

@@ -23,7 +23,9 @@ impl World {
     /// The paths of the nodes that it changed.
     pub(super) fn commit(&mut self, ops: &[Op]) -> Result<Vec<Rc<str>>, Conflict> {
         let changed = self.tree.commit(ops)?;
-        changed.iter().for_each(|path| self.take_in(path));
+        for path in &changed {
+            self.take_in(path);
+        }
         Ok(changed)
     }
 
@@ -36,7 +38,9 @@ impl World {
 
     pub(super) fn delete_all(&mut self, path: &str) {
         let gone = self.tree.delete_all(path);
-        gone.iter().for_each(|path| self.take_in(path));
+        for path in &gone {
+            self.take_in(path);
+        }
     }
 
     fn take_in(&mut self, path: &str) {

@@ -91,6 +91,8 @@ pub enum What {
     Rollout {
         /// Which.
         number: u64,
+        /// The one that it would go back to.
+        from: Option<u64>,
         /// Its state from now on.
         state: RolloutState,
         /// Why it is paused, while it is.
@@ -168,7 +170,7 @@ impl Before {
 fn of_rollout(world: &World, service: ServiceName, before: Option<Newest>) -> Option<Step> {
     let (after, record) = newest(world, &service)?;
     let Newest { number, state, pause } = after;
-    let what = What::Rollout { number, state, pause };
+    let what = What::Rollout { number, from: record.from, state, pause };
     (before != Some(after)).then(|| Step { service, replica: None, what, why: record.reason.clone() })
 }
 
