@@ -21,7 +21,7 @@ use crate::{
         ConditionKind, HostName, InvalidName, Mode, ReplicaId, ReplicaNumber, ReplicaState, RolloutState, ServiceName,
         read_sequence,
     },
-    plan::controller::{Context, Prospects, port_neighbours, prospects},
+    plan::controller::{Context, Prospects, keeps_away, port_neighbours, prospects},
     tree::{layout, snapshot::Cluster},
 };
 
@@ -198,7 +198,7 @@ impl ReplicaExplanation {
         let state = fleet.state(replica);
         let settled = matches!(state, State::Seen(_)) && !replica.current_status().is_some_and(|it| it.state.is_down());
         let could_be = if settled { Prospects::default() } else { prospects(cluster, &Context::of_onlooker(now), id) };
-        let mut why = of_replica(replica, state, of, fleet);
+        let mut why = of_replica(replica, state, of, fleet, now);
         why.extend(could_be.held.map(|held| format!("no other host is tried: {held}")));
         why.extend(port_neighbours(cluster, id).map(|(port, others)| {
             let others: Vec<_> = others.iter().map(ToString::to_string).collect();
@@ -237,7 +237,7 @@ impl ReplicaExplanation {
 }
 
 /// The controller's reason, and what the replica's own documents say.
-fn of_replica(replica: &Replica, state: State, service: &Service, fleet: &Fleet) -> Vec<String> {
+fn of_replica(replica: &Replica, state: State, service: &Service, fleet: &Fleet, now: Timestamp) -> Vec<String> {
     let mut why = Vec::new();
     let Some(desired) = fleet::read(replica.desired.as_ref()) else {
         return vec!["the controller has not decided on it yet".to_owned()];
@@ -263,7 +263,8 @@ fn of_replica(replica: &Replica, state: State, service: &Service, fleet: &Fleet)
     why.extend(replica.current_status().and_then(|status| status.message.clone()).map(|text| format!("agent: {text}")));
     why.extend(desired.failed_on.iter().map(|failed| {
         let what = if failed.refused.is_some() { "was refused" } else { "failed" };
-        format!("it {what} on {} at {}", failed.node, render::moment(failed.at))
+        let over = if keeps_away(failed, now) { "" } else { "; that host is tried again" };
+        format!("it {what} on {} at {}{over}", failed.node, render::moment(failed.at))
     }));
     why
 }
@@ -271,8 +272,11 @@ fn of_replica(replica: &Replica, state: State, service: &Service, fleet: &Fleet)
 /// What the operator said of the host that a replica is on.
 fn of_host(name: &HostName, host: &Host) -> Option<String> {
     let word = host.word();
-    let until = word.drain_deadline.map(|until| format!(" until {}", render::moment(until))).unwrap_or_default();
-    word.drain.then(|| format!("{name} is being drained: it has to leave, within the service's max_unavailable{until}"))
+    if word.drain {
+        let until = word.drain_deadline.map(|until| format!(" until {}", render::moment(until))).unwrap_or_default();
+        return Some(format!("{name} is being drained: it has to leave, within the service's max_unavailable{until}"));
+    }
+    word.cordon.then(|| format!("{name} is cordoned: it stays, nothing new is placed there"))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ use std::{collections::BTreeMap, ops::Bound};
 use jiff::Timestamp;
 
 pub use self::{
-    explain::{Prospects, port_neighbours, prospects},
+    explain::{Prospects, keeps_away, port_neighbours, prospects},
     memory::Memory,
     preview::{Batch, Changes, End, Report, RoundReport, Step, Terms, Undone, UnknownHost, What, preview},
     spread::{Move, Pending, pending_moves, spread},

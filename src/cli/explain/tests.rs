@@ -84,6 +84,48 @@ fn a_rollout_explains_what_runs() {
 }
 
 #[test]
+fn what_was_said_of_its_host_is_told() {
+    let mut tree = fixture::tree();
+    let mut said = |word: Value| {
+        tree.insert("/hosts/web1".to_owned(), fixture::node(&word, 1));
+        anstream::adapter::strip_str(&explained_of("webapp.1", &tree).unwrap().text()).to_string()
+    };
+    assert!(said(json!({"cordon": true})).contains("web1 is cordoned: it stays, nothing new is placed there"));
+    assert!(said(json!({"cordon": true, "drain": true})).contains("web1 is being drained: it has to leave"));
+    assert!(!said(json!({})).contains("web1 is cordoned"));
+}
+
+/// What the planner no longer minds is not held against a host; what it does mind is told.
+#[test]
+fn each_host_has_the_planners_own_answer() {
+    let mut tree = fixture::tree();
+    let mut put = |path: &str, document: Value| tree.insert(path.to_owned(), fixture::node(&document, 1));
+    let failed = |at: &str| json!([{"node": "web4", "at": at}]);
+    let wanted = |at: &str| json!({"mode": "enabled", "version": "v2", "config_version": 7, "failed_on": failed(at)});
+    let alive = json!({"labels": {"zone": "a"}, "version": "0.1.0", "machine_id": "m", "boot_id": "b", "pid": 9,
+                       "started": "2026-11-22T17:02:00Z"});
+    for host in ["web4", "web5", "web6"] {
+        put(&format!("/hosts/{host}"), json!({}));
+        put(&format!("/hosts/{host}/alive"), alive.clone());
+    }
+    put("/hosts/web5", json!({"cordon": "perhaps"}));
+    put("/hosts/web4/assigned", json!({}));
+    put("/hosts/web5/assigned", json!({}));
+    put("/services/webapp/0000000003/desired", wanted("2026-11-22T18:01:00Z"));
+    let text = |tree: &BTreeMap<String, Node>| {
+        let text = explained_of("webapp.3", tree).unwrap().text();
+        anstream::adapter::strip_str(&text).to_string()
+    };
+    let lately = text(&tree);
+    assert!(lately.contains("web4: it failed there lately\n") && !lately.contains("tried again"), "{lately}");
+    assert!(lately.contains("web5: with a document that can't be read\n"), "{lately}");
+    assert!(lately.contains("web6: just being set up\n"), "{lately}");
+    tree.insert("/services/webapp/0000000003/desired".to_owned(), fixture::node(&wanted("2026-11-22T17:40:00Z"), 2));
+    let later = text(&tree);
+    assert!(later.contains("web4: fits\n") && later.contains("; that host is tried again\n"), "{later}");
+}
+
+#[test]
 fn zeros_may_be_left_out() {
     assert!(explained("webapp.3").unwrap().contains("webapp.0000000003 is on no host"));
 }

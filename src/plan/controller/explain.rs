@@ -7,13 +7,14 @@ use jiff::Timestamp;
 use super::{
     Context, Memory,
     classify::{Found, classify},
+    cool_off::late_failures,
     fleet::Fleet,
     place::Ask,
     placement::Placement,
     round::Round,
 };
 use crate::{
-    model::{Assignment, HostName, ReplicaId, ServiceName},
+    model::{Assignment, FailedOn, HostName, ReplicaId, ServiceName},
     tree::snapshot::{Cluster, Doc},
 };
 
@@ -51,6 +52,11 @@ pub fn prospects(cluster: &Cluster, context: &Context, id: &ReplicaId) -> Prospe
         let words = obstacles.into_iter().map(|obstacle| obstacle.map(|obstacle| obstacle.of_host()));
         Prospects { held, hosts: names.zip(words).collect() }
     })
+}
+
+/// Whether the failure still keeps the replica away from that host.
+pub fn keeps_away(failed: &FailedOn, now: Timestamp) -> bool {
+    late_failures(std::slice::from_ref(failed), now).next().is_some()
 }
 
 /// Looks at a service as a plan would, before it decides anything.
