@@ -18,6 +18,7 @@ mod delete;
 mod desired;
 mod diff;
 mod document;
+mod dump;
 mod ensemble;
 mod events;
 mod explain;
@@ -146,6 +147,8 @@ enum Verb {
     Delete(delete::Args),
     /// List hosts, cordon, drain and label them
     Hosts(hosts::Args),
+    /// Print the whole tree as one document, for `zkops plan --from`
+    Dump(dump::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -293,6 +296,7 @@ impl Verb {
             Self::Drain(args) => mode::run(&args, Mode::Drain, cx).await,
             Self::Delete(args) => delete::run(&args, cx).await,
             Self::Hosts(args) => hosts::run(args, cx).await,
+            Self::Dump(args) => dump::run(&args, cx).await,
         }
         .map(|()| ExitCode::SUCCESS)
     }

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     model::{ConfigRevision, Desired, Mode, ServiceName, ServiceSpec, ServiceStatus, decode},
     store::Client,
-    tree::{layout, node::Node, txn::Op},
+    tree::{copy::Stored, layout, node::Node, txn::Op},
 };
 
 #[derive(Debug, clap::Args)]
@@ -231,6 +231,11 @@ impl Plan {
         let mut plan = Self::new(manifest, &Found::read(&manifest.name, client).await?)?;
         plan.config.extend(plan.config_check(manifest, client).await?);
         Ok(plan)
+    }
+
+    /// The same, of a tree that has been read.
+    pub(super) fn among(manifest: &Manifest, nodes: &BTreeMap<String, Stored>) -> anyhow::Result<Self> {
+        Self::new(manifest, &Found::among(&manifest.name, nodes))
     }
 
     fn new(manifest: &Manifest, found: &Found) -> anyhow::Result<Self> {

@@ -20,6 +20,7 @@ use super::{
     apply,
     context::Context,
     document::Change,
+    dump::Dump,
     failure::Failure,
     fleet::Fleet,
     get::Format,
@@ -45,7 +46,8 @@ fails meanwhile changes what really happens. Nothing is written.
 Examples:
   zkops plan -f webapp.toml
   zkops plan -f webapp.toml -o json | jq '.items[].rollout.disruptive'
-  zkops plan --lose web1 web2 --add 1")]
+  zkops plan --lose web1 web2 --add 1
+  zkops dump > tree.json; zkops plan --from tree.json --drain web1")]
 pub(super) struct Args {
     /// Files with services' descriptions, or folders: of each its *.toml, by name; `-` is standard input. A line `---`
     /// separates the descriptions of one file
@@ -64,6 +66,9 @@ pub(super) struct Args {
     /// The host that those added are like: its labels, and what it accepts; the first that is open, unless given
     #[arg(long, value_name = "HOST", requires = "add")]
     like: Option<HostName>,
+    /// Ask of the tree that `zkops dump` wrote into this file, at the time of the dump, rather than of ZooKeeper's
+    #[arg(long, value_name = "DUMP", value_hint = clap::ValueHint::FilePath)]
+    from: Option<PathBuf>,
     #[command(flatten)]
     output: Format,
 }
@@ -75,12 +80,22 @@ pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<ExitCode> {
 /// Prints the plan; whether anything would change.
 async fn plan(args: &Args, cx: &Context) -> anyhow::Result<bool> {
     let manifests = read_files(&args.files)?;
-    let client = cx.connect_to_tree().await?;
-    let mut plans = Vec::new();
-    for manifest in &manifests {
-        plans.push(apply::Plan::read(manifest, &client).await?);
-    }
-    let list = List::of(args, &manifests, &plans, &cx.snapshot().await?, Timestamp::now())?;
+    let (plans, nodes, now) = match &args.from {
+        Some(file) => {
+            let (made, nodes) = Dump::read(file)?;
+            let plans = manifests.iter().map(|manifest| apply::Plan::among(manifest, &nodes));
+            (plans.collect::<anyhow::Result<Vec<_>>>()?, nodes, made)
+        }
+        None => {
+            let client = cx.connect_to_tree().await?;
+            let mut plans = Vec::new();
+            for manifest in &manifests {
+                plans.push(apply::Plan::read(manifest, &client).await?);
+            }
+            (plans, cx.snapshot().await?, Timestamp::now())
+        }
+    };
+    let list = List::of(args, &manifests, &plans, &nodes, now)?;
     let text = if args.output.is_json() { render::json_text(&list)? } else { list.text(args) };
     render::out(&text)?;
     Ok(list.is_change(args))

@@ -1,10 +1,17 @@
 //! What the tree says of a service before it is applied to, and the index that stands for it.
 
+use std::collections::BTreeMap;
+
 use crate::{
     cli::rollout,
     model::ServiceName,
     store::Client,
-    tree::{layout, node::Node, txn::Op},
+    tree::{
+        copy::Stored,
+        layout::{self, Place},
+        node::Node,
+        txn::Op,
+    },
 };
 
 /// The nodes that decide what applying a file does.
@@ -31,6 +38,20 @@ impl Found {
             status,
             rollout,
         })
+    }
+
+    /// The same, of a tree that has been read.
+    pub(super) fn among(name: &ServiceName, nodes: &BTreeMap<String, Stored>) -> Self {
+        let node = |path: &str| nodes.get(path).map(|stored| stored.node.clone());
+        let records = format!("{}/", layout::rollouts(name));
+        let newest = nodes.range(records.clone()..).take_while(|(path, _)| path.starts_with(&records));
+        let newest = newest.filter(|(path, _)| matches!(Place::of(path), Place::Rollout(..))).last();
+        Self {
+            service: node(&layout::service(name)),
+            desired: node(&layout::desired(name)),
+            status: node(&layout::status(name)),
+            rollout: newest.map(|(_, stored)| stored.node.clone()),
+        }
     }
 
     /// Grows whenever the description, the desired state or the newest rollout changes: ZooKeeper's number of the last
