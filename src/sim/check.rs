@@ -117,14 +117,14 @@ fn write(host: &Host, order: &Write) -> Vec<String> {
     wrong
 }
 
-/// Whether news of the unit are on their way to the agent.
+/// Whether news of the unit are on their way to the agent, or it could not be read.
 fn is_read(host: &Host, unit: &UnitName) -> bool {
     let reads = |task: &Task| match &task.action {
         Action::ReadUnit { unit: read, .. } => read == unit,
         Action::Run(job) => job.assignment.unit == *unit,
         _ => false,
     };
-    host.systemd.changed.contains(unit) || host.tasks.iter().any(reads)
+    host.unreadable.contains(unit) || host.systemd.changed.contains(unit) || host.tasks.iter().any(reads)
 }
 
 fn register(host: &Host, order: &Registration) -> Vec<String> {

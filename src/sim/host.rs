@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{
-        Accepts, AllowedUnits, Files, Folders, HostAlive, HostName, Ledger, Probing, ReplicaId, TrialOutcome,
+        Accepts, AllowedUnits, Files, Folders, HostAlive, HostName, Ledger, Probing, ReplicaId, TrialOutcome, UnitName,
         UnitPaths, UnitStatus, Verdict, drop_in_owner,
     },
     plan::agent::{
@@ -64,6 +64,8 @@ pub(crate) struct Host {
     last_seen: BTreeMap<String, (Vec<u8>, i32)>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) probers: BTreeMap<ReplicaId, Prober>,
+    /// Units that could not be read the last time: the agent goes by what it knew, and tries again.
+    pub(crate) unreadable: BTreeSet<UnitName>,
     /// Replicas whose processes serve nothing.
     pub(crate) sick: BTreeSet<ReplicaId>,
     pub(crate) now: Now,
@@ -92,6 +94,7 @@ impl Host {
             last_seen: BTreeMap::new(),
             tasks: Vec::new(),
             probers: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
             sick: BTreeSet::new(),
             now,
             story: Vec::new(),
@@ -156,6 +159,7 @@ impl Host {
         (self.agent, self.mirror, self.connected) = (None, None, false);
         self.last_seen.clear();
         self.probers.clear();
+        self.unreadable.clear();
         self.story.push("the agent is killed".to_owned());
     }
 

@@ -29,6 +29,23 @@ fn what_a_predecessor_listed_leaves_instances_before_it_is_stopped() {
     history(&[Step::Assign(ID, json!({})), Step::Settle, Step::Kill(false), withdrawn, Step::Start, Step::Settle]);
 }
 
+/// A new session's first transaction may have brought the replica into `instances`, nobody knows, and now it is no longer this
+/// host's: the host waited to register until it was stopped, and it was not stopped as it might be listed.
+#[test]
+fn what_may_have_been_listed_before_the_host_registered_does_not_keep_it_from_registering() {
+    let mut world = World::new();
+    for step in [Step::Assign(ID, json!({})), Step::Settle, Step::Expire(true), Step::Turn, Step::Connect, Step::Turn] {
+        world.happens(&step);
+    }
+    let registers = |action: &Action| matches!(action, Action::Register(_));
+    assert!(world.host.tasks.iter().any(|task| registers(&task.action)), "{}", world.told());
+    world.happens(&Step::Disconnect);
+    world.happens(&Step::Withdraw(ID, true));
+    world.go_on(Luck::Good);
+    world.come_to_rest();
+    assert!(world.wrong.is_empty(), "{}", world.told());
+}
+
 /// Once the old unit was stopped, what is on the host of the new work had to be looked at again, and meanwhile the old was
 /// started: for ever, in turn.
 #[test]

@@ -52,8 +52,10 @@ impl Task {
         Some(match self.action.clone() {
             Action::ReadUnit { unit, with_files } => {
                 let answer = if luck == Luck::Good {
+                    host.unreadable.remove(&unit);
                     Ok(host.systemd.status(&unit, &paths))
                 } else {
+                    host.unreadable.insert(unit.clone());
                     Err("systemd cannot be reached".to_owned())
                 };
                 let files = with_files.then(|| Ok(files(&host.systemd, &unit)));

@@ -179,6 +179,9 @@ impl World {
         }
         let Self { host, tree, wrong } = self;
         wrong.extend(host.settle(tree));
+        // Every few minutes all is read again.
+        host.mirror = None;
+        wrong.extend(host.settle(tree));
         // What another hand deleted is written again when the controller asks for it.
         for id in REPLICAS {
             let path = layout::assignment(&host.name, &id.parse().unwrap());

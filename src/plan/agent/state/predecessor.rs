@@ -54,25 +54,33 @@ impl State {
         None
     }
 
-    /// Whether a predecessor's entry of the replica may be in `instances` yet. Its session has ended by the time that another
-    /// machine would have shown.
-    pub(super) fn may_be_left(&self, id: &ReplicaId, target: &Target, now: Instant) -> bool {
-        if self.work.basis() != Basis::Tree || self.publisher.has_taken_over() {
-            return false;
-        }
+    /// Whether the replica is in `instances`, or may be: by this process, or by a predecessor until this one has registered.
+    /// Its session has ended by the time that another machine would have shown.
+    pub(super) fn is_in_instances(&self, id: &ReplicaId, target: &Target, now: Instant) -> bool {
+        let undecided = self.work.basis() == Basis::Tree && !self.publisher.has_taken_over();
         let has_ended = now >= self.started + self.policy.patience;
-        !target.is_gone() || !(has_ended || self.delisted.get(id) == Some(&true))
+        match (target.is_gone(), self.delisted.get(id)) {
+            (true, Some(true)) => false,
+            (true, _) => self.publisher.lists(id) || (undecided && !has_ended),
+            (false, _) => self.publisher.lists(id) || undecided,
+        }
     }
 
-    /// Takes replicas that are no longer this host's out of `instances`, where a predecessor may have left them: this host
-    /// registers only once they are stopped, and they are stopped only once nobody finds them any more.
+    /// Takes replicas that are no longer this host's out of `instances` one by one, while this host is not registered: it
+    /// registers only once they are stopped, and they are stopped only once nobody finds them any more. A predecessor may
+    /// have listed them, or a transaction of this process whose answer was lost.
     pub(super) fn delist(&mut self, targets: &BTreeMap<ReplicaId, Target>, now: Instant) {
+        let Some(connection) = self.confirmable() else { return };
+        if self.publisher.is_registered(connection.epoch) {
+            self.delisted.clear();
+            return;
+        }
         self.delisted.retain(|id, _| targets.get(id).is_some_and(Target::is_gone));
-        if self.confirmable().is_none() || self.confirm_at.is_some_and(|at| now < at) {
+        if self.confirm_at.is_some_and(|at| now < at) || self.publisher.is_registering() {
             return;
         }
         for (id, target) in targets {
-            if target.is_gone() && self.may_be_left(id, target, now) && !self.delisted.contains_key(id) {
+            if target.is_gone() && self.is_in_instances(id, target, now) && !self.delisted.contains_key(id) {
                 self.delisted.insert(id.clone(), false);
                 self.act(Action::Delist(id.clone()));
             }

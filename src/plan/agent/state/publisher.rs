@@ -102,6 +102,11 @@ impl Publisher {
         self.applied.as_ref().is_some_and(|((applied, _), _)| *applied == epoch)
     }
 
+    /// Whether the ephemerals are being written.
+    pub(super) fn is_registering(&self) -> bool {
+        self.registering
+    }
+
     /// Whether this process has registered at all.
     pub(super) fn has_taken_over(&self) -> bool {
         self.taken_over

@@ -74,7 +74,7 @@ impl State {
             files: self.on_disk.get(target.unit()).and_then(|files| files.as_ref().ok()).unwrap_or(&NO_FILES),
             loaded: !self.unloaded.contains(target.unit()),
             memory: self.memory.get(id).unwrap_or(&FORGETFUL),
-            in_instances: self.publisher.lists(id) || self.may_be_left(id, target, now),
+            in_instances: self.is_in_instances(id, target, now),
             busy: self.busy(id, target, newcomer),
             disk_busy: self.disk_busy,
             upcoming: target.upcoming(),
