@@ -435,6 +435,10 @@ fn a_plan_tells_what_would_come_of_it() {
         contains("+version = \"v3\"").and(contains("order:    0000000001, 0000000002")).and(contains("restart")),
     );
     plan("name = \"x y\"").code(2);
+    let configured = WEBAPP.replace("v1", "v3").replace("[desired]", "[desired]\nconfig_version = 1") + "[config]\n";
+    tree.put("/services/webapp/config/1", &json!({"files": {}}));
+    plan(&configured).code(1).stdout(contains("rollout 3 would begin"));
+    plan(&configured.replace("config_version = 1", "config_version = 2")).stdout(contains("rollout 3").not());
     let (file, output) = (file(&WEBAPP.replace("v1", "v3")), ["-o", "json"]);
     let args = [&["plan", "-f", file.path().to_str().unwrap()], &output[..]].concat();
     let output = tree.zkops(&args).assert().code(1).get_output().stdout.clone();

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::{CliSettings, ZooKeeperSettings},
     model::ServiceName,
-    store::{self, Client, CommitError, Session, SessionConfig},
+    store::{self, Client, CommitError, Session, SessionConfig, subtree::Reads},
     tree::{
         copy::Stored,
         layout::{self, Place},
@@ -130,14 +130,6 @@ impl Context {
         read_tree(&self.connect_to_tree().await?).await
     }
 
-    /// The same, with what a preview needs beside them.
-    ///
-    /// # Errors
-    /// As [`fleet`](Self::fleet).
-    pub(super) async fn snapshot(&self) -> anyhow::Result<BTreeMap<String, Stored>> {
-        read_stored(&self.connect_to_tree().await?).await
-    }
-
     /// Reads, decides and writes in one transaction, guarded by the versions read. When someone else was faster, it
     /// starts once more from what they wrote.
     ///
@@ -153,8 +145,7 @@ impl Context {
     }
 }
 
-/// Reads the services, the hosts and which controllers there are. Configuration revisions are left out: they are
-/// large, and only their own verbs look into them.
+/// Reads the services, the hosts and which controllers there are.
 pub(super) async fn read_fleet(client: &Client) -> anyhow::Result<Fleet> {
     Ok(Fleet::of(&read_tree(client).await?))
 }
@@ -163,19 +154,23 @@ async fn read_tree(client: &Client) -> anyhow::Result<BTreeMap<String, Node>> {
     Ok(read_stored(client).await?.into_iter().map(|(path, stored)| (path, stored.node)).collect())
 }
 
-async fn read_stored(client: &Client) -> anyhow::Result<BTreeMap<String, Stored>> {
-    let wanted = |path: &str| !matches!(Place::of(path), Place::Config(..));
+/// The nodes of the whole tree, with what a preview needs beside them.
+pub(super) async fn read_stored(client: &Client) -> anyhow::Result<BTreeMap<String, Stored>> {
     let mut nodes = BTreeMap::new();
     for root in [layout::SERVICES, layout::HOSTS, layout::ELECTION] {
-        nodes.extend(store::subtree::read_stored(client, root, wanted).await?);
+        nodes.extend(store::subtree::read_stored(client, root, reads).await?);
     }
     Ok(nodes)
 }
 
-/// Reads one service, without its configuration revisions; `None` if there is none of this name.
+/// Of configuration revisions the planner asks which there are. They are large, and only their own verbs look into them.
+fn reads(path: &str) -> Reads {
+    if matches!(Place::of(path), Place::Config(..)) { Reads::Name } else { Reads::Whole }
+}
+
+/// Reads one service; `None` if there is none of this name.
 pub(super) async fn read_service(name: &ServiceName, client: &Client) -> anyhow::Result<Option<Service>> {
-    let wanted = |path: &str| !matches!(Place::of(path), Place::Config(..));
-    let nodes = store::subtree::read_subtree_of(client, &layout::service(name), wanted).await?;
+    let nodes = store::subtree::read_subtree_of(client, &layout::service(name), reads).await?;
     Ok(Fleet::of(&nodes).services.remove(name))
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{context::Context, failure::Failure, render};
 use crate::{
-    store,
+    store::{self, subtree::Reads},
     tree::{copy::Stored, layout, node::Node},
 };
 
@@ -34,7 +34,8 @@ pub(super) struct Args {}
 pub(super) async fn run(_: &Args, cx: &Context) -> anyhow::Result<()> {
     let client = cx.connect_to_tree().await?;
     let made = Timestamp::now();
-    let mut nodes = store::subtree::read_stored(&client, "/", |path| path != ZOOKEEPERS_OWN).await?;
+    let reads = |path: &str| if path == ZOOKEEPERS_OWN { Reads::Nothing } else { Reads::Whole };
+    let mut nodes = store::subtree::read_stored(&client, "/", reads).await?;
     nodes.remove("/");
     Ok(render::out(&render::json_text(&Dump::of(&nodes, made))?)?)
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 use self::outlook::Outlook;
 use super::{
     apply,
-    context::Context,
+    context::{self, Context},
     document::Change,
     dump::Dump,
     failure::Failure,
@@ -92,7 +92,7 @@ async fn plan(args: &Args, cx: &Context) -> anyhow::Result<bool> {
             for manifest in &manifests {
                 plans.push(apply::Plan::read(manifest, &client).await?);
             }
-            (plans, cx.snapshot().await?, Timestamp::now())
+            (plans, context::read_stored(&client).await?, Timestamp::now())
         }
     };
     let list = List::of(args, &manifests, &plans, &nodes, now)?;

@@ -10,19 +10,30 @@ use crate::tree::{copy::Stored, node::Node};
 /// How many requests are under way at a time: enough to hide the way to the server, few enough not to crowd it.
 pub(super) const WIDTH: usize = 128;
 
+/// How much of a node is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// It, and what is below it.
+    Whole,
+    /// That it is there: it comes without data, and with version 0.
+    Name,
+    /// Nothing.
+    Nothing,
+}
+
 /// `root` and all nodes below it, by path; empty when there is no such node. Not one point in time: a node that
 /// changes while the tree is read may be in it as before or as after.
 pub async fn read_subtree(client: &Client, root: &str) -> Result<BTreeMap<String, Node>, StoreError> {
-    read_subtree_of(client, root, |_| true).await
+    read_subtree_of(client, root, |_| Reads::Whole).await
 }
 
-/// As [`read_subtree`], without the nodes whose path is not `wanted`, and what is below them.
+/// As [`read_subtree`], with so much of each path as `reads` says.
 pub async fn read_subtree_of(
     client: &Client,
     root: &str,
-    wanted: impl Fn(&str) -> bool,
+    reads: impl Fn(&str) -> Reads,
 ) -> Result<BTreeMap<String, Node>, StoreError> {
-    let found = read_stored(client, root, wanted).await?;
+    let found = read_stored(client, root, reads).await?;
     Ok(found.into_iter().map(|(path, stored)| (path, stored.node)).collect())
 }
 
@@ -30,7 +41,7 @@ pub async fn read_subtree_of(
 pub async fn read_stored(
     client: &Client,
     root: &str,
-    wanted: impl Fn(&str) -> bool,
+    reads: impl Fn(&str) -> Reads,
 ) -> Result<BTreeMap<String, Stored>, StoreError> {
     let mut found = BTreeMap::new();
     let mut todo = vec![root.to_owned()];
@@ -43,7 +54,13 @@ pub async fn read_stored(
         }
         let Some(visited) = reading.next().await else { return Ok(found) };
         if let Some((path, node, names)) = visited? {
-            todo.extend(names.iter().map(|name| child(&path, name)).filter(|path| wanted(path)));
+            for child in names.iter().map(|name| child(&path, name)) {
+                match reads(&child) {
+                    Reads::Whole => todo.push(child),
+                    Reads::Name => drop(found.insert(child, Stored::unread())),
+                    Reads::Nothing => {}
+                }
+            }
             found.insert(path, node);
         }
     }

@@ -25,6 +25,13 @@ pub struct Stored {
     pub created: u32,
 }
 
+impl Stored {
+    /// A node of which no more is known than that it is there.
+    pub fn unread() -> Self {
+        Self { node: Node { data: Vec::new(), version: 0, mzxid: 0, ephemeral_owner: 0 }, created: 0 }
+    }
+}
+
 impl From<&Stored> for Znode {
     fn from(Stored { node, created }: &Stored) -> Self {
         Self { data: node.data.clone(), version: node.version, created: *created }
