@@ -6,7 +6,10 @@ use super::{
     tasks::{Task, needs},
 };
 use crate::{
-    model::{CheckedAssignment, Instance, Mode, ReplicaId, ReplicaState, ReplicaStatus, UnitName, Verb, decode},
+    model::{
+        CheckedAssignment, Instance, Mode, ReplicaDesired, ReplicaId, ReplicaState, ReplicaStatus, UnitName, Verb,
+        decode,
+    },
     plan::agent::action::{Action, Job, Order, Registration, Write},
     tree::{
         copy::Tree,
@@ -19,7 +22,7 @@ pub(super) fn action(host: &Host, tree: &Tree, action: &Action) -> Vec<String> {
     let wrong = match action {
         Action::Run(job) => run(host, tree, job),
         Action::Write(order) => write(host, order),
-        Action::Register(order) => register(host, order),
+        Action::Register(order) => register(host, tree, order),
         _ => Vec::new(),
     };
     wrong.into_iter().map(|wrong| format!("{wrong}: {action:?}")).collect()
@@ -42,6 +45,9 @@ fn run(host: &Host, tree: &Tree, job: &Job) -> Vec<String> {
     }
     if host.tasks.iter().any(|task| is_written(task, unit)) {
         wrong.push(format!("{unit} has a job while its files are written"));
+    }
+    if job.order.verb() != Verb::Stop && job.order.verb() != Verb::Reload && !may_run(host, &job.id) {
+        wrong.push(format!("{} is started, and not to run here", job.id));
     }
     if !stops(&job.order) || host.systemd.unit(unit).is_none_or(|it| it.process.is_none()) {
         return wrong;
@@ -72,6 +78,13 @@ fn wanted(host: &Host, id: &ReplicaId) -> Option<CheckedAssignment> {
     let path = layout::assignment(&host.name, id);
     let seen = host.last_seen().get(&path).and_then(|(data, _)| decode::<CheckedAssignment>(data).ok());
     seen.or_else(|| host.ledger.replicas.get(id).map(|record| record.assignment.clone()))
+}
+
+/// Whether the replica is to run on this host, by what the agent last saw.
+fn may_run(host: &Host, id: &ReplicaId) -> bool {
+    let is_assigned = host.last_seen().contains_key(&layout::assignment(&host.name, id));
+    wanted(host, id).is_some_and(|it| it.mode == Mode::Enabled)
+        && (is_assigned || host.placed.contains(id) || !host.has_synced())
 }
 
 /// Whether there is one to stop or restart what runs: it is not to run, not here, not as this unit, or runs otherwise.
@@ -127,8 +140,12 @@ fn is_read(host: &Host, unit: &UnitName) -> bool {
     host.unreadable.contains(unit) || host.systemd.changed.contains(unit) || host.tasks.iter().any(reads)
 }
 
-fn register(host: &Host, order: &Registration) -> Vec<String> {
+fn register(host: &Host, tree: &Tree, order: &Registration) -> Vec<String> {
     let mut wrong = Vec::new();
+    if host.session.is_none_or(|session| host.ephemerals.get(&order.alive) != Some(&session)) {
+        let gone = host.systemd.processes().filter_map(|(unit, _)| gone(host, tree, unit));
+        wrong.extend(gone.map(|id| format!("the host registers, and {id} runs, which is another's")));
+    }
     for (path, data) in &order.ephemerals.0 {
         let Place::Instance(service, _) = Place::of(path) else { continue };
         let entry: Instance = decode(data).unwrap();
@@ -149,6 +166,16 @@ fn register(host: &Host, order: &Registration) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// The replica of the agent's that a unit runs, if another host has it, and the agent has seen that it may.
+fn gone(host: &Host, tree: &Tree, unit: &UnitName) -> Option<ReplicaId> {
+    let ledger = host.agent.as_ref()?.ledger();
+    let (id, _) = ledger.replicas.iter().find(|(_, record)| record.assignment.unit == *unit)?;
+    let is_assigned = host.last_seen().contains_key(&layout::assignment(&host.name, id));
+    let named = tree.get(&layout::replica_desired(id)).and_then(|data| decode::<ReplicaDesired>(data).ok());
+    let elsewhere = named.is_some_and(|it| it.node.as_ref() != Some(&host.name));
+    (!is_assigned && elsewhere).then(|| id.clone())
 }
 
 /// What is wrong with a host at rest, whose agent has a connection, and of which only work that can be done is wanted.

@@ -18,7 +18,7 @@ use crate::{
     },
     plan::agent::{
         Findings, Policy, State,
-        action::{Action, Change as FileChange, Connection, Event, Linked, Now, Severity},
+        action::{Action, Change as FileChange, Connection, Event, Joined, Linked, Now, Severity},
         adopt,
     },
     tree::{
@@ -68,6 +68,12 @@ pub(crate) struct Host {
     pub(crate) unreadable: BTreeSet<UnitName>,
     /// Replicas whose processes serve nothing.
     pub(crate) sick: BTreeSet<ReplicaId>,
+    /// Replicas of which the agent has read that they are placed here.
+    pub(crate) placed: BTreeSet<ReplicaId>,
+    /// When the last agent ended.
+    ended: Option<Instant>,
+    /// What the process believes to be in place, and over which connection it looked.
+    pub(crate) believed: Option<(Joined, BTreeMap<String, Vec<u8>>)>,
     pub(crate) now: Now,
     /// What the agent has begun, and the lines of its log.
     pub(crate) story: Vec<String>,
@@ -96,6 +102,9 @@ impl Host {
             probers: BTreeMap::new(),
             unreadable: BTreeSet::new(),
             sick: BTreeSet::new(),
+            placed: BTreeSet::new(),
+            ended: None,
+            believed: None,
             now,
             story: Vec::new(),
         }
@@ -156,10 +165,12 @@ impl Host {
                 task.advance(self, tree, Luck::Lost);
             }
         }
-        (self.agent, self.mirror, self.connected) = (None, None, false);
+        (self.agent, self.mirror, self.connected, self.believed) = (None, None, false, None);
+        self.ended = Some(self.now.instant);
         self.last_seen.clear();
         self.probers.clear();
         self.unreadable.clear();
+        self.placed.clear();
         self.story.push("the agent is killed".to_owned());
     }
 
@@ -285,7 +296,14 @@ impl Host {
         let mut task = self.tasks.remove(index);
         self.story.push(format!("  goes on ({luck:?}): {}", kind(&task.action)));
         match task.advance(self, tree, luck) {
-            Some(event) => self.observe(event),
+            Some(event) => {
+                let seen = matches!(&event, Event::Published(it) if it.ephemerals.as_ref().is_some_and(|it| it.seen));
+                self.observe(event);
+                if seen {
+                    self.see(tree);
+                    self.agent.iter_mut().for_each(State::look_at_alive);
+                }
+            }
             None => self.tasks.insert(0, task),
         }
     }
@@ -361,10 +379,10 @@ impl Host {
 
     /// Time passes. A session that nobody holds ends in it.
     pub(crate) fn sleep(&mut self, time: Duration, tree: &mut Tree) {
-        if time >= SESSION_TIMEOUT {
+        self.now = Now { instant: self.now.instant + time, time: self.now.time.checked_add(time).unwrap() };
+        if self.ended.is_some_and(|ended| self.now.instant >= ended + SESSION_TIMEOUT) {
             self.expire(tree, false);
         }
-        self.now = Now { instant: self.now.instant + time, time: self.now.time.checked_add(time).unwrap() };
     }
 
     pub(crate) fn status_of(&self, change: &FileChange) -> UnitStatus {

@@ -1,6 +1,6 @@
 //! What an agent has begun, and what comes of it: as `reconcile::agent` would carry it out, a part at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{host::Host, systemd::Systemd};
 use crate::{
@@ -98,6 +98,9 @@ impl Task {
             Action::ReadPlacement(id) => {
                 let named = tree.get(&layout::replica_desired(&id)).map(decode::<ReplicaDesired>);
                 let placed = named.is_some_and(|it| it.map_or(true, |it| it.node.as_ref() == Some(&host.name)));
+                if luck == Luck::Good && placed {
+                    host.placed.insert(id.clone());
+                }
                 Event::PlacementRead(id, (luck == Luck::Good).then_some(placed))
             }
             Action::ReadListed { id, unit } => {
@@ -234,35 +237,39 @@ fn run(job: &Job, host: &mut Host, luck: Luck) -> JobEnd {
 }
 
 fn register(order: Registration, host: &mut Host, tree: &mut Tree, luck: Luck) -> Published {
-    let Registration { at, ephemerals, riders, stale, known, .. } = order;
+    let Registration { at, look, ephemerals, riders, stale, known, alive } = order;
     let lost = || Err("connection lost".to_owned());
     let names = riders.iter().map(|(id, _)| id.clone()).collect();
-    let registered = |result| Registered { known: known.clone(), result, riders: names, seen: false };
+    let registered = |result, seen| Registered { known: known.clone(), result, riders: names, seen };
+    let believed = host.believed.take().filter(|(over, _)| *over == at && !look).map(|(_, believed)| believed);
     if luck == Luck::Fails || host.session.is_none() || !host.connected {
-        return Published { at, ephemerals: Some(registered(lost())), statuses: Vec::new(), writes: 0 };
+        return Published { at, ephemerals: Some(registered(lost(), false)), statuses: Vec::new(), writes: 0 };
     }
-    let wanted: BTreeSet<String> = ephemerals.0.keys().cloned().collect();
     let session = host.session.unwrap_or_default();
-    let own = host.ephemerals.iter().filter(|(_, owner)| **owner == session).map(|(path, _)| path.clone());
-    let gone: BTreeSet<String> = own.chain(stale).filter(|path| !wanted.contains(path)).collect();
-    for path in gone {
-        tree.delete_all(&path);
-        host.ephemerals.remove(&path);
+    let is_own = |path: &String| host.ephemerals.get(path) == Some(&session);
+    let there = |path: &String| Some((path.clone(), tree.get(path)?.to_vec()));
+    let paths: BTreeSet<String> = host.ephemerals.keys().filter(|path| is_own(path)).chain(&stale).cloned().collect();
+    let before: BTreeMap<_, _> = believed.unwrap_or_else(|| {
+        paths.iter().chain(ephemerals.0.keys().filter(|path| is_own(path))).filter_map(there).collect()
+    });
+    for path in before.keys().filter(|path| !ephemerals.0.contains_key(*path)) {
+        tree.delete_all(path);
+        host.ephemerals.remove(path);
     }
-    for (path, data) in &ephemerals.0 {
-        let is_own = host.ephemerals.insert(path.clone(), session) == Some(session);
-        if !is_own {
+    let changed: Vec<_> = ephemerals.0.iter().filter(|(path, data)| before.get(*path) != Some(*data)).collect();
+    for (path, data) in &changed {
+        if host.ephemerals.insert((*path).clone(), session) != Some(session) {
             // Deleted and created anew, by the session that owns it now.
             tree.delete_all(path);
         }
-        if tree.get(path) != Some(data) {
-            tree.write(path, data).unwrap();
-        }
+        tree.write(path, data).unwrap();
     }
+    let seen = changed.iter().any(|(path, _)| **path == alive);
+    host.believed = (luck == Luck::Good).then(|| (at, ephemerals.0.clone()));
     let ridden: Vec<_> = riders.into_iter().filter(|(id, status)| ride(id, status, host, tree)).collect();
     let statuses: Vec<_> = ridden.into_iter().map(|(id, status)| (id, Ok(Some(status)))).collect();
     let (result, statuses) = if luck == Luck::Good { (Ok(ephemerals), statuses) } else { (lost(), Vec::new()) };
-    Published { at, ephemerals: Some(registered(result)), statuses, writes: 1 }
+    Published { at, ephemerals: Some(registered(result, seen && luck == Luck::Good)), statuses, writes: 1 }
 }
 
 fn ride(id: &ReplicaId, status: &ReplicaStatus, host: &Host, tree: &mut Tree) -> bool {

@@ -48,6 +48,8 @@ pub(super) struct World {
     pub(super) host: Host,
     tree: Tree,
     pub(super) wrong: Vec<String>,
+    /// Another hand has deleted what the agent wrote, which it need not see.
+    deleted: bool,
 }
 
 impl World {
@@ -63,7 +65,7 @@ impl World {
         }
         let mut host = Host::new("web1");
         host.start_agent();
-        Self { host, tree, wrong: Vec::new() }
+        Self { host, tree, wrong: Vec::new(), deleted: false }
     }
 
     /// What is wrong, and how it came to it.
@@ -99,7 +101,7 @@ impl World {
     /// One thing happens; the agent's story tells of it.
     pub(super) fn happens(&mut self, step: &Step) {
         self.host.story.push(format!("— {step:?}"));
-        let Self { host, tree, wrong } = self;
+        let Self { host, tree, wrong, .. } = self;
         match step {
             Step::Turn => wrong.extend(host.turn(tree)),
             Step::Advance(_, _) if host.tasks.is_empty() => {}
@@ -142,6 +144,7 @@ impl World {
                     |path: &&str| path.contains("/instances/") || path.ends_with("/status") || path.ends_with("/alive");
                 let paths: Vec<String> = tree.paths().filter(written).map(str::to_owned).collect();
                 if !paths.is_empty() {
+                    self.deleted = true;
                     tree.delete_all(&paths[index.index(paths.len())]);
                 }
             }
@@ -177,11 +180,14 @@ impl World {
                 self.assign(id, &json!({ "version": "v4", "unit": unit }));
             }
         }
-        let Self { host, tree, wrong } = self;
+        let Self { host, tree, wrong, deleted } = self;
         wrong.extend(host.settle(tree));
         // Every few minutes all is read again.
         host.mirror = None;
         wrong.extend(host.settle(tree));
+        if !*deleted {
+            wrong.extend(check::at_rest(host, tree));
+        }
         // What another hand deleted is written again when the controller asks for it.
         for id in REPLICAS {
             let path = layout::assignment(&host.name, &id.parse().unwrap());

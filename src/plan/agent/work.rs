@@ -247,6 +247,11 @@ impl Work {
         self.present.contains(id)
     }
 
+    /// What the tree wants of this host's replicas, as last seen.
+    pub fn wanted(&self) -> &BTreeMap<ReplicaId, CheckedAssignment> {
+        &self.tree
+    }
+
     /// All replicas that concern this host.
     pub fn claims(&self, ledger: &Ledger) -> BTreeMap<ReplicaId, Claim> {
         if self.basis == Basis::Waiting {

@@ -39,11 +39,14 @@ pub(super) async fn write_all<M: UnitManager>(manager: &M, disk: Disk, order: Wr
             // The unit may be gone already; a failed state left behind harms nothing.
             let _ = manager.reset_failed(&change.assignment.unit).await;
         }
-        let status = units::answer(manager.unit(&change.assignment.unit).await);
+        let status = manager.unit(&change.assignment.unit).await;
         let spoilt = due && change.prepare.is_some() && status.as_ref().is_ok_and(UnitStatus::is_broken);
         match result {
             Ok((before, _)) if spoilt => broken.push((change, before)),
-            result => changes.push((change, result.map(drop).and(loaded).map_err(Refusal::passing), status)),
+            result => {
+                let result = result.map(drop).and(loaded).map_err(Refusal::passing);
+                changes.push((change, result, units::answer(status)));
+            }
         }
     }
     let again = if broken.is_empty() { 0 } else { put_back(manager, &worker, &files, broken, &mut changes).await };
@@ -86,7 +89,7 @@ async fn put_back<M: UnitManager>(
     let loaded = manager.daemon_reload().await;
     for ((change, restored), why) in restored.into_iter().zip(why) {
         let unit = &change.assignment.unit;
-        let status = units::answer(manager.unit(unit).await);
+        let status = manager.unit(unit).await;
         let why = format!("systemd cannot load {unit} as it is wanted: {why}");
         let whole = restored.and_then(|left| loaded.as_ref().map(|()| left).map_err(ToString::to_string));
         let refusal = match (whole, &status) {
@@ -97,7 +100,7 @@ async fn put_back<M: UnitManager>(
             (Ok(false), Ok(status)) if status.is_broken() => Refusal::passing(why),
             (Ok(false), _) => Refusal::rejected(format!("{why}; its files of before are back")),
         };
-        made.push((change, Err(refusal), status));
+        made.push((change, Err(refusal), units::answer(status)));
     }
     u64::from(loaded.is_ok())
 }

@@ -29,6 +29,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.state.bid_farewell(now());
         self.carry_out();
         self.finish_publications().await;
+        self.carry_out();
         // These hold handles of the session: they must be gone before the session can close.
         let Self { session, presence, publications, mirror, tasks, .. } = self;
         drop((presence, publications, mirror, tasks));

@@ -31,6 +31,8 @@ pub(super) async fn listed(
 
 /// Deletes this host's entry of the replica in `instances`, whoever wrote it.
 pub(super) async fn delist(client: &Client, id: &ReplicaId, host: &HostName) -> anyhow::Result<()> {
+    // The server may be behind the one that a lost transaction went to.
+    client.sync().await?;
     if let Some((path, node, _)) = entry(client, id, host).await? {
         client.commit(&[Op::Delete { path, version: Some(node.version) }]).await?;
     }

@@ -58,10 +58,10 @@ impl State {
     /// Its session has ended by the time that another machine would have shown.
     pub(super) fn is_in_instances(&self, id: &ReplicaId, target: &Target, now: Instant) -> bool {
         let undecided = self.work.basis() == Basis::Tree && !self.publisher.has_taken_over();
-        let has_ended = now >= self.started + self.policy.patience;
+        let has_ended = self.known_since.is_some_and(|since| now >= since + self.policy.patience);
         match (target.is_gone(), self.delisted.get(id)) {
-            (true, Some(true)) => false,
-            (true, _) => self.publisher.lists(id) || (undecided && !has_ended),
+            (true, Some(done)) => !done,
+            (true, None) => self.publisher.lists(id) || (undecided && !has_ended),
             (false, _) => self.publisher.lists(id) || undecided,
         }
     }
@@ -70,12 +70,13 @@ impl State {
     /// registers only once they are stopped, and they are stopped only once nobody finds them any more. A predecessor may
     /// have listed them, or a transaction of this process whose answer was lost.
     pub(super) fn delist(&mut self, targets: &BTreeMap<ReplicaId, Target>, now: Instant) {
+        // What is under way is waited for, whatever has become of the replica.
+        self.delisted.retain(|id, done| !*done || targets.get(id).is_some_and(Target::is_gone));
         let Some(connection) = self.confirmable() else { return };
         if self.publisher.is_registered(connection.epoch) {
-            self.delisted.clear();
+            self.delisted.retain(|_, done| !*done);
             return;
         }
-        self.delisted.retain(|id, _| targets.get(id).is_some_and(Target::is_gone));
         if self.confirm_at.is_some_and(|at| now < at) || self.publisher.is_registering() {
             return;
         }
@@ -88,12 +89,17 @@ impl State {
     }
 
     pub(super) fn delisted(&mut self, id: &ReplicaId, done: bool, now: Instant) {
-        if let Some(delisted) = self.delisted.get_mut(id).filter(|_| done) {
-            *delisted = true;
+        if done {
+            self.delisted.insert(id.clone(), true);
         } else {
             self.delisted.remove(id);
             self.confirm_at = Some(now + RETRY);
         }
+    }
+
+    /// Whether an entry of this host is being deleted: what is written meanwhile might be, too.
+    pub(super) fn is_delisting(&self) -> bool {
+        self.delisted.values().any(|done| !done)
     }
 
     pub(super) fn listed_read(&mut self, id: ReplicaId, invocation: String, listed: Option<Listed>, now: Instant) {

@@ -57,6 +57,9 @@ impl State {
 
     /// What keeps this host from registering. What has no process left does not, whatever else is wrong with it.
     fn why_not(&self, targets: &BTreeMap<ReplicaId, Target>) -> Option<Unregistered> {
+        if self.is_delisting() {
+            return Some(Unregistered::Unknown);
+        }
         let unconfirmed = self.work.unconfirmed(&self.ledger);
         let mut reasons = targets.iter().filter_map(|(id, target)| {
             let left = target.managed_unit().is_some_and(|unit| self.may_run(unit));

@@ -63,7 +63,6 @@ impl State {
 
     fn views<'a>(&'a self, targets: &'a BTreeMap<ReplicaId, Target>, now: Instant) -> Vec<View<'a>> {
         static FORGETFUL: Memory = Memory::NEW;
-        // Until this process has registered, a predecessor's entry may still stand for what is assigned here.
         let newcomer = self.is_newcomer(targets, now);
         let seen = |(id, target): (&'a ReplicaId, &'a Target)| View {
             id,
@@ -88,8 +87,11 @@ impl State {
         let unit = target.managed_unit().filter(|_| !target.is_refused());
         let is_read = |unit| self.units.certain(unit).is_some() && self.on_disk.contains_key(unit);
         let unread = unit.is_some_and(|unit| !is_read(unit));
-        let waits = newcomer && unit.is_some_and(|unit| !self.is_up(unit));
-        let unknown = unread || target.is_unsure() || target.is_unseen() || waits;
+        // What was in force before is not started once more when the newer may be about to take its place.
+        let waits = (newcomer || target.is_newer_unseen()) && unit.is_some_and(|unit| !self.is_up(unit));
+        // A stop has overtaken a start, which may be about to install a package: the unit may start yet.
+        let overtaken = unit.is_some_and(|unit| self.units.has_job(unit));
+        let unknown = unread || target.is_unsure() || target.is_unseen() || waits || overtaken;
         self.busy.get(id).map(|(_, busy)| *busy).or_else(|| unknown.then_some(Busy::Unknown))
     }
 

@@ -121,9 +121,10 @@ impl State {
         let ours = |id: &ReplicaId| id.service == service;
         let records = self.ledger.replicas.iter().filter(|(id, _)| ours(id));
         let recorded = records.flat_map(|(_, it)| [Some(&it.assignment), it.before.as_deref()]).flatten();
-        let wanted = targets.iter().filter(|(id, _)| ours(id));
-        let upcoming = wanted.flat_map(|(_, it)| [Some(it.assignment()), it.upcoming().map(|it| it.assignment)]);
-        let used: Vec<&CheckedAssignment> = recorded.chain(upcoming.flatten()).collect();
+        let targets = targets.iter().filter(|(id, _)| ours(id)).map(|(_, it)| it.assignment());
+        // Also of one that has yet to leave its unit for another.
+        let wanted = self.work.wanted().iter().filter(|(id, _)| ours(id)).map(|(_, it)| it);
+        let used: Vec<&CheckedAssignment> = recorded.chain(targets).chain(wanted).collect();
         let mut versions: BTreeSet<_> = used.iter().filter_map(|it| it.version.clone()).collect();
         let mut units: BTreeSet<_> = used.iter().map(|it| it.unit.clone()).collect();
         let mut revisions: BTreeSet<_> = used.iter().filter_map(|it| it.config_version).collect();

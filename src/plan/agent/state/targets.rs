@@ -267,11 +267,14 @@ impl Target {
         }
     }
 
-    /// Whether it is yet to be found out what is on the host of its work, or of newer work. Until then nothing is begun: what
-    /// was in force before must not be started once more when the newer is about to take its place.
+    /// Whether it is yet to be found out what is on the host of its work.
     pub(super) fn is_unseen(&self) -> bool {
-        let looking = self.newer().is_some_and(|newer| matches!(newer.stage, Stage::Looking));
-        looking || matches!(self, Self::Ours { looked: false, .. })
+        matches!(self, Self::Ours { looked: false, .. })
+    }
+
+    /// Whether it is yet to be found out what is on the host of newer work.
+    pub(super) fn is_newer_unseen(&self) -> bool {
+        self.newer().is_some_and(|newer| matches!(newer.stage, Stage::Looking))
     }
 
     /// Whether it is yet to be found out if the replica is still this host's.

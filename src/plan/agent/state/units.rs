@@ -87,6 +87,11 @@ impl Units {
         *self.jobs.entry(name.clone()).or_default() += 1;
     }
 
+    /// Whether a job of the unit is waited for.
+    pub(super) fn has_job(&self, name: &UnitName) -> bool {
+        self.jobs.contains_key(name)
+    }
+
     /// It is over.
     pub(super) fn job_ended(&mut self, name: &UnitName) {
         if let Some(jobs) = self.jobs.get_mut(name) {
