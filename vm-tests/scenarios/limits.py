@@ -53,8 +53,9 @@ def test() -> None:
         with Load(zk1, "webapp") as load:
             broken = {"SHOP_BROKEN": "v2:ready"}
             bad = webapp(4, version="v2", probes=READY, restart=RESTART, rollout=POLICY, extra=drained, environment=broken)
+            before, _ = rollouts.newest()
             fleet.apply(bad)
-            rollouts.wait_begun(after=rollouts.newest()[0] - 1)
+            rollouts.wait_begun(after=before)
             fleet.wait(lambda tree: any(each.desired.get("version") == "v2" for each in tree.replicas("webapp").values()), "v2 is told")
             (told,) = (number for number, each in fleet.tree().replicas("webapp").items() if each.desired.get("version") == "v2")
             fleet.zkops("scale webapp 2")
@@ -71,8 +72,9 @@ def test() -> None:
             return webapp(4, version=version, probes=READY, restart=RESTART, rollout=POLICY | {"canary": 1})
 
         fleet.apply(shop("v1"), "--wait")
+        before, _ = rollouts.newest()
         fleet.apply(shop("v2"))
-        number, _ = rollouts.wait("paused", after=rollouts.newest()[0] - 1)
+        number, _ = rollouts.wait("paused", after=before)
         for off in ("disable", "drain"):
             fleet.zkops(f"{off} webapp --wait")
             fleet.zkops("enable webapp")
