@@ -24,14 +24,13 @@ pub(crate) const REJECTED: &str = "rejected";
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
     pub(crate) action: Action,
-    /// Of a write: how many of its parts are done, and what came of them.
+    /// Of a write: how many of its parts are done.
     done: usize,
-    written: Vec<Changed>,
 }
 
 impl From<Action> for Task {
     fn from(action: Action) -> Self {
-        Self { action, done: 0, written: Vec::new() }
+        Self { action, done: 0 }
     }
 }
 
@@ -166,7 +165,7 @@ impl Task {
         if reloads > 0 {
             host.systemd.daemon_reload();
         }
-        self.written = changes
+        let changes = changes
             .into_iter()
             .map(|change| Changed {
                 result: Ok(()),
@@ -175,7 +174,6 @@ impl Task {
                 change,
             })
             .collect();
-        let changes = std::mem::take(&mut self.written);
         Some(Event::Written(Box::new(Written { ledger, saved: Ok(()), changes, reloads })))
     }
 }

@@ -1,6 +1,6 @@
 //! The agent's loop: wait for anything, take it in, then *look → plan → carry out → tell*.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, mem, time::Instant};
 
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
@@ -65,18 +65,22 @@ impl<M: UnitManager + 'static> Agent<M> {
     fn reconcile(&mut self) {
         self.state.set_connection(self.connection());
         let now = now();
-        let round = self.state.look(self.manager.reloads(), now.instant);
-        let findings = self.ask_probers(&round.probed);
+        let mut round = self.state.look(self.manager.reloads(), now.instant);
+        let findings = self.ask_probers(mem::take(&mut round.probed));
         let decisions = self.state.plan(&round, &findings, now);
         self.metrics.plan();
         tracing::debug!(?decisions, "planned");
         self.carry_out();
     }
 
-    fn ask_probers(&mut self, probed: &BTreeMap<ReplicaId, (String, Probing)>) -> Findings {
-        self.probers.set(probed.clone());
-        let found = |id: &ReplicaId| (id.clone(), (self.probers.get(id), self.probers.trial(id)));
-        Findings { of: probed.keys().map(found).collect(), not_asked: self.probers.not_asked() }
+    fn ask_probers(&mut self, probed: BTreeMap<ReplicaId, (String, Probing)>) -> Findings {
+        let ids: Vec<_> = probed.keys().cloned().collect();
+        self.probers.set(probed);
+        let found = |id: ReplicaId| {
+            let verdict = (self.probers.get(&id), self.probers.trial(&id));
+            (id, verdict)
+        };
+        Findings { of: ids.into_iter().map(found).collect(), not_asked: self.probers.not_asked() }
     }
 
     fn ended(&mut self, event: Event) {
