@@ -111,8 +111,11 @@ impl UnitManager for DBusManager {
     }
 
     async fn last_words(&self, name: &UnitName, invocation: &str) -> Option<String> {
-        let id = self.properties(name).await.map_or_else(|_| name.to_string(), |unit| unit.id);
-        journal::last_line(&id, invocation).await
+        let Ok(unit) = self.properties(name).await else {
+            return journal::last_line(name.as_str(), invocation, None).await;
+        };
+        let is_current = status::invocation(&unit.invocation_id) == invocation;
+        journal::last_line(&unit.id, invocation, is_current.then_some(unit.inactive_exit_timestamp)).await
     }
 
     async fn is_stopping(&self) -> Result<bool, UnitError> {

@@ -32,23 +32,40 @@ const PROGRAMS: [&str; 3] = ["/usr/bin/journalctl", "/bin/journalctl", "/run/cur
 
 /// The last line that the unit's own processes wrote in this invocation; `None` when there is none, or it cannot be
 /// read. The journal knows the unit by its `Id` only, whatever other names it has.
-pub(super) async fn last_line(id: &str, invocation: &str) -> Option<String> {
+///
+/// `since` is when the invocation began, in microseconds since 1970, if it is the unit's newest. journald looks up the
+/// invocation of a line when it writes it down (systemd.journal-fields(7), `_SYSTEMD_INVOCATION_ID`), and finds none if
+/// the unit has failed by then, as on a busy machine: such a line is known by its unit and its time alone.
+pub(super) async fn last_line(id: &str, invocation: &str, since: Option<u64>) -> Option<String> {
+    write_down().await;
+    let of_unit = format!("_SYSTEMD_UNIT={id}");
     let of_invocation = format!("_SYSTEMD_INVOCATION_ID={invocation}");
     // Several, for the last may be empty.
-    plain(&read(&["--lines=5", &of_invocation, &format!("_SYSTEMD_UNIT={id}")]).await?)
+    let line = plain(&read(&["--lines=5", &of_invocation, &of_unit]).await?);
+    match since {
+        Some(micros) if line.is_none() => {
+            let since = format!("--since=@{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+            plain(&read(&["--lines=5", &since, &of_unit]).await?)
+        }
+        Some(_) | None => line,
+    }
 }
 
 /// PID 1's last lines about the unit, of the last minutes.
 pub(super) async fn of_manager(id: &str) -> Option<String> {
+    write_down().await;
     // It says so at each reload. Not `--boot`: the id of the boot may look different from within the agent's sandbox.
     read(&["--since=-5min", "--lines=20", "_PID=1", &format!("UNIT={id}")]).await
 }
 
-/// The messages that match, the end of them.
-async fn read(matches: &[&str]) -> Option<String> {
-    // What was just said may still be on its way to the file.
+/// Has journald write down what was just said: it may still be on its way to the file.
+async fn write_down() {
     let sync = run(&PROGRAMS, &["--sync"], SYNC_LIMIT).await;
     tracing::trace!(?sync, "the journal is written");
+}
+
+/// The messages that match, the end of them.
+async fn read(matches: &[&str]) -> Option<String> {
     let words: Vec<_> = ["--output=cat", "--no-pager", "--quiet"].iter().chain(matches).copied().collect();
     let output = run(&PROGRAMS, &words, LIMIT).await.filter(|output| output.status.success())?;
     let answer = &output.stdout[output.stdout.len().saturating_sub(MOST)..];

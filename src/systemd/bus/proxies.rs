@@ -93,6 +93,8 @@ pub(super) struct UnitProperties {
     pub(super) invocation_id: Vec<u8>,
     pub(super) can_reload: bool,
     pub(super) need_daemon_reload: bool,
+    /// When it was last begun to start, in microseconds since 1970; 0 = never.
+    pub(super) inactive_exit_timestamp: u64,
     /// Microseconds since 1970, 0 = never.
     pub(super) active_enter_timestamp: u64,
     pub(super) condition_timestamp: u64,

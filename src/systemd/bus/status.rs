@@ -67,8 +67,8 @@ fn settings(unit: &UnitProperties) -> Option<UnitSettings> {
     })
 }
 
-/// The id in hex; empty while all bytes are zero or there are none.
-fn invocation(bytes: &[u8]) -> String {
+/// An invocation's id in hex; empty while all bytes are zero or there are none.
+pub(super) fn invocation(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(32);
     if bytes.iter().any(|byte| *byte != 0) {
         for byte in bytes {
