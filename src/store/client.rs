@@ -125,7 +125,7 @@ impl Client {
         let mut made = Vec::new();
         let mut missing = vec![path];
         while let Some(path) = missing.last() {
-            match self.mkdir(path).await? {
+            match self.make(path).await? {
                 Made::New => made.push((*path).to_owned()),
                 Made::Exists => {}
                 Made::NoParent => {
@@ -138,7 +138,12 @@ impl Client {
         Ok(made)
     }
 
-    async fn mkdir(&self, path: &str) -> Result<Made, StoreError> {
+    /// Creates a node without data unless it is there; false when what it would be below is not.
+    pub async fn mkdir(&self, path: &str) -> Result<bool, StoreError> {
+        Ok(!matches!(self.make(path).await?, Made::NoParent))
+    }
+
+    async fn make(&self, path: &str) -> Result<Made, StoreError> {
         let zk = self.connection.request(zk::Client::clone)?;
         match zk.create(path, b"", &PERSISTENT).await {
             Ok(_) => Ok(Made::New),

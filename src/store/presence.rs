@@ -12,7 +12,7 @@ use futures_util::future;
 use tracing::info;
 
 use super::{Client, CommitError, Conflict, OpResult, Session, StoreError, Up, client::parent};
-use crate::tree::{node::Node, txn::Op};
+use crate::tree::{layout::Place, node::Node, txn::Op};
 
 /// How often a change is tried anew when the tree turned out to be different, before the caller hears of it.
 const ATTEMPTS: usize = 5;
@@ -51,12 +51,14 @@ pub struct Applied {
     pub deleted: Vec<String>,
     /// Whether what rode along has landed, too.
     pub ridden: bool,
+    /// Entries of `instances` of services that are not there: they were left out. Nobody creates a service by running it.
+    pub left_out: BTreeSet<String>,
 }
 
 impl Applied {
-    /// Whether anything was written.
+    /// Whether nothing was written.
     pub fn is_empty(&self) -> bool {
-        self == &Self::default()
+        [&self.created, &self.replaced, &self.updated, &self.deleted].iter().all(|paths| paths.is_empty())
     }
 }
 
@@ -103,28 +105,35 @@ impl Presence {
     /// already, as far as is known, over the connection that there is.
     ///
     /// `riders` are part of the transaction if there is one, so that nobody sees the ephemerals without them. They
-    /// never hold it up: when one of them is refused, it goes without.
+    /// never hold it up: when one of them is refused, it goes without. Neither does an entry of a service that is not there
+    /// ([`Applied::left_out`]); other parents that are missing are created.
     pub async fn apply(
         &mut self,
         wanted: &BTreeMap<String, Vec<u8>>,
         stale: &BTreeSet<String>,
         mut riders: &[Op],
     ) -> Result<Applied, PresenceError> {
-        let mut attempt = 1;
+        let (mut attempt, mut left_out) = (1, BTreeSet::new());
         loop {
             let up = self.session.link().borrow().up().cloned().ok_or(StoreError::Disconnected)?;
             self.look(&up, wanted, stale).await?;
-            let changes = self.changes(&up, wanted, stale)?;
+            let changes = self.changes(&up, wanted, stale, &left_out)?;
             if changes.ops.is_empty() {
-                return Ok(changes.applied);
+                return Ok(Applied { left_out, ..changes.applied });
             }
             self.expect(&changes);
             match up.client.commit(&[&changes.ops, riders].concat()).await {
-                Ok(results) => return Ok(self.landed(&up, changes, &results, !riders.is_empty())),
+                Ok(results) => {
+                    let applied = self.landed(&up, changes, &results, !riders.is_empty());
+                    return Ok(Applied { left_out, ..applied });
+                }
                 Err(CommitError::Conflict { index, .. }) if index >= changes.ops.len() => riders = &[],
                 Err(CommitError::Conflict { path, cause, .. }) if attempt < ATTEMPTS => {
-                    mend(&up.client, &changes.ops, &path, cause).await?;
-                    attempt += 1;
+                    if bring_parent(&up.client, &changes.ops, &path, cause).await? {
+                        attempt += 1;
+                    } else {
+                        left_out.insert(path);
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -155,6 +164,7 @@ impl Presence {
         up: &Up,
         wanted: &'a BTreeMap<String, Vec<u8>>,
         stale: &BTreeSet<String>,
+        left_out: &BTreeSet<String>,
     ) -> Result<Changes<'a>, PresenceError> {
         let mut changes = Changes::new(wanted);
         for path in stale.union(&self.ours).filter(|path| !wanted.contains_key(*path)) {
@@ -164,7 +174,7 @@ impl Presence {
                 changes.delete(path, node);
             }
         }
-        for (path, data) in wanted {
+        for (path, data) in wanted.iter().filter(|(path, _)| !left_out.contains(*path)) {
             match self.known.get(path).and_then(Option::as_ref) {
                 None => changes.create(path, data),
                 Some(node) if node.ephemeral_owner != up.session_id => {
@@ -214,13 +224,15 @@ impl Presence {
     }
 }
 
-/// A conflict is a look at an old state of the tree, which the next attempt reads again; a missing parent is created.
-async fn mend(client: &Client, ops: &[Op], path: &str, cause: Conflict) -> Result<(), StoreError> {
+/// A conflict is a look at an old state of the tree, which the next attempt reads again; a missing parent is created. False
+/// when that is `instances` of a service that is not there.
+async fn bring_parent(client: &Client, ops: &[Op], path: &str, cause: Conflict) -> Result<bool, StoreError> {
     let creates = ops.iter().any(|op| matches!(op, Op::CreateEphemeral { path: created, .. } if created == path));
-    if let (Conflict::NoNode, true, Some(parent)) = (cause, creates, parent(path)) {
-        client.mkdirs(parent).await?;
+    let (Conflict::NoNode, true, Some(parent)) = (cause, creates, parent(path)) else { return Ok(true) };
+    if let Place::Instance(..) = Place::of(path) {
+        return client.mkdir(parent).await;
     }
-    Ok(())
+    client.mkdirs(parent).await.map(|_| true)
 }
 
 /// A transaction in the making, and what it will have done.

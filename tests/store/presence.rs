@@ -57,8 +57,7 @@ async fn nodes_are_as_wanted_and_nothing_is_asked_twice() {
         created: strings(&["/hosts/c"]),
         updated: strings(&["/hosts/b"]),
         deleted: strings(&["/hosts/a"]),
-        replaced: Vec::new(),
-        ridden: false,
+        ..Applied::default()
     };
     assert_eq!(applied, expected);
     assert_eq!(tree.client.children("/hosts").await.unwrap().unwrap(), ["b", "c"]);
@@ -73,9 +72,29 @@ async fn missing_parents_are_created() {
     let session = tree.session();
     up(&session).await;
     let mut presence = Presence::new(&session);
+    tree.client.mkdirs("/services/s").await.unwrap();
     let nodes = wanted(&[("/hosts/a/alive", "1"), ("/services/s/instances/a", "1")]);
     assert_eq!(presence.apply(&nodes, &stale(NONE), &[]).await.unwrap().created.len(), 2);
     assert!(tree.exists("/hosts/a/alive").await && tree.exists("/services/s/instances/a").await);
+}
+
+/// An entry that some hand put among a host's assignments, or of a service that was deleted just now.
+#[tokio::test]
+async fn no_service_is_created_by_listing_an_instance_of_it() {
+    let tree = Tree::new().await;
+    let session = tree.session();
+    up(&session).await;
+    let mut presence = Presence::new(&session);
+    let gone = ["/services/a/instances/web1", "/services/b/instances/web1"];
+    let nodes = wanted(&[("/hosts/web1/alive", "1"), (gone[0], "1"), (gone[1], "1")]);
+    for _ in 0..2 {
+        let applied = presence.apply(&nodes, &stale(NONE), &[]).await.unwrap();
+        assert_eq!(applied.left_out, stale(&gone));
+        assert!(tree.exists("/hosts/web1/alive").await && !tree.exists("/services/a").await);
+    }
+    tree.client.mkdirs("/services/a").await.unwrap();
+    let applied = presence.apply(&nodes, &stale(NONE), &[]).await.unwrap();
+    assert_eq!((applied.created, applied.left_out), (strings(&gone[..1]), stale(&gone[1..])));
 }
 
 /// Field note 12: what a former process left is replaced in one transaction, seen by others as one change each.

@@ -403,7 +403,8 @@ pub struct Published {
 pub struct Registered {
     /// Every replica that concerned this host.
     pub known: BTreeSet<ReplicaId>,
-    /// What is in place, or why it may not be.
+    /// What is in place, or why it may not be. A replica whose service is not there has no name: it is not listed, and that
+    /// is not tried again until there is a doubt.
     pub result: Result<Ephemerals, String>,
     /// Statuses that were to ride along, whether they did or not.
     pub riders: Vec<ReplicaId>,

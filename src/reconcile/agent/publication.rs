@@ -1,10 +1,12 @@
 //! Publications carried out.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::join_all;
 
 use crate::{
     model::{ReplicaId, ReplicaStatus, decode, encode},
-    plan::agent::action::{Joined, Published, Registered, Registration, StatusWrite},
+    plan::agent::action::{Ephemerals, Joined, Published, Registered, Registration, StatusWrite},
     store::{Applied, Barrier, Client, CommitError, Presence},
     tree::{layout, txn::Op},
 };
@@ -21,12 +23,18 @@ pub(super) async fn register(order: Registration, presence: &mut Presence, barri
     let writes = u32::from(done.is_some_and(|applied| !applied.is_empty()));
     let ridden = done.is_some_and(|applied| applied.ridden);
     let seen = done.is_some_and(|applied| touches(applied, &alive)) && barrier.passed().await;
-    let result = applied.map(|_| ephemerals).map_err(|error| explain(&error));
+    let result = applied.map(|applied| without(ephemerals, &applied.left_out)).map_err(|error| explain(&error));
     let names = riders.iter().map(|(id, _)| id.clone()).collect();
     let ephemerals = Some(Registered { known, result, riders: names, seen });
     let statuses = if ridden { riders } else { Vec::new() };
     let statuses = statuses.into_iter().map(|(id, status)| (id, Ok(Some(status)))).collect();
     Published { at, ephemerals, statuses, writes }
+}
+
+/// The ephemerals as they were asked for, and the names of those that are there.
+fn without((paths, mut names): Ephemerals, left_out: &BTreeSet<String>) -> Ephemerals {
+    names.retain(|id, name| !left_out.contains(&layout::instance(&id.service, name)));
+    (paths, names)
 }
 
 fn touches(applied: &Applied, path: &String) -> bool {
