@@ -118,6 +118,7 @@ fn add_replica(fed: &mut Fed, id: &ReplicaId, spec: &ServiceSpec, desired: &Desi
         rejected: false,
         reason: None,
         unconfirmed: false,
+        retrying: false,
         setbacks: 0,
         restarts: 0,
         message: None,

@@ -3,9 +3,12 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod check;
+mod drive;
 pub(crate) mod host;
+mod prober;
 mod proptests;
 mod stories;
-mod systemd;
-mod tasks;
+pub(crate) mod systemd;
+pub(crate) mod tasks;
+pub(crate) mod tree;
 mod world;

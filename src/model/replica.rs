@@ -233,6 +233,7 @@ impl std::fmt::Display for ReplicaState {
 
 /// `/services/<svc>/<n>/status`: what the agent sees; written when it changes, never at rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "a document's keys, which say different things")]
 pub struct ReplicaStatus {
     /// The state.
     pub state: ReplicaState,
@@ -259,6 +260,11 @@ pub struct ReplicaStatus {
     /// before goes on, and only a new assignment is tried. `message` says why.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rejected: bool,
+    /// It is about to be started again, though `state` says that it is down: a process of it may be there from now on. A host's
+    /// agent starts nothing again before the tree says so, for whoever believes that it is down may start it elsewhere. Absent
+    /// otherwise, and from agents of releases that don't know of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retrying: bool,
     /// Why it is refused, in state `refused`. Absent otherwise, and from agents of releases that don't know of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<RefusalReason>,
@@ -285,6 +291,11 @@ impl ReplicaStatus {
     pub fn refused(&self) -> Option<Refused> {
         let reason = self.reason.filter(|_| self.state == ReplicaState::Refused)?;
         Some(Refused { reason, at: self.updated })
+    }
+
+    /// Whether no process of it can be left: the replica may be started elsewhere.
+    pub fn is_down(&self) -> bool {
+        self.state.is_down() && !self.retrying
     }
 
     /// Whether the two say the same, whenever they were written.

@@ -69,6 +69,8 @@ pub struct Decision {
     pub stage: bool,
     /// Its newer work was given up.
     pub rejected: bool,
+    /// It is about to be started again, having been said to be down.
+    pub retrying: bool,
 }
 
 /// One step for a replica's unit.
@@ -147,7 +149,14 @@ impl Decision {
             ready: true,
             stage: false,
             rejected: false,
+            retrying: false,
         }
+    }
+
+    /// Whether the step starts what is said to be down.
+    fn is_retry(&self) -> bool {
+        let starts = matches!(self.step, Some(Step::Job(Verb::Start | Verb::Restart) | Step::ResetAndStart));
+        starts && self.state.is_down()
     }
 
     /// A step is due.

@@ -4,6 +4,7 @@
 use super::{
     host::Host,
     tasks::{Task, needs},
+    tree::Tree,
 };
 use crate::{
     model::{
@@ -11,10 +12,7 @@ use crate::{
         decode,
     },
     plan::agent::action::{Action, Job, Order, Registration, Write},
-    tree::{
-        copy::Tree,
-        layout::{self, Place},
-    },
+    tree::layout::{self, Place},
 };
 
 /// What is wrong with what is about to be begun.
@@ -76,7 +74,7 @@ fn is_listed(host: &Host, tree: &Tree, id: &ReplicaId) -> bool {
 /// What the agent last saw to be wanted of the replica, or the ledger has while nothing was seen.
 fn wanted(host: &Host, id: &ReplicaId) -> Option<CheckedAssignment> {
     let path = layout::assignment(&host.name, id);
-    let seen = host.last_seen().get(&path).and_then(|(data, _)| decode::<CheckedAssignment>(data).ok());
+    let seen = host.last_seen().get(&path).and_then(|(data, _)| decode::<CheckedAssignment>(data.as_ref()).ok());
     seen.or_else(|| host.ledger.replicas.get(id).map(|record| record.assignment.clone()))
 }
 
@@ -87,12 +85,17 @@ fn may_run(host: &Host, id: &ReplicaId) -> bool {
         && (is_assigned || host.placed.contains(id) || !host.has_synced())
 }
 
-/// Whether there is one to stop or restart what runs: it is not to run, not here, not as this unit, or runs otherwise.
+/// Whether there is one to stop or restart what runs: it is not to run, not here, not as this unit, runs otherwise, or is not
+/// alive.
 fn has_reason(host: &Host, job: &Job) -> bool {
     let unit = &job.assignment.unit;
     let is_assigned = host.last_seen().contains_key(&layout::assignment(&host.name, &job.id));
     let Some(wanted) = wanted(host, &job.id) else { return true };
     if wanted.mode != Mode::Enabled || wanted.unit != *unit || (!is_assigned && host.has_synced()) {
+        return true;
+    }
+    let is_dead = host.probers.get(&job.id).is_some_and(|it| !it.verdict().alive);
+    if is_dead || host.handed_over.contains(unit) {
         return true;
     }
     let files = host.systemd.files.get(unit).cloned().unwrap_or_default();
@@ -143,7 +146,8 @@ fn is_read(host: &Host, unit: &UnitName) -> bool {
 fn register(host: &Host, tree: &Tree, order: &Registration) -> Vec<String> {
     let mut wrong = Vec::new();
     if host.session.is_none_or(|session| host.ephemerals.get(&order.alive) != Some(&session)) {
-        let gone = host.systemd.processes().filter_map(|(unit, _)| gone(host, tree, unit));
+        let own = host.systemd.processes().filter(|(unit, _)| host.drives(unit));
+        let gone = own.filter_map(|(unit, _)| gone(host, tree, unit));
         wrong.extend(gone.map(|id| format!("the host registers, and {id} runs, which is another's")));
     }
     for (path, data) in &order.ephemerals.0 {
@@ -161,7 +165,7 @@ fn register(host: &Host, tree: &Tree, order: &Registration) -> Vec<String> {
             wrong.push(format!("{id} is listed, and {unit} does not run"));
         }
         let prober = host.probers.get(&id);
-        if prober.is_some_and(|prober| !prober.verdict.ready) {
+        if prober.is_some_and(|prober| !prober.verdict().ready) {
             wrong.push(format!("{id} is listed, and not ready"));
         }
     }

@@ -8,13 +8,15 @@ use std::{
 
 use super::{
     check,
-    systemd::Systemd,
+    prober::Prober,
+    systemd::{Process, Systemd},
     tasks::{Luck, Needs, Task},
+    tree::{Data, Tree},
 };
 use crate::{
     model::{
-        Accepts, AllowedUnits, Files, Folders, HostAlive, HostName, Ledger, Probing, ReplicaId, TrialOutcome, UnitName,
-        UnitPaths, UnitStatus, Verdict, drop_in_owner,
+        Accepts, AllowedUnits, Files, Folders, HostAlive, HostName, Ledger, Probing, ReplicaId, ServiceName, UnitName,
+        UnitPaths, UnitStatus, drop_in_owner,
     },
     plan::agent::{
         Findings, Policy, State,
@@ -22,7 +24,6 @@ use crate::{
         adopt,
     },
     tree::{
-        copy::Tree,
         layout,
         node::{Batch, Change, Node, Synced},
     },
@@ -31,18 +32,44 @@ use crate::{
 /// How long a session is held after its agent is gone, and how long `ZooKeeper` may keep silent at the start.
 pub(crate) const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A probed invocation.
-#[derive(Clone, Debug)]
-pub(crate) struct Prober {
-    pub(crate) invocation: String,
-    pub(crate) verdict: Verdict,
-    outcome: TrialOutcome,
-    has_readiness: bool,
+/// A version that runs and serves nothing.
+pub(crate) const UNREADY: &str = "unready";
+
+/// What an agent has seen of the tree, with versions.
+type Mirror = BTreeMap<String, (Data, i32)>;
+
+/// What a host's configuration says, and how its software behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Setup {
+    pub(crate) zone: Option<String>,
+    /// What its agent accepts, and tells; `None`: anything, and it tells nothing.
+    pub(crate) accepts: Option<Accepts>,
+    /// Services that it refuses without having told: by the first letter of their units.
+    pub(crate) refused: BTreeSet<ServiceName>,
+    /// Services that fail when they are started here.
+    pub(crate) failing: BTreeSet<ServiceName>,
+    /// Configuration revisions with which a process serves nothing.
+    pub(crate) broken: BTreeSet<u64>,
+    /// Whether its agent says which version of an assignment it answers to; those of an earlier release did not.
+    pub(crate) answers: bool,
+    /// Whether its agent says what checks made since a change have found; the same.
+    pub(crate) confirms: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let nothing = BTreeSet::new;
+        let (zone, accepts, refused, failing, broken) = (None, None, nothing(), nothing(), BTreeSet::new());
+        Self { zone, accepts, refused, failing, broken, answers: true, confirms: true }
+    }
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     pub(crate) name: HostName,
+    pub(crate) setup: Setup,
+    /// The part of it that the agent was started with.
+    pub(super) configured: Setup,
     pub(crate) paths: UnitPaths,
     pub(crate) agent: Option<State>,
     pub(crate) systemd: Systemd,
@@ -59,9 +86,9 @@ pub(crate) struct Host {
     /// The ephemerals by path, with the session that owns each.
     pub(crate) ephemerals: BTreeMap<String, u64>,
     /// What the agent has seen of the tree; `None`: nothing over this connection.
-    pub(crate) mirror: Option<BTreeMap<String, (Vec<u8>, i32)>>,
+    pub(crate) mirror: Option<Mirror>,
     /// What it saw last, over whichever connection.
-    last_seen: BTreeMap<String, (Vec<u8>, i32)>,
+    last_seen: Mirror,
     pub(crate) tasks: Vec<Task>,
     pub(crate) probers: BTreeMap<ReplicaId, Prober>,
     /// Units that could not be read the last time: the agent goes by what it knew, and tries again.
@@ -70,8 +97,14 @@ pub(crate) struct Host {
     pub(crate) sick: BTreeSet<ReplicaId>,
     /// Replicas of which the agent has read that they are placed here.
     pub(crate) placed: BTreeSet<ReplicaId>,
+    /// Units that were forbidden while they ran: what became of them, no agent knows.
+    pub(super) handed_over: BTreeSet<UnitName>,
     /// When the last agent ended.
     ended: Option<Instant>,
+    /// Since when this agent has no connection.
+    suspended: Option<Instant>,
+    /// How often the machine was started.
+    boots: u32,
     /// What the process believes to be in place, and over which connection it looked.
     pub(crate) believed: Option<(Joined, BTreeMap<String, Vec<u8>>)>,
     pub(crate) now: Now,
@@ -84,6 +117,8 @@ impl Host {
         let now = Now { instant: Instant::now(), time: "2026-01-01T00:00:00Z".parse().unwrap() };
         Self {
             name: name.parse().unwrap(),
+            setup: Setup::default(),
+            configured: Setup::default(),
             paths: UnitPaths { root: "/run/systemd/system".into(), loaded: true },
             agent: None,
             systemd: Systemd::default(),
@@ -103,7 +138,10 @@ impl Host {
             unreadable: BTreeSet::new(),
             sick: BTreeSet::new(),
             placed: BTreeSet::new(),
+            handed_over: BTreeSet::new(),
             ended: None,
+            suspended: None,
+            boots: 1,
             believed: None,
             now,
             story: Vec::new(),
@@ -120,22 +158,27 @@ impl Host {
         let (ledger, _) = adopt(self.ledger.clone(), managed);
         self.agent = Some(State::new(self.policy(), self.alive(), self.ledger.clone(), ledger, self.now.instant));
         (self.epoch, self.session, self.connected) = (0, None, false);
+        self.configured = self.setup.clone();
         self.story.push("an agent is started".to_owned());
         self.connect();
     }
 
-    fn policy(&self) -> Policy {
+    /// As its configuration is now.
+    pub(super) fn policy(&self) -> Policy {
+        let letters: String = self.setup.refused.iter().filter_map(|service| service.as_str().chars().next()).collect();
+        let pattern = if letters.is_empty() { "*".to_owned() } else { format!("[!{letters}]*") };
+        let anything = Accepts {
+            units: AllowedUnits::new(vec![pattern.parse().unwrap()]),
+            unit_files: true,
+            commands: true,
+            packages: true,
+            limited: false,
+        };
         Policy {
             host: self.name.clone(),
             address: None,
-            labels: BTreeMap::new(),
-            accepts: Accepts {
-                units: AllowedUnits::new(vec!["*".parse().unwrap()]),
-                unit_files: true,
-                commands: true,
-                packages: true,
-                limited: false,
-            },
+            labels: self.labels(),
+            accepts: self.setup.accepts.clone().unwrap_or(anything),
             publish_output: true,
             patience: SESSION_TIMEOUT,
             paths: self.paths.clone(),
@@ -143,30 +186,40 @@ impl Host {
         }
     }
 
+    fn labels(&self) -> BTreeMap<String, String> {
+        self.setup.zone.iter().map(|zone| ("zone".to_owned(), zone.clone())).collect()
+    }
+
     fn alive(&self) -> HostAlive {
         HostAlive {
             address: None,
-            labels: BTreeMap::new(),
-            accepts: None,
+            labels: self.labels(),
+            accepts: self.setup.accepts.clone(),
             version: "1".to_owned(),
             systemd: Some(257),
-            machine_id: "m".to_owned(),
-            boot_id: "b".to_owned(),
+            machine_id: self.name.to_string(),
+            boot_id: self.boots.to_string(),
             pid: 1,
             started: self.now.time,
             capacity: crate::model::Capacity::default(),
         }
     }
 
-    /// The agent is killed; what it had begun of systemd goes on or not.
-    pub(crate) fn kill_agent(&mut self, tree: &mut Tree, jobs_go_on: bool) {
+    /// The agent is killed; what it had asked of systemd and `ZooKeeper` is done or not.
+    pub(crate) fn kill_agent(&mut self, tree: &mut Tree, goes_on: bool) {
+        let asked = |task: &Task| {
+            matches!(
+                task.action,
+                Action::Run(_) | Action::Register(_) | Action::WriteStatuses { .. } | Action::Delist(_)
+            )
+        };
         for mut task in std::mem::take(&mut self.tasks) {
-            if jobs_go_on && matches!(task.action, Action::Run(_)) {
+            if goes_on && asked(&task) {
                 task.advance(self, tree, Luck::Lost);
             }
         }
         (self.agent, self.mirror, self.connected, self.believed) = (None, None, false, None);
-        self.ended = Some(self.now.instant);
+        (self.ended, self.suspended) = (Some(self.now.instant), None);
         self.last_seen.clear();
         self.probers.clear();
         self.unreadable.clear();
@@ -178,6 +231,7 @@ impl Host {
     pub(crate) fn crash(&mut self, tree: &mut Tree) {
         self.kill_agent(tree, false);
         self.systemd.boot();
+        self.boots += 1;
         self.story.push("the machine boots".to_owned());
     }
 
@@ -207,19 +261,20 @@ impl Host {
             self.sessions += 1;
             (self.session, self.epoch, self.joins) = (Some(self.sessions), self.epoch + 1, 0);
         }
-        self.connected = true;
+        (self.connected, self.suspended) = (true, None);
         self.observe(Event::Link(Linked::Up));
     }
 
     pub(crate) fn disconnect(&mut self) {
         if self.connected {
             (self.connected, self.mirror) = (false, None);
+            self.suspended = Some(self.now.instant);
             self.observe(Event::Link(Linked::Suspended));
         }
     }
 
     /// What the agent has seen of the tree.
-    pub(crate) fn last_seen(&self) -> &BTreeMap<String, (Vec<u8>, i32)> {
+    pub(crate) fn last_seen(&self) -> &Mirror {
         &self.last_seen
     }
 
@@ -260,12 +315,26 @@ impl Host {
         actions.into_iter().flat_map(|action| self.begin(action, tree)).collect()
     }
 
+    /// The agent's last publication before the machine goes down.
+    pub(super) fn bid_farewell(&mut self, tree: &mut Tree) {
+        let (connection, now) = (self.connection(), self.now);
+        let Some(agent) = &mut self.agent else { return };
+        agent.set_connection(connection);
+        agent.bid_farewell(now);
+        for action in agent.take_actions() {
+            self.begin(action, tree);
+        }
+        while !self.tasks.is_empty() {
+            self.advance(0, tree, Luck::Good);
+        }
+    }
+
     fn begin(&mut self, action: Action, tree: &Tree) -> Vec<String> {
         match action {
             Action::WatchUnits(units) => self.systemd.watched = units,
-            Action::BeginTrial(id, _) => {
+            Action::BeginTrial(id, length) => {
                 if let Some(prober) = self.probers.get_mut(&id) {
-                    prober.outcome = TrialOutcome { unconfirmed: true, ..TrialOutcome::default() };
+                    prober.begin_trial(length, self.now.instant);
                 }
             }
             Action::Log(severity, line) => {
@@ -316,7 +385,8 @@ impl Host {
         let root = layout::host(&self.name);
         let paths = tree.below(&root).chain(tree.node(&root).map(|_| root.as_str()));
         let now: BTreeMap<_, _> = paths
-            .map(|path| (path.to_owned(), (tree.get(path).unwrap().to_vec(), tree.version(path).unwrap())))
+            .filter_map(|path| Some((path.to_owned(), tree.node(path)?)))
+            .map(|(path, node)| (path, (node.data.clone(), node.version)))
             .collect();
         let synced = self.mirror.is_none().then_some(Synced { epoch: self.epoch, joins: self.joins });
         // Over another connection all is read again, and compared with what was seen over the last one.
@@ -334,53 +404,69 @@ impl Host {
         }
     }
 
-    fn node(&self, path: &str, (data, version): &(Vec<u8>, i32)) -> Node {
+    fn node(&self, path: &str, (data, version): &(Data, i32)) -> Node {
         let owner = self.ephemerals.get(path).map_or(0, |owner| i64::try_from(*owner).unwrap());
-        Node { data: data.clone(), version: *version, mzxid: 0, ephemeral_owner: owner }
+        Node { data: data.as_ref().to_vec(), version: *version, mzxid: 0, ephemeral_owner: owner }
     }
 
     fn probe(&mut self, probed: &BTreeMap<ReplicaId, (String, Probing)>) -> Findings {
         let mut known = std::mem::take(&mut self.probers);
         for (id, (invocation, probing)) in probed {
-            let prober = known.remove(id).filter(|known| known.invocation == *invocation);
-            let prober = prober.unwrap_or_else(|| Prober {
-                invocation: invocation.clone(),
-                verdict: Verdict { ready: probing.was_ready || probing.readiness.is_none(), ..Verdict::default() },
-                outcome: TrialOutcome {
-                    unconfirmed: probing.trial.is_some(),
-                    over: probing.trial.is_none(),
-                    ..TrialOutcome::default()
-                },
-                has_readiness: probing.readiness.is_some(),
-            });
+            let prober = match known.remove(id).filter(|known| known.invocation == *invocation) {
+                Some(mut prober) => {
+                    prober.retarget(probing);
+                    prober
+                }
+                None => Prober::start(invocation.clone(), probing.clone(), self.now.instant),
+            };
             self.probers.insert(id.clone(), prober);
         }
-        let found =
-            |(id, prober): (&ReplicaId, &Prober)| (id.clone(), (prober.verdict.clone(), prober.outcome.clone()));
+        let found = |(id, prober): (&ReplicaId, &Prober)| (id.clone(), (prober.verdict(), prober.trial()));
         Findings { of: self.probers.iter().map(found).collect(), not_asked: None }
     }
 
-    /// Every replica that is probed is asked once.
+    /// Whether this invocation of a replica serves.
+    fn serves(&self, id: &ReplicaId, invocation: &str) -> bool {
+        let process = self.systemd.process(invocation);
+        !self.sick.contains(id) && process.is_some_and(|process| !self.is_broken(process))
+    }
+
+    fn is_broken(&self, process: &Process) -> bool {
+        let broken = |config| self.setup.broken.contains(&config);
+        process.version() == Some(UNREADY) || process.config.is_some_and(broken)
+    }
+
+    /// How many of its processes run with a configuration that serves nothing.
+    pub(crate) fn broken_processes(&self) -> usize {
+        self.systemd.processes().filter(|(_, process)| self.is_broken(process)).count()
+    }
+
+    /// The checks that are due are made; whether they have changed what is known.
     pub(crate) fn check_probes(&mut self) -> bool {
-        let mut changed = false;
-        for (id, prober) in &mut self.probers {
-            let serves = !self.sick.contains(id);
-            let verdict = Verdict {
-                ready: serves || !prober.has_readiness,
-                alive: true,
-                message: (!serves).then(|| "readiness: 503".to_owned()),
-            };
-            let outcome = if serves { TrialOutcome::passed() } else { prober.outcome.clone() };
-            changed |= prober.verdict != verdict || prober.outcome != outcome;
-            (prober.verdict, prober.outcome) = (verdict, outcome);
-        }
-        changed
+        let now = self.now.instant;
+        let serving: Vec<bool> = self.probers.iter().map(|(id, it)| self.serves(id, &it.invocation)).collect();
+        let checks = self.probers.values_mut().zip(serving).map(|(prober, serves)| prober.check(serves, now));
+        checks.fold(false, |changed, found| changed | found)
+    }
+
+    /// When there is something to do though nothing happens.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let agent = self.agent.as_ref()?.wake_at();
+        let probes = self.probers.iter().filter_map(|(id, it)| it.due(self.serves(id, &it.invocation)));
+        probes.chain(agent).min()
     }
 
     /// Time passes. A session that nobody holds ends in it.
     pub(crate) fn sleep(&mut self, time: Duration, tree: &mut Tree) {
         self.now = Now { instant: self.now.instant + time, time: self.now.time.checked_add(time).unwrap() };
-        if self.ended.is_some_and(|ended| self.now.instant >= ended + SESSION_TIMEOUT) {
+        self.end_session(tree);
+    }
+
+    fn end_session(&mut self, tree: &mut Tree) {
+        let over = |since: Option<Instant>| since.is_some_and(|since| self.now.instant >= since + SESSION_TIMEOUT);
+        if over(self.suspended) {
+            self.expire(tree, true);
+        } else if over(self.ended) {
             self.expire(tree, false);
         }
     }
@@ -391,33 +477,6 @@ impl Host {
 
     pub(crate) fn files_of(&self, change: &FileChange) -> Files {
         self.systemd.files.get(&change.assignment.unit).cloned().unwrap_or_default()
-    }
-
-    /// Everything goes well until there is nothing to do; what was wrong on the way.
-    pub(crate) fn settle(&mut self, tree: &mut Tree) -> Vec<String> {
-        let mut wrong = Vec::new();
-        for _ in 0..500 {
-            wrong.extend(self.turn(tree));
-            if !self.tasks.is_empty() {
-                self.advance(0, tree, Luck::Good);
-            } else if !self.check_probes() && !self.news(tree) {
-                let Some(due) = self.agent.as_ref().and_then(State::wake_at) else { return wrong };
-                self.sleep(due.saturating_duration_since(self.now.instant).max(Duration::from_millis(1)), tree);
-            }
-        }
-        self.story.drain(200.min(self.story.len())..);
-        wrong.push("it does not come to rest".to_owned());
-        wrong
-    }
-
-    /// Whether something has changed that the agent has not seen.
-    fn news(&self, tree: &Tree) -> bool {
-        let root = layout::host(&self.name);
-        let unseen = self.mirror.as_ref().is_none_or(|mirror| {
-            let there = tree.below(&root).chain(tree.node(&root).map(|_| root.as_str())).count();
-            there != mirror.len() || mirror.iter().any(|(path, (_, version))| tree.version(path) != Some(*version))
-        });
-        !self.systemd.changed.is_empty() || (self.connected && unseen)
     }
 }
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::model::{ActiveState, Files, JobResult, LoadState, UnitName, UnitPaths, UnitStatus, Verb};
+use crate::model::{
+    ActiveState, Files, JobResult, LoadState, ReplicaId, UnitName, UnitPaths, UnitStatus, Verb, drop_in_owner,
+};
 
 /// A version that does not start.
 pub(crate) const FAILS: &str = "fails";
@@ -22,6 +24,8 @@ pub(crate) struct Systemd {
     /// What is told of the units that are watched.
     pub(crate) watched: BTreeSet<UnitName>,
     pub(crate) changed: BTreeSet<UnitName>,
+    /// Units that can't be started.
+    pub(crate) failing: BTreeSet<UnitName>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,6 +46,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// The replica that it was started for.
+    pub(crate) fn owner(&self) -> Option<ReplicaId> {
+        drop_in_owner(self.drop_in.as_deref()?)
+    }
+
     /// The version that it was told it is.
     pub(crate) fn version(&self) -> Option<&str> {
         let mut lines = self.variables.as_deref()?.lines();
@@ -56,6 +65,11 @@ impl Systemd {
 
     pub(crate) fn processes(&self) -> impl Iterator<Item = (&UnitName, &Process)> {
         self.units.iter().filter_map(|(name, unit)| Some((name, unit.process.as_ref()?)))
+    }
+
+    /// The process of an invocation, while there is one.
+    pub(crate) fn process(&self, invocation: &str) -> Option<&Process> {
+        self.units.values().find(|unit| unit.invocation == invocation)?.process.as_ref()
     }
 
     pub(crate) fn status(&self, name: &UnitName, paths: &UnitPaths) -> UnitStatus {
@@ -122,7 +136,7 @@ impl Systemd {
         let variables = self.files.get(name).and_then(|files| files.variables.clone());
         let drop_in = self.loaded.get(name).and_then(|files| files.drop_in.clone());
         let process = Process { variables, drop_in, release, config };
-        let fails = process.version() == Some(FAILS);
+        let fails = process.version() == Some(FAILS) || self.failing.contains(name);
         let unit = Unit {
             active: if fails { ActiveState::Failed } else { ActiveState::Active },
             invocation: self.invocations.to_string(),

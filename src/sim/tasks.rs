@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{host::Host, systemd::Systemd};
+use super::{host::Host, systemd::Systemd, tree::Tree};
 use crate::{
     model::{
         CheckedAssignment, Files, Instance, JobResult, ReplicaDesired, ReplicaId, ReplicaStatus, Verb, decode, encode,
@@ -14,7 +14,7 @@ use crate::{
             Registration, StatusWrite, UnitRead, Write, Written,
         },
     },
-    tree::{copy::Tree, layout},
+    tree::layout::{self, Place},
 };
 
 /// A version that no source has.
@@ -218,6 +218,11 @@ fn run(job: &Job, host: &mut Host, luck: Luck) -> JobEnd {
             Order::Verb(Verb::Start | Verb::Restart) | Order::ResetAndStart => *links = (release, config),
         }
         let links = links.clone();
+        if host.setup.failing.contains(&job.id.service) {
+            host.systemd.failing.insert(unit.clone());
+        } else {
+            host.systemd.failing.remove(unit);
+        }
         if job.order == Order::ResetAndStart {
             host.systemd.reset_failed(unit);
         }
@@ -246,7 +251,9 @@ fn register(order: Registration, host: &mut Host, tree: &mut Tree, luck: Luck) -
     let session = host.session.unwrap_or_default();
     let is_own = |path: &String| host.ephemerals.get(path) == Some(&session);
     let there = |path: &String| Some((path.clone(), tree.get(path)?.to_vec()));
-    let paths: BTreeSet<String> = host.ephemerals.keys().filter(|path| is_own(path)).chain(&stale).cloned().collect();
+    // What a predecessor left under a name that is wanted is replaced, whatever it says.
+    let left = stale.iter().filter(|path| !ephemerals.0.contains_key(*path));
+    let paths: BTreeSet<String> = host.ephemerals.keys().filter(|path| is_own(path)).chain(left).cloned().collect();
     let before: BTreeMap<_, _> = believed.unwrap_or_else(|| {
         paths.iter().chain(ephemerals.0.keys().filter(|path| is_own(path))).filter_map(there).collect()
     });
@@ -254,13 +261,26 @@ fn register(order: Registration, host: &mut Host, tree: &mut Tree, luck: Luck) -
         tree.delete_all(path);
         host.ephemerals.remove(path);
     }
-    let changed: Vec<_> = ephemerals.0.iter().filter(|(path, data)| before.get(*path) != Some(*data)).collect();
+    let is_there = |path: &String| match Place::of(path) {
+        Place::Instance(service, _) => tree.node(&layout::service(&service)).is_some(),
+        _ => true,
+    };
+    let there: BTreeSet<String> = ephemerals.0.keys().filter(|path| is_there(path)).cloned().collect();
+    let (paths, mut names) = ephemerals;
+    names.retain(|id, name| there.contains(&layout::instance(&id.service, name)));
+    let ephemerals = (paths, names);
+    let changed: Vec<_> = ephemerals
+        .0
+        .iter()
+        .filter(|(path, _)| there.contains(*path))
+        .filter(|(path, data)| before.get(*path) != Some(*data))
+        .collect();
     for (path, data) in &changed {
         if host.ephemerals.insert((*path).clone(), session) != Some(session) {
             // Deleted and created anew, by the session that owns it now.
             tree.delete_all(path);
         }
-        tree.write(path, data).unwrap();
+        tree.put_below(path, data);
     }
     let seen = changed.iter().any(|(path, _)| **path == alive);
     host.believed = (luck == Luck::Good).then(|| (at, ephemerals.0.clone()));
@@ -272,7 +292,11 @@ fn register(order: Registration, host: &mut Host, tree: &mut Tree, luck: Luck) -
 
 fn ride(id: &ReplicaId, status: &ReplicaStatus, host: &Host, tree: &mut Tree) -> bool {
     let ours = tree.get(&layout::assignment(&host.name, id)).is_some();
-    ours && tree.write(&layout::replica_status(id), &encode(status)).is_ok()
+    let setup = &host.setup;
+    let (unconfirmed, setbacks) = if setup.confirms { (status.unconfirmed, status.setbacks) } else { (false, 0) };
+    let assignment = status.assignment.filter(|_| setup.answers);
+    let said = ReplicaStatus { assignment, unconfirmed, setbacks, ..status.clone() };
+    ours && tree.write(&layout::replica_status(id), &encode(&said)).is_ok()
 }
 
 fn write_status(

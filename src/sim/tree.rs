@@ -2,6 +2,8 @@
 
 use std::{any::Any, cell::OnceCell, fmt, rc::Rc};
 
+use serde_json::Value;
+
 use crate::tree::{copy, layout, snapshot::Cluster};
 
 /// A tree whose copies have their data in common.
@@ -37,7 +39,7 @@ impl fmt::Debug for Data {
 
 impl PartialEq for Data {
     fn eq(&self, other: &Self) -> bool {
-        self.0.bytes == other.0.bytes
+        Rc::ptr_eq(&self.0, &other.0) || self.0.bytes == other.0.bytes
     }
 }
 
@@ -58,11 +60,33 @@ impl Tree {
         self.write(path, data.as_ref()).unwrap();
     }
 
+    /// As [`put`](Self::put), and what it is to be below is created if it is not there.
+    pub(crate) fn put_below(&mut self, path: &str, data: impl AsRef<[u8]>) {
+        for (end, _) in path.match_indices('/').skip(1) {
+            if self.node(&path[..end]).is_none() {
+                self.put(&path[..end], "");
+            }
+        }
+        self.put(path, data);
+    }
+
     /// What the node's data says; it is read once, however many trees have it.
     pub(crate) fn read<T: Clone + 'static>(&self, path: &str, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let Shared { bytes, read: known } = &*self.node(path)?.data.0;
         let known = known.get_or_init(|| Box::new(read(bytes)));
         Some(known.downcast_ref::<T>().expect("a node is read as one type").clone())
+    }
+}
+
+/// Sets keys of a JSON object; `null` removes one.
+pub(crate) fn merge(document: &mut Value, keys: &Value) {
+    for (key, value) in keys.as_object().unwrap() {
+        let object = document.as_object_mut().unwrap();
+        if value.is_null() {
+            object.remove(key)
+        } else {
+            object.insert(key.clone(), value.clone())
+        };
     }
 }
 

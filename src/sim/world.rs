@@ -5,11 +5,13 @@ use std::time::Duration;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
-use super::{check, host::Host, tasks::Luck};
-use crate::{
-    model::{ActiveState, ReplicaId, UnitName},
-    tree::{copy::Tree, layout},
+use super::{
+    check,
+    host::Host,
+    tasks::Luck,
+    tree::{Tree, merge},
 };
+use crate::{model::ReplicaId, tree::layout};
 
 pub(super) const REPLICAS: [&str; 3] = ["alpha.0000000001", "alpha.0000000002", "beta.0000000001"];
 
@@ -81,14 +83,7 @@ impl World {
             json!({ "mode": "enabled", "unit": unit, "version": "v1", "min_healthy_time": "0s" })
         };
         let mut document = self.tree.get(&path).map_or_else(usual, |data| serde_json::from_slice(data).unwrap());
-        for (key, value) in keys.as_object().unwrap() {
-            let object = document.as_object_mut().unwrap();
-            if value.is_null() {
-                object.remove(key)
-            } else {
-                object.insert(key.clone(), value.clone())
-            };
-        }
+        merge(&mut document, keys);
         self.place(&id, "web1");
         self.tree.write(&path, document.to_string().as_bytes()).unwrap();
     }
@@ -104,8 +99,7 @@ impl World {
         let Self { host, tree, wrong, .. } = self;
         match step {
             Step::Turn => wrong.extend(host.turn(tree)),
-            Step::Advance(_, _) if host.tasks.is_empty() => {}
-            Step::Advance(index, luck) => host.advance(index.index(host.tasks.len()), tree, *luck),
+            Step::Advance(index, luck) => host.advance_one(*index, tree, *luck),
             Step::Settle => {
                 for _ in 0..30 {
                     wrong.extend(host.turn(tree));
@@ -126,13 +120,7 @@ impl World {
                     self.place(&id, "web2");
                 }
             }
-            Step::End(index, fails) => {
-                let units: Vec<UnitName> = host.systemd.processes().map(|(unit, _)| unit.clone()).collect();
-                if !units.is_empty() {
-                    let active = if *fails { ActiveState::Failed } else { ActiveState::Inactive };
-                    host.systemd.end(&units[index.index(units.len())], active);
-                }
-            }
+            Step::End(index, fails) => host.end_one(*index, *fails),
             Step::Kill(jobs_go_on) => host.kill_agent(tree, *jobs_go_on),
             Step::Start => host.start_agent(),
             Step::Crash => host.crash(tree),
@@ -148,13 +136,7 @@ impl World {
                     tree.delete_all(&paths[index.index(paths.len())]);
                 }
             }
-            Step::Revert(index) => {
-                let units: Vec<UnitName> = host.systemd.files.keys().cloned().collect();
-                if !units.is_empty() {
-                    host.systemd.files.remove(&units[index.index(units.len())]);
-                    host.systemd.daemon_reload();
-                }
-            }
+            Step::Revert(index) => host.revert_one(*index),
         }
     }
 

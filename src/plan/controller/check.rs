@@ -304,7 +304,7 @@ fn moved(
     }
     let from = from?;
     let lost = before.is_lost(from, old, &accepted.service, context) && accepted.desired.mode == Mode::Enabled;
-    let failed = old.state_at(from).is_some_and(|state| state == "failed" || state == "refused");
+    let failed = old.state_at(from).is_some_and(|state| state == "failed" || state == "refused") && !old.is_retrying();
     let gone = old.is_down() && before.must_leave(id, old, from, &after.services[&id.service].spec()?, service);
     if failed && !lost && !gone {
         let late = |replica: &Replica| replica.late_failures(context.now);

@@ -92,10 +92,10 @@ impl<'a> Case<'a> {
     /// Whether no process of it can be left. While its host's agent lives, only its answer to the present wish
     /// counts: an older word may be about to be overtaken by a start.
     pub(super) fn down(&self) -> bool {
-        let Some(state) = self.state() else { return self.host.is_none() };
-        let seen = self.status.and_then(|status| status.assignment);
+        let Some(status) = self.status else { return self.host.is_none() };
+        let seen = status.assignment;
         let overtaken = self.host_alive && seen.is_some() && seen != self.assignment.map(|doc| doc.version);
-        state.is_down() && !overtaken
+        status.is_down() && !overtaken
     }
 
     /// Whether it failed or was refused with what is wanted now.

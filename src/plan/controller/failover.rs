@@ -57,7 +57,8 @@ impl<'a> Round<'_, 'a> {
     /// Past its start limit, or refused: elsewhere, if there is another host; else it stays, its agent tries again.
     pub(super) fn leave_failing_host(&mut self, case: &Case<'a>, host: HostIndex) -> Option<ReplicaOutcome> {
         let to_be_updated = self.course.may_update(case.number());
-        if !(self.facts.force.enabled() && case.failed()) || to_be_updated || self.course.suspects(case) {
+        let failed = case.failed() && case.down();
+        if !(self.facts.force.enabled() && failed) || to_be_updated || self.course.suspects(case) {
             return None;
         }
         let status = case.status?;

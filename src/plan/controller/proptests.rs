@@ -18,7 +18,7 @@ use self::steps::{HOSTS, SERVICES, Step, step};
 
 use super::{
     Context, Memory, check, host, plan,
-    sim::{Agent, Seen, Sim, Tree, merge},
+    sim::{Host, Seen, Sim, Tree, merge},
 };
 use crate::{
     model::{
@@ -101,13 +101,31 @@ impl World {
                 self.leader = None;
                 self.sim.sleep(*seconds);
             }
+            Step::Turn(host) => self.turn(host),
+            Step::Advance(host, index, luck) => self.on_host(host, |host, tree| host.advance_one(*index, tree, *luck)),
+            Step::Kill(host, goes_on, back) => self.on_host(host, |host, tree| {
+                host.kill_agent(tree, *goes_on);
+                if *back {
+                    host.boot();
+                }
+            }),
+            Step::PowerOff(host, back) => self.on_host(host, |host, tree| {
+                host.crash(tree);
+                if *back {
+                    host.boot();
+                }
+            }),
+            Step::Disconnect(host) => self.sim.host(host).disconnect(),
+            Step::End(host, index, fails) => self.sim.host(host).end_one(*index, *fails),
+            Step::Sick(host, sick) => self.sim.host(host).fall_sick(*sick),
+            Step::Revert(host, index) => self.sim.host(host).revert_one(*index),
             Step::Crash(host) => self.sim.crash(host),
             Step::Cut(host) => self.sim.cut(host),
             Step::ShutDown(host) => self.sim.shut_down(host),
             Step::Boot(host) => self.sim.boot(host),
             Step::Doom(hosts) => self.doomed.extend(hosts),
-            Step::Fail(hosts, service) => self.choose_hosts(service, hosts, |agent| &mut agent.failing),
-            Step::Refuse(hosts, service) => self.choose_hosts(service, hosts, |agent| &mut agent.refused),
+            Step::Fail(hosts, service) => self.choose_hosts(service, hosts, |host| &mut host.setup.failing),
+            Step::Refuse(hosts, service) => self.choose_hosts(service, hosts, |host| &mut host.setup.refused),
             Step::Leave(service, index) => self.leave(service, *index),
             Step::Allow(host, units) => self.allow(host, units.as_deref()),
             Step::Desired(service, keys) => {
@@ -144,10 +162,10 @@ impl World {
     }
 
     /// The service is in that set of these hosts' agents from now on, and of no other's.
-    fn choose_hosts(&mut self, service: &str, hosts: &[&str], set: impl Fn(&mut Agent) -> &mut BTreeSet<ServiceName>) {
+    fn choose_hosts(&mut self, service: &str, hosts: &[&str], set: impl Fn(&mut Host) -> &mut BTreeSet<ServiceName>) {
         let service: ServiceName = service.parse().unwrap();
         for host in HOSTS {
-            let set = set(self.sim.agent(host));
+            let set = set(self.sim.host(host));
             if hosts.contains(&host) {
                 set.insert(service.clone());
             } else {
@@ -170,16 +188,23 @@ impl World {
 
     fn allow(&mut self, host: &str, units: Option<&[&str]>) {
         let units = units.map(|units| units.iter().map(|unit| unit.parse().unwrap()).collect());
-        self.sim.agent(host).accepts =
+        self.sim.host(host).setup.accepts =
             units.map(|units| Accepts { units: AllowedUnits::new(units), ..Accepts::default() });
-        self.sim.tree.delete_all(&format!("/hosts/{host}/alive"));
     }
 
     fn agent(&mut self, host: &str) {
         let now = self.sim.now;
-        let mut tree = std::mem::take(&mut self.sim.tree);
-        self.sim.agent(host).step(&mut tree, now);
-        self.sim.tree = tree;
+        self.on_host(host, |host, tree| _ = host.step(tree, now));
+    }
+
+    fn turn(&mut self, host: &str) {
+        let now = self.sim.now;
+        self.on_host(host, |host, tree| host.turn_at(tree, now));
+    }
+
+    fn on_host(&mut self, name: &str, act: impl FnOnce(&mut Host, &mut Tree)) {
+        let host = self.sim.hosts.get_mut(&name.parse().unwrap()).unwrap();
+        act(host, &mut self.sim.tree);
     }
 
     fn settle(&mut self) {
@@ -258,21 +283,20 @@ impl World {
             let path = layout::replica_desired(id);
             before.get(&path) != after.get(&path)
         };
-        if !self.sim.agents.values().flat_map(Agent::running).any(is_touched) {
+        if !self.sim.hosts.values().flat_map(Host::running).any(|id| is_touched(&id)) {
             return;
         }
         let (old, new) = (before.cluster(), after.cluster());
-        for agent in self.sim.agents.values().filter(|agent| agent.is_connected()) {
-            let was_here =
-                |id: &&ReplicaId| host::placed_on(&old.services[&id.service], id.number) == Some(&agent.name);
+        for it in self.sim.hosts.values().filter(|it| it.is_connected()) {
+            let was_here = |id: &ReplicaId| host::placed_on(&old.services[&id.service], id.number) == Some(&it.name);
             let is_here = |id: &ReplicaId| {
                 let service = new.services.get(&id.service);
-                service.and_then(|service| host::placed_on(service, id.number)) == Some(&agent.name)
+                service.and_then(|service| host::placed_on(service, id.number)) == Some(&it.name)
             };
-            let alive = seen.hosts.get(&agent.name).is_some_and(|host| host.alive.is_some());
-            let known = agent.running().filter(|id| old.services.contains_key(&id.service));
+            let alive = seen.hosts.get(&it.name).is_some_and(|host| host.alive.is_some());
+            let known = it.running().filter(|id| old.services.contains_key(&id.service));
             let left = known.filter(was_here).find(|id| alive && !is_here(id));
-            assert!(left.is_none(), "{left:?} still runs on {}\n  in: {reason}", agent.name);
+            assert!(left.is_none(), "{left:?} still runs on {}\n  in: {reason}\n{}", it.name, it.story.join("\n"));
         }
     }
 
@@ -349,11 +373,11 @@ impl World {
     fn come_to_rest(&mut self) {
         self.mend_rollouts();
         for host in HOSTS {
-            self.sim.tree.delete_all(&format!("/hosts/{host}/alive")); // It may be garbage.
             self.sim.boot(host);
-            self.sim.agent(host).failing.clear();
-            self.sim.agent(host).refused.clear();
-            self.sim.agent(host).accepts = None;
+            self.sim.host(host).fall_sick(false);
+            self.sim.host(host).setup.failing.clear();
+            self.sim.host(host).setup.refused.clear();
+            self.sim.host(host).setup.accepts = None;
             let words = self.hosts[host].to_string();
             self.sim.tree.put(&format!("/hosts/{host}"), words);
         }
@@ -425,14 +449,14 @@ impl World {
     /// How many replicas stay with hosts that are dead for good.
     fn on_dead_hosts(&self, name: &str) -> u32 {
         let places = self.sim.places(name);
-        let dead = |host: &&str| !self.sim.agents[&host.parse().unwrap()].is_connected();
+        let dead = |host: &&str| !self.sim.hosts[&host.parse().unwrap()].is_connected();
         let left = HOSTS.iter().filter(|host| dead(host)).map(|host| places.matches(&format!("={host}")).count());
         u32::try_from(left.sum::<usize>()).unwrap()
     }
 
     /// The hosts that are not dead for good, and that take replicas.
     fn takes_replicas(&self, host: &str) -> bool {
-        self.is_open(host) && self.sim.agents[&host.parse().unwrap()].is_connected()
+        self.is_open(host) && self.sim.hosts[&host.parse().unwrap()].is_connected()
     }
 }
 
@@ -494,7 +518,7 @@ fn assert_as_wanted(world: &mut World) {
         if fits && !waits {
             let places = world.sim.places(name);
             let left = HOSTS.into_iter().find(|host| {
-                let gone = !world.sim.agents[&host.parse().unwrap()].is_connected();
+                let gone = !world.sim.hosts[&host.parse().unwrap()].is_connected();
                 let leaves = !world.hosts[host]["drain"].is_null() || gone && desired.mode == Mode::Enabled;
                 leaves && places.contains(&format!("={host}"))
             });

@@ -4,19 +4,18 @@
 //! when time passes. For tests only.
 #![allow(clippy::unwrap_used)]
 
-mod agent;
-mod probes;
-mod tree;
-
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub(crate) use self::{
-    agent::{Agent, FAILS, REJECTED, UNREADY},
-    tree::{Seen, Tree},
+pub(crate) use crate::sim::{
+    host::{Host, UNREADY},
+    systemd::FAILS,
+    tasks::REJECTED,
+    tree::{Seen, Tree, merge},
 };
+
 use super::{Context, Memory, Plan, WORK, check, plan};
 use crate::{
     model::{HostName, ReplicaDesired, ReplicaId, ServiceName, ServiceStatus, decode},
@@ -34,7 +33,7 @@ pub(crate) struct Sim {
     pub(crate) now: Timestamp,
     seen: Seen,
     pub(crate) memory: Memory,
-    pub(crate) agents: BTreeMap<HostName, Agent>,
+    pub(crate) hosts: BTreeMap<HostName, Host>,
     pub(crate) max_fraction: f64,
     /// How much work one plan may be.
     pub(crate) work: usize,
@@ -42,36 +41,33 @@ pub(crate) struct Sim {
     pub(crate) log: Vec<String>,
 }
 
-/// Sets keys of a JSON object; `null` removes one.
-pub(crate) fn merge(document: &mut Value, keys: &Value) {
-    for (key, value) in keys.as_object().unwrap() {
-        let object = document.as_object_mut().unwrap();
-        if value.is_null() {
-            object.remove(key)
-        } else {
-            object.insert(key.clone(), value.clone())
-        };
-    }
-}
-
 impl Sim {
     /// Hosts with these names, up and registered, and no services.
     pub(crate) fn new(hosts: &[&str]) -> Self {
-        let agents = hosts.iter().map(|name| (name.parse().unwrap(), Agent::new(name))).collect();
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let memory = Memory::default();
         let (tree, seen, log) = (Tree::new(), Seen::default(), Vec::new());
-        let mut sim = Self { tree, now, seen, memory, agents, max_fraction: 0.55, work: WORK, log };
+        let mut sim = Self { tree, now, seen, memory, hosts: BTreeMap::new(), max_fraction: 0.55, work: WORK, log };
+        for host in hosts {
+            sim.add_host(host);
+        }
         sim.run_agents();
         sim
     }
 
     /// Writes a service: description and desired state, in JSON as an operator would. Unless it says otherwise, a
-    /// replica that is ready is healthy.
+    /// replica is asked whether it serves, and is healthy once it does.
     pub(crate) fn service(&mut self, name: &str, spec: &Value, desired: &Value) {
         let mut spec = spec.clone();
         if spec.get("rollout").is_none() {
             merge(&mut spec, &json!({"rollout": {"min_healthy_time": "0s"}}));
+        }
+        if spec.get("probes").is_none() {
+            merge(&mut spec, &json!({"probes": {"readiness": {"tcp": {"port": 80}}}}));
+        }
+        if spec.get("source").is_none() && desired.get("version").is_some() {
+            let (url, sums) = ("https://example.com/{version}.tar", "https://example.com/SHA256SUMS");
+            merge(&mut spec, &json!({"source": {"archive": {"url": url, "sha256_url": sums}}}));
         }
         self.tree.put(&format!("/services/{name}"), spec.to_string());
         self.tree.put(&format!("/services/{name}/desired"), desired.to_string());
@@ -143,7 +139,7 @@ impl Sim {
     /// Lets every agent act until none has anything to do.
     pub(crate) fn run_agents(&mut self) {
         for _ in 0..10_000 {
-            let acted: Vec<bool> = self.agents.values_mut().map(|agent| agent.step(&mut self.tree, self.now)).collect();
+            let acted: Vec<bool> = self.hosts.values_mut().map(|host| host.step(&mut self.tree, self.now)).collect();
             if !acted.contains(&true) {
                 return;
             }
@@ -175,12 +171,15 @@ impl Sim {
             self.memory.observe(&self.seen.cluster, due.max(self.now));
         }
         self.now = until;
+        for host in self.hosts.values_mut() {
+            host.pass_until(until, &mut self.tree);
+        }
     }
 
     /// One agent does one thing; false when it has nothing to do.
     pub(crate) fn step_agent(&mut self, host: &str) -> bool {
         let now = self.now;
-        self.agents.get_mut(&host.parse().unwrap()).unwrap().step(&mut self.tree, now)
+        self.hosts.get_mut(&host.parse().unwrap()).unwrap().step(&mut self.tree, now)
     }
 
     /// Time passes in steps of a second, everyone acting.
@@ -193,36 +192,42 @@ impl Sim {
     }
 
     /// A host of this name is set up.
-    pub(crate) fn add_agent(&mut self, host: &str) {
-        self.agents.insert(host.parse().unwrap(), Agent::new(host));
+    pub(crate) fn add_host(&mut self, name: &str) {
+        let mut host = Host::new(name);
+        host.boot();
+        self.tree.put_below(&layout::assigned(&host.name), "");
+        self.hosts.insert(host.name.clone(), host);
     }
 
-    pub(crate) fn agent(&mut self, host: &str) -> &mut Agent {
-        self.agents.get_mut(&host.parse().unwrap()).unwrap()
+    pub(crate) fn host(&mut self, host: &str) -> &mut Host {
+        self.hosts.get_mut(&host.parse().unwrap()).unwrap()
     }
 
     /// The host loses its power, and its session has run out.
     pub(crate) fn crash(&mut self, host: &str) {
-        let agent = self.agents.get_mut(&host.parse().unwrap()).unwrap();
-        agent.crash();
-        agent.expire(&mut self.tree);
+        self.hosts.get_mut(&host.parse().unwrap()).unwrap().lose_power(&mut self.tree);
     }
 
     /// The host is cut off until its session has run out; its processes go on.
     pub(crate) fn cut(&mut self, host: &str) {
-        let agent = self.agents.get_mut(&host.parse().unwrap()).unwrap();
-        agent.disconnect();
-        agent.expire(&mut self.tree);
+        self.hosts.get_mut(&host.parse().unwrap()).unwrap().cut_off(&mut self.tree);
     }
 
     /// The host is shut down in order.
     pub(crate) fn shut_down(&mut self, host: &str) {
-        self.agents.get_mut(&host.parse().unwrap()).unwrap().shut_down(&mut self.tree, self.now);
+        self.hosts.get_mut(&host.parse().unwrap()).unwrap().shut_down(&mut self.tree, self.now);
+    }
+
+    /// The host loses its power for a moment: its session has not run out when it is back.
+    pub(crate) fn power_cycle(&mut self, host: &str) {
+        let host = self.hosts.get_mut(&host.parse().unwrap()).unwrap();
+        host.crash(&mut self.tree);
+        host.boot();
     }
 
     /// A lost host is back.
     pub(crate) fn boot(&mut self, host: &str) {
-        self.agent(host).connect();
+        self.host(host).boot();
     }
 
     pub(crate) fn status(&self, service: &str) -> ServiceStatus {
@@ -250,9 +255,9 @@ impl Sim {
 
     /// What really runs: `web1:webapp@0000000001.service …`
     pub(crate) fn processes(&self) -> String {
-        let units = self.agents.values().flat_map(|agent| {
-            let host = agent.name.clone();
-            agent.units().into_iter().map(move |unit| format!("{host}:{unit}"))
+        let units = self.hosts.values().flat_map(|it| {
+            let host = it.name.clone();
+            it.units().into_iter().map(move |unit| format!("{host}:{unit}"))
         });
         units.collect::<Vec<_>>().join(" ")
     }

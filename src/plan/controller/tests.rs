@@ -71,9 +71,8 @@ fn fleet(policy: Value) -> Sim {
 /// All hosts tell that they run this unit and no other.
 fn allow_only(sim: &mut Sim, unit: &str) {
     let accepts = Accepts { units: AllowedUnits::new(vec![unit.parse().unwrap()]), ..Accepts::default() };
-    for agent in sim.agents.values_mut() {
-        agent.accepts = Some(accepts.clone());
-        sim.tree.delete_all(&layout::alive(&agent.name));
+    for host in sim.hosts.values_mut() {
+        host.setup.accepts = Some(accepts.clone());
     }
 }
 

@@ -90,6 +90,11 @@ impl Publisher {
         self.names.contains_key(id) || self.coming.contains(id)
     }
 
+    /// Whether the tree is known to say of the replica that a process of it may be there.
+    pub(super) fn says_it_may_run(&self, id: &ReplicaId) -> bool {
+        self.statuses.get(id).is_some_and(|status| !status.is_down())
+    }
+
     /// The replica's entry in `instances`, as this process wrote it.
     pub(super) fn instance(&self, id: &ReplicaId) -> Option<Instance> {
         let path = layout::instance(&id.service, self.names.get(id)?);

@@ -42,7 +42,8 @@ impl State {
         let (targets, at) = (&round.targets, now.instant);
         self.take_findings(findings, at);
         self.tend_staging(targets);
-        let decisions = plan(&self.views(targets, at), at);
+        let mut decisions = plan(&self.views(targets, at), at);
+        self.announce_retries(&mut decisions);
         self.execute(targets, &decisions, at);
         self.tend_trials(targets, &decisions);
         self.confirm_withdrawn(at);
@@ -50,6 +51,18 @@ impl State {
         self.register(targets, &decisions, at);
         self.wake_at = self.next_wake(&decisions, at);
         decisions
+    }
+
+    /// What is said to be down is started again only once the tree does not say so any more: whoever believes it may start the
+    /// replica elsewhere. Without a connection nothing can be said, and nobody is asked.
+    fn announce_retries(&self, decisions: &mut BTreeMap<ReplicaId, Decision>) {
+        let connected = self.publishable().is_some();
+        for (id, decision) in decisions.iter_mut().filter(|(_, decision)| decision.is_retry()) {
+            decision.retrying = true;
+            if connected && !self.publisher.says_it_may_run(id) {
+                decision.step = None;
+            }
+        }
     }
 
     /// ZooKeeper has kept silent since the start for too long: the ledger's work is started without it.

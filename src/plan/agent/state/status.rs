@@ -61,6 +61,7 @@ impl State {
             config_version: record.map_or(wanted.and_then(|it| it.config_version), |record| record.applied_config),
             ready: decision.ready,
             rejected: decision.rejected || unreadable.is_some(),
+            retrying: decision.retrying,
             reason: (decision.state == ReplicaState::Refused).then(|| match unreadable {
                 Some(_) => RefusalReason::NotValid,
                 None => target.refusal_reason(),
@@ -108,6 +109,7 @@ impl State {
             assignment: Some(unreadable.version),
             ready: false,
             rejected: true,
+            retrying: false,
             reason: Some(RefusalReason::NotValid),
             unconfirmed: false,
             setbacks: 0,

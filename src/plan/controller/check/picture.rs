@@ -542,6 +542,11 @@ impl Replica {
     /// Whether its host's agent says that no process is left.
     pub(super) fn is_down(&self) -> bool {
         let state = self.node().and_then(|node| self.state_at(node));
-        state.is_some_and(|state| ["stopped", "failed", "refused"].contains(&state.as_str()))
+        !self.is_retrying() && state.is_some_and(|state| ["stopped", "failed", "refused"].contains(&state.as_str()))
+    }
+
+    /// Whether its agent says that it is about to start it again.
+    pub(super) fn is_retrying(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.retrying)
     }
 }

@@ -150,6 +150,7 @@ fn say(
         rejected: false,
         reason: None,
         unconfirmed: false,
+        retrying: false,
         setbacks: 0,
         restarts: 0,
         message: None,

@@ -204,7 +204,7 @@ fn put_on(sim: &mut Sim, change: &Change) -> Changes {
         let new = format!("web3-new{number}");
         let spec = before.hosts[&name("web3")].spec.as_ref().and_then(Doc::good).cloned().unwrap();
         sim.tree.put(&format!("/hosts/{new}"), encode(&spec));
-        sim.add_agent(&new);
+        sim.add_host(&new);
     }
     if let Some(host) = change.lose {
         sim.crash(host);

@@ -7,7 +7,10 @@ use proptest::{
 };
 use serde_json::{Value, json};
 
-use crate::plan::controller::sim::{FAILS, REJECTED, UNREADY};
+use crate::{
+    plan::controller::sim::{FAILS, REJECTED, UNREADY},
+    sim::tasks::Luck,
+};
 
 pub(super) const HOSTS: [&str; 4] = ["web1", "web2", "web3", "web4"];
 pub(super) const SERVICES: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -31,6 +34,22 @@ pub(super) enum Step {
     Sleep(u64),
     /// Nobody leads for so many seconds.
     Leaderless(u64),
+    /// The agent's loop turns; what it begins gets on by itself.
+    Turn(&'static str),
+    /// Something that an agent has begun gets on.
+    Advance(&'static str, prop::sample::Index, Luck),
+    /// The agent is killed, and what it had asked is done or not; it is started again at once, or at the next boot.
+    Kill(&'static str, bool, bool),
+    /// The host loses its power; its session goes on until it times out, or the host is back at once.
+    PowerOff(&'static str, bool),
+    /// The connection is lost; the session goes on until it times out, or there is another connection.
+    Disconnect(&'static str),
+    /// One of the host's processes ends by itself.
+    End(&'static str, prop::sample::Index, bool),
+    /// What runs there serves nothing from now on, or serves again.
+    Sick(&'static str, bool),
+    /// Somebody removes generated files there and has systemd read all again.
+    Revert(&'static str, prop::sample::Index),
     Crash(&'static str),
     Cut(&'static str),
     ShutDown(&'static str),
@@ -138,8 +157,21 @@ fn host_words() -> impl Strategy<Value = Value> {
     ]
 }
 
+fn luck() -> impl Strategy<Value = Luck> {
+    prop_oneof![8 => Just(Luck::Good), 1 => Just(Luck::Fails), 1 => Just(Luck::Lost)]
+}
+
 pub(super) fn step() -> impl Strategy<Value = Step> {
+    let index = any::<prop::sample::Index>;
     prop_oneof![
+        30 => host().prop_map(Step::Turn),
+        40 => (host(), index(), luck()).prop_map(|(host, index, luck)| Step::Advance(host, index, luck)),
+        2 => (host(), any::<bool>(), prop::bool::weighted(0.8)).prop_map(|(host, goes_on, back)| Step::Kill(host, goes_on, back)),
+        1 => (host(), any::<bool>()).prop_map(|(host, back)| Step::PowerOff(host, back)),
+        1 => host().prop_map(Step::Disconnect),
+        2 => (host(), index(), any::<bool>()).prop_map(|(host, index, fails)| Step::End(host, index, fails)),
+        1 => (host(), any::<bool>()).prop_map(|(host, sick)| Step::Sick(host, sick)),
+        1 => (host(), index()).prop_map(|(host, index)| Step::Revert(host, index)),
         20 => (prop_oneof![5 => Just(0_usize), 1 => Just(1_usize)], prop::bool::weighted(0.8), prop_oneof![3 => Just(100_usize), 1 => 0..3_usize])
             .prop_map(|(who, fresh, transactions)| Step::Control { who, fresh, transactions }),
         12 => host().prop_map(Step::Agent),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
 
-use crate::plan::controller::sim::Sim;
+use crate::plan::controller::sim::{Host, Sim, merge};
 
 const HOSTS: [&str; 4] = ["web1", "web2", "web3", "web4"];
 
@@ -51,10 +51,12 @@ fn service() -> impl Strategy<Value = Value> {
 fn fleet(spec: &Value, reloads: bool, confirms: bool) -> Sim {
     let mut sim = Sim::new(&HOSTS);
     for host in HOSTS {
-        let agent = sim.agent(host);
-        (agent.reloads, agent.confirms, agent.broken) = (reloads, confirms, BTreeSet::from([2]));
+        let setup = &mut sim.host(host).setup;
+        (setup.confirms, setup.broken) = (confirms, BTreeSet::from([2]));
     }
-    sim.service("webapp", spec, &json!({ "replicas": 4, "config_version": 1 }));
+    let mut spec = spec.clone();
+    merge(&mut spec, &json!({ "config": { "apply": if reloads { "reload" } else { "restart" } } }));
+    sim.service("webapp", &spec, &json!({ "replicas": 4, "config_version": 1 }));
     sim.tree.put("/services/webapp/config", "{}");
     for revision in [1, 2, 3] {
         sim.tree.put(&format!("/services/webapp/config/{revision}"), "{\"files\":{}}");
@@ -78,7 +80,7 @@ fn outcome(sim: &mut Sim) -> String {
 }
 
 fn broken(sim: &Sim) -> usize {
-    sim.agents.values().map(crate::plan::controller::sim::Agent::broken_processes).sum()
+    sim.hosts.values().map(Host::broken_processes).sum()
 }
 
 fn act(sim: &mut Sim, turn: &Turn) {

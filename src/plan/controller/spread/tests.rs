@@ -100,7 +100,7 @@ fn asking_again_while_moves_are_under_way_changes_nothing() {
                 break;
             }
             sim.round();
-            let hosts: Vec<HostName> = sim.agents.keys().cloned().collect();
+            let hosts: Vec<HostName> = sim.hosts.keys().cloned().collect();
             for host in &hosts {
                 sim.step_agent(host.as_str());
             }

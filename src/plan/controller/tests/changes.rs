@@ -98,7 +98,7 @@ fn from_a_template_to_a_plain_unit_never_two_share_it_on_a_host() {
 fn without_the_agents_answer_versions_still_pace_a_rollout() {
     let mut sim = Sim::new(&["web1", "web2", "web3"]);
     for host in ["web1", "web2", "web3"] {
-        sim.agent(host).answers = false;
+        sim.host(host).setup.answers = false;
     }
     sim.service("webapp", &spec(json!({})), &json!({ "replicas": 3, "version": "v1" }));
     sim.settle();

@@ -138,13 +138,18 @@ fn a_deleted_host_counts_as_lost() {
 #[test]
 fn a_replica_that_fails_moves_to_a_host_where_it_did_not() {
     let mut sim = webapp(1);
-    sim.agent("web1").failing.insert("webapp".parse().unwrap());
-    sim.agent("web1").crash();
-    sim.boot("web1");
+    sim.host("web1").setup.failing.insert("webapp".parse().unwrap());
+    sim.power_cycle("web1");
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web2");
     let desired = sim.replica("webapp.0000000001").unwrap();
-    assert!(desired.reason.starts_with("failed on web1: exit code 1"), "{}", desired.reason);
+    assert!(
+        desired
+            .reason
+            .starts_with("failed on web1: webapp@0000000001.service failed (exit-code): exited with status 1"),
+        "{}",
+        desired.reason
+    );
     assert_eq!(desired.failed_on.len(), 1);
     assert_eq!(sim.status("webapp").summary.to_string(), "healthy");
 }
@@ -153,12 +158,18 @@ fn a_replica_that_fails_moves_to_a_host_where_it_did_not() {
 fn failing_everywhere_it_stays_and_is_tried_elsewhere_after_a_while() {
     let mut sim = Sim::new(&["web1", "web2", "web3"]);
     for host in ["web1", "web2", "web3"] {
-        sim.agent(host).failing.insert("webapp".parse().unwrap());
+        sim.host(host).setup.failing.insert("webapp".parse().unwrap());
     }
     sim.service("webapp", &spec(json!({})), &json!({}));
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web3");
-    assert_condition(&sim, "webapp", &["Failed: web3: exit code 1; it failed on 2 other hosts within 10m"]);
+    assert_condition(
+        &sim,
+        "webapp",
+        &[
+            "Failed: web3: webapp@0000000001.service failed (exit-code): exited with status 1; it failed on 2 other hosts within 10m",
+        ],
+    );
     assert_eq!(sim.status("webapp").summary.to_string(), "degraded");
     sim.sleep(599);
     sim.settle();
@@ -174,8 +185,8 @@ fn what_fails_everywhere_is_moved_a_few_times_only() {
     for refused in [true, false] {
         let mut sim = Sim::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
         for name in &names {
-            let agent = sim.agent(name);
-            let set = if refused { &mut agent.refused } else { &mut agent.failing };
+            let host = sim.host(name);
+            let set = if refused { &mut host.setup.refused } else { &mut host.setup.failing };
             set.insert("webapp".parse().unwrap());
         }
         sim.service("webapp", &spec(json!({})), &json!({ "replicas": 10 }));
@@ -207,9 +218,8 @@ fn one_broken_host_loses_all_its_replicas_to_others() {
     let mut sim = Sim::new(&["web1", "web2", "web3"]);
     sim.service("webapp", &spec(json!({})), &json!({ "replicas": 12 }));
     sim.settle();
-    sim.agent("web1").failing.insert("webapp".parse().unwrap());
-    sim.agent("web1").crash();
-    sim.boot("web1");
+    sim.host("web1").setup.failing.insert("webapp".parse().unwrap());
+    sim.power_cycle("web1");
     sim.settle();
     assert!(!sim.places("webapp").contains("web1"), "{}", sim.places("webapp"));
 }
@@ -258,12 +268,12 @@ fn what_was_planned_before_a_cordon_does_not_land_after_it() {
 fn a_new_version_is_tried_where_the_old_one_failed() {
     let mut sim = Sim::new(&["web1", "web2"]);
     for host in ["web1", "web2"] {
-        sim.agent(host).failing.insert("webapp".parse().unwrap());
+        sim.host(host).setup.failing.insert("webapp".parse().unwrap());
     }
     sim.service("webapp", &spec(json!({})), &json!({ "version": "v1" }));
     sim.settle();
     for host in ["web1", "web2"] {
-        sim.agent(host).failing.clear();
+        sim.host(host).setup.failing.clear();
     }
     sim.patch_desired("webapp", &json!({ "version": "v2" }));
     sim.settle();
@@ -275,13 +285,12 @@ fn a_new_version_is_tried_where_the_old_one_failed() {
 #[test]
 fn a_refused_replica_moves_or_says_so() {
     let mut sim = Sim::new(&["web1", "web2"]);
-    sim.agent("web1").refused.insert("webapp".parse().unwrap());
+    sim.host("web1").setup.refused.insert("webapp".parse().unwrap());
     sim.service("webapp", &spec(json!({})), &json!({}));
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web2");
-    sim.agent("web2").refused.insert("webapp".parse().unwrap());
-    sim.agent("web2").crash();
-    sim.boot("web2");
+    sim.host("web2").setup.refused.insert("webapp".parse().unwrap());
+    sim.power_cycle("web2");
     sim.settle();
     assert_condition(&sim, "webapp", &["Refused: web2", "no other host fits"]);
     let on_web1 = &sim.replica("webapp.0000000001").unwrap().failed_on[0];
@@ -329,11 +338,11 @@ fn a_lost_host_gets_no_unit_that_is_anothers_there() {
 fn a_host_where_it_failed_is_tried_again_in_time() {
     for gone in ["lost", "drained"] {
         let mut sim = Sim::new(&["web1", "web2"]);
-        sim.agent("web1").failing.insert("webapp".parse().unwrap());
+        sim.host("web1").setup.failing.insert("webapp".parse().unwrap());
         sim.service("webapp", &spec(json!({ "lost_after": "1s" })), &json!({ "replicas": 1, "version": "v1" }));
         sim.live(5);
         assert_eq!(sim.places("webapp"), "1=web2");
-        sim.agent("web1").failing.clear();
+        sim.host("web1").setup.failing.clear();
         match gone {
             "lost" => sim.crash("web2"),
             _ => sim.tree.put("/hosts/web2", r#"{"drain":true}"#),

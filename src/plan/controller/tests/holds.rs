@@ -214,11 +214,10 @@ fn going_back_by_hand_ends_as_wanted_whatever_happens_on_the_way() {
     sim.round();
     sim.round();
     let host = sim.replica("webapp.0000000001").unwrap().node.unwrap().to_string();
-    sim.agents.values_mut().for_each(|agent| _ = agent.failing.insert("webapp".parse().unwrap()));
-    sim.agent(&host).crash();
-    sim.boot(&host);
+    sim.hosts.values_mut().for_each(|host| _ = host.setup.failing.insert("webapp".parse().unwrap()));
+    sim.power_cycle(&host);
     sim.live(5);
-    sim.agents.values_mut().for_each(|agent| agent.failing.clear());
+    sim.hosts.values_mut().for_each(|host| host.setup.failing.clear());
     sim.live(700);
     assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v1 v1 v1 v1", "3 completed"));
     assert_eq!(sim.status("webapp").summary.to_string(), "healthy");
@@ -329,7 +328,7 @@ fn with_a_broken_host(policy: Value, broken: &[&str]) -> Sim {
     sim.service("webapp", &spec(json!({ "rollout": rollout })), &json!({ "replicas": 4, "version": "v1" }));
     sim.settle();
     for host in broken {
-        sim.agent(host).failing.insert("webapp".parse().unwrap());
+        sim.host(host).setup.failing.insert("webapp".parse().unwrap());
     }
     sim
 }
@@ -350,14 +349,20 @@ fn a_second_host_is_tried_before_a_revision_is_judged_by_one() {
     sim.settle();
     assert_eq!(state(&sim), "2 rolled_back");
     let reason = record(&sim, 2).reason;
-    assert!(reason.starts_with("replica 1 on web2 is failed, as on web1: exit code 1"), "{reason}");
+    assert!(reason.starts_with("replica 1 on web2 is failed, as on web1: webapp@0000000001.service failed (exit-code): exited with status 1"), "{reason}");
     // Where there is no other host, one is enough.
     let placement = json!({ "placement": { "max_per_host": 1 }, "rollout": { "min_healthy_time": "0s" } });
     let mut sim = webapp_with(3, placement);
     want(&mut sim, FAILS);
     sim.settle();
     assert_eq!(state(&sim), "2 rolled_back");
-    assert!(record(&sim, 2).reason.starts_with("replica 1 on web1 is failed: exit code 1"), "{:?}", record(&sim, 2));
+    assert!(
+        record(&sim, 2).reason.starts_with(
+            "replica 1 on web1 is failed: webapp@0000000001.service failed (exit-code): exited with status 1"
+        ),
+        "{:?}",
+        record(&sim, 2)
+    );
 }
 
 #[test]
@@ -540,9 +545,8 @@ fn a_lost_host_keeps_nothing_that_was_aborted() {
         if failures == 0 {
             sim.crash("web4");
         } else {
-            sim.agent("web4").failing.insert("webapp".parse().unwrap());
-            sim.agent("web4").crash();
-            sim.boot("web4");
+            sim.host("web4").setup.failing.insert("webapp".parse().unwrap());
+            sim.power_cycle("web4");
         }
         order(&mut sim, 2, "abort");
         sim.live(60);
@@ -580,9 +584,8 @@ fn no_scaling_promotes_a_canary() {
     sim.live(20);
     // What has been shown to serve stays, and the canary is sought again among what is left.
     assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2", "2 paused"), "{:#?}", sim.log);
-    let host = sim.agents.keys().find(|host| sim.places("webapp").contains(host.as_str())).unwrap().to_string();
-    sim.agent(&host).crash();
-    sim.boot(&host);
+    let host = sim.hosts.keys().find(|host| sim.places("webapp").contains(host.as_str())).unwrap().to_string();
+    sim.power_cycle(&host);
     sim.live(20);
     assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2", "2 paused"), "{:#?}", sim.log);
     sim.patch_desired("webapp", &json!({ "replicas": 4 }));

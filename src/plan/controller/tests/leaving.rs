@@ -161,7 +161,7 @@ fn fewest_ready(sim: &mut Sim, service: &str) -> usize {
     let ready = |sim: &Sim| sim.cluster().services[&service.parse().unwrap()].instances.len();
     let hosts: Vec<String> = sim.cluster().hosts.keys().map(ToString::to_string).collect();
     let mut fewest = ready(sim);
-    for _ in 0..50 {
+    for _ in 0..150 {
         let planned = sim.round();
         fewest = fewest.min(ready(sim));
         for host in &hosts {
@@ -326,7 +326,7 @@ fn a_service_may_ask_that_its_replicas_start_first() {
 #[test]
 fn one_that_starts_first_and_fails_takes_nobodys_place() {
     let mut sim = never_missing(2, json!({ "max_per_host": 1 }));
-    sim.agent("web3").failing.insert("webapp".parse().unwrap());
+    sim.host("web3").setup.failing.insert("webapp".parse().unwrap());
     drain(&mut sim, "web1");
     sim.live(120);
     assert!(sim.places("webapp").starts_with("1=web1 2=web2 "), "{}", sim.places("webapp"));
@@ -370,10 +370,9 @@ fn after_its_deadline_a_drain_keeps_to_no_budget() {
         let keys = json!({ "max_unavailable": 1, "placement": placement, "rollout": { "min_healthy_time": "0s" } });
         let mut sim = webapp_with(3, keys);
         // What is not ready elsewhere uses the budget up.
-        sim.agent("web2").failing.insert("webapp".parse().unwrap());
-        sim.agent("web3").failing.insert("webapp".parse().unwrap());
-        sim.agent("web2").crash();
-        sim.boot("web2");
+        sim.host("web2").setup.failing.insert("webapp".parse().unwrap());
+        sim.host("web3").setup.failing.insert("webapp".parse().unwrap());
+        sim.power_cycle("web2");
         sim.settle();
         let deadline = sim.now.checked_add(std::time::Duration::from_secs(600)).unwrap();
         sim.tree.put("/hosts/web1", json!({ "drain": true, "drain_deadline": deadline }).to_string());
@@ -617,9 +616,8 @@ fn a_surge_replica_that_cannot_be_updated_keeps_no_other_from_it() {
 fn what_has_given_way_is_not_left_out_any_more() {
     let policy = json!({ "min_healthy_time": "20s", "max_surge": 1, "progress_deadline": "10m" });
     let mut sim = taken_behind_its_back(json!({ "max_unavailable": 0, "rollout": policy }));
-    sim.agent("web3").failing.insert("webapp".parse().unwrap());
-    sim.agent("web3").crash();
-    sim.boot("web3");
+    sim.host("web3").setup.failing.insert("webapp".parse().unwrap());
+    sim.power_cycle("web3");
     sim.live(60);
     let ready = |sim: &Sim| sim.status("webapp").ready;
     assert_eq!(ready(&sim), 3, "{:#?}", sim.log);
@@ -688,13 +686,13 @@ fn what_serves_and_may_not_be_missed_does_not_keep_what_gives_way_waiting() {
 #[test]
 fn a_drain_at_any_moment_of_a_rollout_with_failures_keeps_to_the_budget() {
     let mut ended = std::collections::BTreeSet::new();
-    for step in 0..30 {
+    for step in (0..90).step_by(3) {
         let mut sim = Sim::new(&["web1", "web2", "web3"]);
         let keys = json!({ "rollout": { "min_healthy_time": "0s", "max_failures": 1 } });
         sim.service("webapp", &spec(keys), &json!({ "replicas": 2, "version": "v1" }));
         sim.settle();
         for host in ["web2", "web3"] {
-            sim.agent(host).failing.insert("webapp".parse().unwrap());
+            sim.host(host).setup.failing.insert("webapp".parse().unwrap());
         }
         want(&mut sim, "v2");
         for _ in 0..step {

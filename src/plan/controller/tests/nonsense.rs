@@ -172,7 +172,7 @@ fn what_was_deleted_by_hand_is_put_back_where_it_was() {
     for path in [
         "/services/webapp/status",
         "/services/webapp/instances",
-        "/services/webapp/instances/web1@0000000001",
+        "/services/webapp/instances/web1",
         "/services/webapp/0000000001/desired",
         "/services/webapp/0000000001/status",
         "/hosts/web1/assigned/webapp.0000000001",
@@ -191,7 +191,7 @@ fn what_was_deleted_by_hand_is_put_back_where_it_was() {
 #[test]
 fn an_agent_that_does_not_answer_is_nudged_ever_more_rarely() {
     let mut sim = webapp(1);
-    sim.tree.delete_all("/services/webapp/instances/web1@0000000001");
+    sim.tree.delete_all("/services/webapp/instances/web1");
     let mut nudged = Vec::new();
     for second in 0..700 {
         let before = sim.log.len();
@@ -349,7 +349,7 @@ fn what_an_index_alone_says_displaces_no_described_work(#[case] id: &str, #[case
     let ops = plan.transactions.iter().flat_map(|transaction| &transaction.ops);
     let touched: Vec<_> = ops.map(Op::path).filter(|path| of_webapp(path)).collect();
     assert_eq!(touched, Vec::<&str>::new());
-    sim.settle();
+    sim.live(20);
     assert_eq!((sim.places("webapp"), sim.processes()), (places, processes));
     assert_rest(&mut sim);
 }
@@ -417,7 +417,7 @@ fn what_an_alleged_index_names_is_taken_on_by_nobody() {
 fn a_way_back_to_what_nobody_knows_is_paused_and_goes_forward_when_resumed() {
     for (damaged, off) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut sim = fleet(json!({}));
-        sim.agents.values_mut().for_each(|agent| _ = agent.failing.insert("webapp".parse().unwrap()));
+        sim.hosts.values_mut().for_each(|host| _ = host.setup.failing.insert("webapp".parse().unwrap()));
         want(&mut sim, "v2");
         while !sim.tree.get("/services/webapp/rollouts/0000000002").is_some_and(|_| record(&sim, 2).back) {
             sim.run_agents();
@@ -435,7 +435,7 @@ fn a_way_back_to_what_nobody_knows_is_paused_and_goes_forward_when_resumed() {
         sim.settle();
         assert_eq!(state(&sim), "2 paused", "{:#?}", sim.log);
         assert_condition(&sim, "webapp", &["RolloutPaused", "nothing to go back to"]);
-        sim.agents.values_mut().for_each(|agent| agent.failing.clear());
+        sim.hosts.values_mut().for_each(|host| host.setup.failing.clear());
         order(&mut sim, 2, "resume");
         sim.settle();
         sim.patch_desired("webapp", &json!({ "mode": "enabled", "replicas": 4 }));

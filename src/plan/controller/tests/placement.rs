@@ -35,7 +35,7 @@ fn the_operators_label_overrides_the_agents() {
     let mut sim = Sim::new(&["web1", "web2"]);
     for host in ["web1", "web2"] {
         sim.tree.delete_all(&format!("/hosts/{host}/alive"));
-        sim.agent(host).zone = Some("a".to_owned());
+        sim.host(host).setup.zone = Some("a".to_owned());
     }
     sim.tree.put("/hosts/web1", r#"{"labels":{"zone":"b"}}"#);
     sim.run_agents();
@@ -285,9 +285,8 @@ fn why_not(sim: &mut Sim, id: &str) -> String {
 #[test]
 fn why_not_on_this_host_is_asked_of_the_planner() {
     let mut sim = webapp_with(1, json!({ "port": 8080 }));
-    sim.agent("web1").failing.insert("webapp".parse().unwrap());
-    sim.agent("web1").crash();
-    sim.boot("web1");
+    sim.host("web1").setup.failing.insert("webapp".parse().unwrap());
+    sim.power_cycle("web1");
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web2");
     sim.service("taken", &json!({ "unit": "taken.service", "port": 8080 }), &json!({ "replicas": 3 }));
@@ -306,8 +305,7 @@ fn why_not_on_this_host_is_asked_of_the_planner() {
 
 /// Its `allowed_units` and other keys, which the host's agent tells when it is started again.
 fn allow(sim: &mut Sim, host: &str, accepts: Value) {
-    sim.agent(host).accepts = Some(serde_json::from_value(accepts).unwrap());
-    sim.tree.delete_all(&format!("/hosts/{host}/alive"));
+    sim.host(host).setup.accepts = Some(serde_json::from_value(accepts).unwrap());
     sim.run_agents();
 }
 

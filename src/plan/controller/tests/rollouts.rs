@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    model::RolloutState,
+    model::{Instance, RolloutState},
     plan::controller::sim::{FAILS, REJECTED, UNREADY},
 };
 
@@ -12,9 +12,8 @@ use crate::{
 /// The first replica's host crashes, and nothing of the service starts any more, wherever it is tried.
 fn fail_the_first(sim: &mut Sim) {
     let host = sim.replica("webapp.0000000001").unwrap().node.unwrap().to_string();
-    sim.agents.values_mut().for_each(|agent| _ = agent.failing.insert("webapp".parse().unwrap()));
-    sim.agent(&host).crash();
-    sim.boot(&host);
+    sim.hosts.values_mut().for_each(|host| _ = host.setup.failing.insert("webapp".parse().unwrap()));
+    sim.power_cycle(&host);
     sim.settle();
 }
 
@@ -90,9 +89,13 @@ fn a_surge_replica_that_fails_leaves_the_others_untouched() {
 
 #[test]
 fn what_fails_is_rolled_back_and_says_why() {
-    for (version, why) in
-        [(FAILS, "replica 1 on web2 is failed, as on web1: exit code 1"), (REJECTED, "was left as it was")]
-    {
+    for (version, why) in [
+        (
+            FAILS,
+            "replica 1 on web2 is failed, as on web1: webapp@0000000001.service failed (exit-code): exited with status 1",
+        ),
+        (REJECTED, "was left as it was"),
+    ] {
         let mut sim = fleet(json!({}));
         want(&mut sim, version);
         assert_eq!(course(&mut sim), [&format!("{version} v1 v1 v1"), "v1 v1 v1 v1"]);
@@ -371,13 +374,16 @@ fn a_deadline_without_progress_names_what_stood_in_the_way() {
     want(&mut sim, "v2");
     sim.settle();
     for host in ["web1", "web2", "web3"] {
-        sim.agent(host).failing.insert("webapp".parse().unwrap());
+        sim.host(host).setup.failing.insert("webapp".parse().unwrap());
     }
     fail_the_first(&mut sim);
     sim.live(700);
     assert_eq!(state(&sim), "2 paused");
-    let why =
-        ["the way back made no progress for 10m (progress_deadline)", "; replica 1 on web", "is failed: exit code 1"];
+    let why = [
+        "the way back made no progress for 10m (progress_deadline)",
+        "; replica 1 on web",
+        "is failed: webapp@0000000001.service failed (exit-code): exited with status 1",
+    ];
     assert_condition(&sim, "webapp", &why);
 }
 
@@ -520,8 +526,11 @@ fn a_blip_in_a_long_pause_between_batches_fails_nothing() {
     assert_eq!(versions(&sim), "v2 v1 v1 v1");
     sim.sleep(1800);
     sim.settle();
-    let name =
-        sim.tree.paths().find(|path| path.contains("/instances/") && path.ends_with("@0000000001")).unwrap().to_owned();
+    let entry = |path: &&str| {
+        let instance = sim.tree.get(path).filter(|_| path.contains("/instances/")).map(decode::<Instance>);
+        instance.is_some_and(|instance| instance.unwrap().replica.0 == 1)
+    };
+    let name = sim.tree.paths().find(entry).unwrap().to_owned();
     let data = sim.tree.get(&name).unwrap().to_vec();
     sim.tree.delete_all(&name);
     sim.round();
