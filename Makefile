@@ -15,13 +15,15 @@ QEMU_PACKAGES = qemu-system-x86 qemu-utils e2fsprogs
 DEB_PACKAGES = build-essential debhelper dpkg-dev apt-utils gnupg
 RELEASE_BIN = $(or $(ZKOPS_BIN),$(or $(CARGO_TARGET_DIR),target)/release/zkops)
 
-.PHONY: help setup build next-build test unit-test fuzz faults vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo \
+.PHONY: help setup build next-build test unit-test fuzz simulation faults vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo \
 	test-packages nix-setup nix-check qemu-setup fresh
 
 help:
 	@echo "make demo                   boot hosts, run a service, crash a host, watch the failover (KEEP=1: leave it up)"
 	@echo "make test                   unit and integration tests, then the scenarios on real hosts"
 	@echo "make vm-test SCENARIO=NAME  one scenario (vm-tests/run --list); RELEASE=trixie on Debian 13, DRIVER=qemu in full VMs"
+	@echo "make simulation [HISTORIES=10000] [SEED=1]"
+	@echo "                               random histories of a whole cluster in memory, and what each came to"
 	@echo "make faults                 plant old faults of the controller, and see that its tests find them"
 	@echo "make fuzz                   change documents at random and read them (FUZZ_SECONDS=600: so long for each kind)"
 	@echo "make bench                  measure, and write target/bench.json"
@@ -52,6 +54,13 @@ unit-test: setup
 FUZZ_SECONDS ?= 4
 fuzz: setup
 	ZKOPS_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --lib -- fuzz::
+
+# Random histories of a whole cluster, each by its seed: how many, from which one on. What does not hold is told with its seed.
+HISTORIES ?= 10000
+SEED ?= 1
+simulation: setup
+	ZKOPS_HISTORIES=$(HISTORIES) ZKOPS_SEED=$(SEED) $(CARGO) test --profile=hunt --locked --lib -- \
+		--ignored --exact --nocapture sim::histories::many::many_histories_hold
 
 # The faults that the controller once had, planted one at a time: the random histories find each within a minute, once they are
 # built, which takes some ten minutes the first time.

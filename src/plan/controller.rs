@@ -157,10 +157,6 @@ fn after(since: Timestamp, span: Span) -> Timestamp {
 }
 
 #[cfg(test)]
-mod check;
-#[cfg(test)]
-mod proptests;
-#[cfg(test)]
-pub(crate) mod sim;
+pub(crate) mod check;
 #[cfg(test)]
 mod tests;

@@ -39,7 +39,7 @@ impl Host {
         self.reconfigure(tree);
         self.check_probes();
         let wrong = self.turn(tree);
-        assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), self.story.join("\n"));
+        assert!(wrong.is_empty(), "{}: {}", self.name, wrong.join("\n"));
     }
 
     /// One of the things that are under way gets on.
@@ -118,9 +118,18 @@ impl Host {
         self.lose_power(tree);
     }
 
-    /// The replicas of which it has processes that are its agent's: an operator who forbids a unit takes it over as it is.
+    /// The replicas of which it has processes that are its agent's. An operator who forbids a unit takes it over as it is, and
+    /// hands it back as it may be.
     pub(crate) fn running(&self) -> impl Iterator<Item = ReplicaId> {
-        self.systemd.processes().filter(|(unit, _)| self.drives(unit)).filter_map(|(_, process)| process.owner())
+        let own = |(unit, _): &(&UnitName, _)| self.drives(unit) && !self.handed_over.contains(*unit);
+        self.systemd.processes().filter(own).filter_map(|(_, process)| process.owner())
+    }
+
+    /// Whether a process of the replica runs and answers.
+    pub(crate) fn is_serving(&self, id: &ReplicaId) -> bool {
+        let mut processes = self.systemd.processes().map(|(_, process)| process);
+        !self.sick.contains(id)
+            && processes.any(|process| process.owner().as_ref() == Some(id) && !self.is_broken(process))
     }
 
     /// Whether its agent may touch the unit.
@@ -150,7 +159,7 @@ impl Host {
                 self.sleep(due.saturating_duration_since(self.now.instant).max(Duration::from_millis(1)), tree);
             }
         }
-        self.story.drain(200.min(self.story.len())..);
+        self.story.cut(200);
         wrong.push("it does not come to rest".to_owned());
         wrong
     }

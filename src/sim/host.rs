@@ -9,6 +9,7 @@ use std::{
 use super::{
     check,
     prober::Prober,
+    story::Story,
     systemd::{Process, Systemd},
     tasks::{Luck, Needs, Task},
     tree::{Data, Tree},
@@ -109,11 +110,16 @@ pub(crate) struct Host {
     pub(crate) believed: Option<(Joined, BTreeMap<String, Vec<u8>>)>,
     pub(crate) now: Now,
     /// What the agent has begun, and the lines of its log.
-    pub(crate) story: Vec<String>,
+    pub(crate) story: Story,
 }
 
 impl Host {
     pub(crate) fn new(name: &str) -> Self {
+        Self::told_in(&Story::default(), name)
+    }
+
+    /// What it does is told in this story.
+    pub(crate) fn told_in(story: &Story, name: &str) -> Self {
         let now = Now { instant: Instant::now(), time: "2026-01-01T00:00:00Z".parse().unwrap() };
         Self {
             name: name.parse().unwrap(),
@@ -144,7 +150,7 @@ impl Host {
             boots: 1,
             believed: None,
             now,
-            story: Vec::new(),
+            story: story.told_by(name),
         }
     }
 
@@ -159,7 +165,7 @@ impl Host {
         self.agent = Some(State::new(self.policy(), self.alive(), self.ledger.clone(), ledger, self.now.instant));
         (self.epoch, self.session, self.connected) = (0, None, false);
         self.configured = self.setup.clone();
-        self.story.push("an agent is started".to_owned());
+        self.story.push("an agent is started");
         self.connect();
     }
 
@@ -224,7 +230,7 @@ impl Host {
         self.probers.clear();
         self.unreadable.clear();
         self.placed.clear();
-        self.story.push("the agent is killed".to_owned());
+        self.story.push("the agent is killed");
     }
 
     /// The machine loses its power and boots. What is on disk stays.
@@ -232,7 +238,7 @@ impl Host {
         self.kill_agent(tree, false);
         self.systemd.boot();
         self.boots += 1;
-        self.story.push("the machine boots".to_owned());
+        self.story.push("the machine boots");
     }
 
     /// Sessions end that nobody holds: their ephemerals go.
@@ -431,7 +437,7 @@ impl Host {
         !self.sick.contains(id) && process.is_some_and(|process| !self.is_broken(process))
     }
 
-    fn is_broken(&self, process: &Process) -> bool {
+    pub(super) fn is_broken(&self, process: &Process) -> bool {
         let broken = |config| self.setup.broken.contains(&config);
         process.version() == Some(UNREADY) || process.config.is_some_and(broken)
     }

@@ -113,8 +113,11 @@ fn seen(view: &View<'_>) -> ReplicaState {
         ActiveState::Failed | ActiveState::Inactive if view.is_enabled() && view.is_obstructed() => {
             ReplicaState::Failed
         }
-        // Not the end of it yet, or not told yet.
-        ActiveState::Failed if view.is_enabled() && (view.is_starting() || view.last_line == LastLine::Awaited) => {
+        // What failed was wanted before; or it is not the end yet, or not told yet.
+        ActiveState::Failed
+            if view.is_enabled()
+                && (view.memory.fresh || view.is_starting() || view.last_line == LastLine::Awaited) =>
+        {
             ReplicaState::Pending
         }
         ActiveState::Failed if view.is_enabled() => ReplicaState::Failed,
@@ -189,7 +192,8 @@ fn prepare(view: &View<'_>, files: &Files, key: &str) -> Decision {
         Some(Stale {
             invocation: view.unit.invocation.clone(),
             version: view.running_version(),
-            key: before.filter(|_| !view.is_misplaced()).map(str::to_owned),
+            // What was started with these very files runs with another release.
+            key: before.filter(|before| *before != key).map(str::to_owned),
         })
     } else {
         None

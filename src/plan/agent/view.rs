@@ -9,6 +9,7 @@ use crate::model::{
 
 /// One replica, all that is known of it.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct View<'a> {
     /// Which.
     pub id: &'a ReplicaId,
@@ -32,6 +33,8 @@ pub struct View<'a> {
     pub busy: Option<Busy>,
     /// Files of another replica, or the ledger, are being written: this one's have to wait.
     pub disk_busy: bool,
+    /// A job of its unit that another has overtaken is not over: it may start the unit yet.
+    pub overtaken: bool,
     /// Newer work that is not on the host yet; until it is, `wanted` is what was in force before.
     pub upcoming: Option<Upcoming<'a>>,
     /// What the links on the host lead to.
@@ -229,7 +232,7 @@ impl<'a> View<'a> {
     /// Whether a job is queued or runs that brings its unit up.
     pub fn is_starting(&self) -> bool {
         let ours = matches!(self.busy, Some(Busy::Job(Verb::Start | Verb::Restart)));
-        ours || self.unit.job.as_deref().is_some_and(|job| job.contains("start"))
+        ours || self.overtaken || self.unit.job.as_deref().is_some_and(|job| job.contains("start"))
     }
 
     /// Whether the unit's processes are gone, and none is on its way.

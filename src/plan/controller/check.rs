@@ -15,9 +15,10 @@ use std::{
 };
 
 use self::picture::{Picture, Replica, Service};
-use super::{Context, Plan, sim::Tree};
+use super::{Context, Plan};
 use crate::{
     model::{Mode, ReplicaId, RolloutState, ServiceName},
+    sim::tree::Tree,
     tree::txn::{Op, Transaction},
 };
 

@@ -113,7 +113,7 @@ impl Memory {
 
     /// When the next plan is due.
     #[cfg(test)]
-    pub(super) fn due(&self) -> Option<Timestamp> {
+    pub(crate) fn due(&self) -> Option<Timestamp> {
         self.due
     }
 

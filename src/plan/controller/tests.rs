@@ -12,9 +12,10 @@ mod rollouts;
 
 use serde_json::{Value, json};
 
-use super::{Memory, sim::Sim};
+use super::Memory;
 use crate::{
     model::{Accepts, AllowedUnits, Rollout, ServiceStatus, decode},
+    sim::cluster::Sim,
     tree::layout,
 };
 

@@ -89,6 +89,7 @@ impl State {
             in_instances: self.is_in_instances(id, target, now),
             busy: self.busy(id, target, newcomer),
             disk_busy: self.disk_busy,
+            overtaken: self.is_overtaken(id, target),
             upcoming: target.upcoming(),
             links: target.links(),
             probed: self.health.of(id, target),
@@ -102,10 +103,14 @@ impl State {
         let unread = unit.is_some_and(|unit| !is_read(unit));
         // What was in force before is not started once more when the newer may be about to take its place.
         let waits = (newcomer || target.is_newer_unseen()) && unit.is_some_and(|unit| !self.is_up(unit));
-        // A stop has overtaken a start, which may be about to install a package: the unit may start yet.
-        let overtaken = unit.is_some_and(|unit| self.units.has_job(unit));
-        let unknown = unread || target.is_unsure() || target.is_unseen() || waits || overtaken;
+        let unknown = unread || target.is_unsure() || target.is_unseen() || waits || self.is_overtaken(id, target);
         self.busy.get(id).map(|(_, busy)| *busy).or_else(|| unknown.then_some(Busy::Unknown))
+    }
+
+    /// Whether a stop has overtaken a start, which may be about to install a package: the unit may start yet.
+    fn is_overtaken(&self, id: &ReplicaId, target: &Target) -> bool {
+        let newest = matches!(self.busy.get(id), Some((_, Busy::Job(_))));
+        self.units.jobs(target.unit()) > usize::from(newest)
     }
 
     /// Whether this host starts nothing yet: another machine may be about to take its name, and of the two only one

@@ -87,9 +87,9 @@ impl Units {
         *self.jobs.entry(name.clone()).or_default() += 1;
     }
 
-    /// Whether a job of the unit is waited for.
-    pub(super) fn has_job(&self, name: &UnitName) -> bool {
-        self.jobs.contains_key(name)
+    /// How many jobs of the unit are waited for.
+    pub(super) fn jobs(&self, name: &UnitName) -> usize {
+        self.jobs.get(name).copied().unwrap_or_default()
     }
 
     /// It is over.

@@ -131,6 +131,15 @@ fn a_change_that_is_taken_back_before_the_restart_restarts_nothing() {
     assert_eq!(prepare.stale, None);
 }
 
+/// The link to the release is switched by the restart: until then it leads to the old one.
+#[test]
+fn a_release_that_is_taken_back_before_the_restart_restarts_nothing() {
+    let mut case = Case::upgraded();
+    case.links = Links { release: false, config: true };
+    let Some(Step::Prepare(prepare)) = case.decide().step else { panic!() };
+    assert_eq!(prepare.stale.and_then(|stale| stale.key).as_deref(), Some("v1"));
+}
+
 #[test]
 fn a_configuration_comes_into_force_as_its_policy_says() {
     let decision = reconfigured(ConfigApply::Reload).decide();

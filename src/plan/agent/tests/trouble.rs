@@ -24,6 +24,27 @@ fn new_work_gives_a_failed_unit_a_fresh_start() {
     assert_eq!(case.decide().step, Some(Step::ResetAndStart));
 }
 
+/// While its files are written, say: the controller takes `failed` for an answer to what is wanted now.
+#[test]
+fn what_failed_says_nothing_of_new_work() {
+    let mut case = Case { memory: Memory { fresh: true, ..Memory::NEW }, ..Case::down(ActiveState::Failed) };
+    case.wanted_files.drop_in = Some("v2".into());
+    assert_eq!(case.decide().state, ReplicaState::Pending, "its files are to be written");
+    case.busy = Some(Busy::Files { leaves: false });
+    assert_eq!(case.decide().state, ReplicaState::Pending, "they are being written");
+    case.memory.fresh = false;
+    assert_eq!(case.decide().state, ReplicaState::Failed);
+}
+
+/// A start that is to install a package first, and which a stop has overtaken, may start the unit yet.
+#[test]
+fn nothing_is_stopped_before_a_start_that_was_overtaken_is_over() {
+    let mut case = Case::down(ActiveState::Inactive).mode(Mode::Disabled);
+    assert_eq!(case.decide().state, ReplicaState::Stopped);
+    (case.overtaken, case.busy) = (true, Some(Busy::Unknown));
+    assert_eq!(case.decide().state, ReplicaState::Stopping);
+}
+
 #[test]
 fn systemd_restarting_a_unit_is_left_to_it() {
     let mut case = Case::running();

@@ -14,7 +14,8 @@ use crate::{
         ReplicaId, ReplicaStatus, Rollout, RolloutOrder, RolloutState, ServiceName, ServiceSpec, ServiceStatus,
         UnitName, decode,
     },
-    plan::controller::{Context, sim::Tree},
+    plan::controller::Context,
+    sim::tree::Tree,
 };
 
 #[derive(Default)]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     model::{HostName, HostSpec, ReplicaId, ReplicaNumber},
-    plan::controller::sim::Sim,
+    sim::cluster::Sim,
     tree::{snapshot::Cluster, txn::Op},
 };
 

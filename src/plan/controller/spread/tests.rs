@@ -2,7 +2,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::plan::controller::sim::Sim;
+use crate::sim::cluster::Sim;
 
 /// Six replicas, all of them on the first two of three hosts.
 fn uneven(keys: &Value) -> Sim {

@@ -1,7 +1,7 @@
 //! What bounds a rollout holds, whatever else is done to the service: canaries, pauses, and what has been shown to serve.
 
 use super::*;
-use crate::plan::controller::sim::{FAILS, UNREADY};
+use crate::sim::cluster::{FAILS, UNREADY};
 
 /// How many replicas run a version, those that are on no host left out.
 fn exposed(sim: &Sim, version: &str) -> usize {

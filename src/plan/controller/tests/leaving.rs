@@ -543,7 +543,7 @@ fn taken_behind_its_back(keys: Value) -> Sim {
     sim.tree.put("/hosts/web4", r#"{"cordon":true}"#);
     sim.tree.put("/hosts/web5", r#"{"cordon":true}"#);
     let mut webapp = json!({ "unit": "webapp.service", "port": 80, "rollout": { "min_healthy_time": "20s" } });
-    crate::plan::controller::sim::merge(&mut webapp, &keys);
+    crate::sim::cluster::merge(&mut webapp, &keys);
     sim.service("webapp", &webapp, &json!({ "replicas": 3, "version": "v1" }));
     sim.live(30);
     sim.tree.put("/hosts/web4", "{}");

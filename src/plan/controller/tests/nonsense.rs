@@ -508,7 +508,7 @@ fn what_nobody_knows_how_to_run_is_moved_nowhere_while_a_canary_waits() {
 #[test]
 fn what_is_added_after_a_rollback_to_what_nobody_knows_says_so() {
     let mut sim = fleet(json!({}));
-    want(&mut sim, crate::plan::controller::sim::REJECTED);
+    want(&mut sim, crate::sim::cluster::REJECTED);
     sim.settle();
     assert_eq!(state(&sim), "2 rolled_back");
     sim.tree.delete_all("/services/webapp/rollouts/0000000001");

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     model::{Instance, RolloutState},
-    plan::controller::sim::{FAILS, REJECTED, UNREADY},
+    sim::cluster::{FAILS, REJECTED, UNREADY},
 };
 
 /// The first replica's host restarts, and from then on nothing of the service starts there.

@@ -9,16 +9,16 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub(crate) use crate::sim::{
+use super::story::Story;
+pub(crate) use super::{
     host::{Host, UNREADY},
     systemd::FAILS,
     tasks::REJECTED,
     tree::{Seen, Tree, merge},
 };
-
-use super::{Context, Memory, Plan, WORK, check, plan};
 use crate::{
     model::{HostName, ReplicaDesired, ReplicaId, ServiceName, ServiceStatus, decode},
+    plan::controller::{Context, Memory, Plan, WORK, check, plan},
     tree::{
         layout,
         snapshot::{Cluster, Doc},
@@ -39,15 +39,24 @@ pub(crate) struct Sim {
     pub(crate) work: usize,
     /// The reason of every transaction that landed.
     pub(crate) log: Vec<String>,
+    /// What everyone did.
+    pub(crate) story: Story,
 }
 
 impl Sim {
     /// Hosts with these names, up and registered, and no services.
     pub(crate) fn new(hosts: &[&str]) -> Self {
+        Self::told_in(&Story::default(), hosts)
+    }
+
+    /// The same, and what happens is told in this story.
+    pub(crate) fn told_in(story: &Story, hosts: &[&str]) -> Self {
+        let story = story.clone();
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let memory = Memory::default();
         let (tree, seen, log) = (Tree::new(), Seen::default(), Vec::new());
-        let mut sim = Self { tree, now, seen, memory, hosts: BTreeMap::new(), max_fraction: 0.55, work: WORK, log };
+        let mut sim =
+            Self { tree, now, seen, memory, hosts: BTreeMap::new(), max_fraction: 0.55, work: WORK, log, story };
         for host in hosts {
             sim.add_host(host);
         }
@@ -121,7 +130,10 @@ impl Sim {
 
     fn commit(&mut self, transaction: &Transaction) {
         match self.tree.commit(&transaction.ops) {
-            Ok(_) => self.log.push(transaction.reason.clone()),
+            Ok(_) => {
+                self.story.push(format!("the controller: {}", transaction.reason));
+                self.log.push(transaction.reason.clone());
+            }
             Err(error) => panic!("{}: {error}\n{:#?}", transaction.reason, transaction.ops),
         }
     }
@@ -193,7 +205,7 @@ impl Sim {
 
     /// A host of this name is set up.
     pub(crate) fn add_host(&mut self, name: &str) {
-        let mut host = Host::new(name);
+        let mut host = Host::told_in(&self.story, name);
         host.boot();
         self.tree.put_below(&layout::assigned(&host.name), "");
         self.hosts.insert(host.name.clone(), host);

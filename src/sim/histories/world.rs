@@ -1,9 +1,4 @@
-//! Random operators, faults and interleavings: every plan is checked before it lands, every landing after; and once
-//! everyone leaves it alone, the cluster comes to rest as wanted.
-#![allow(clippy::unwrap_used)]
-
-mod steps;
-mod trial;
+//! The cluster, its controllers, and what the operators mean; and what happens to them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,23 +6,25 @@ use std::{
 };
 
 use jiff::Timestamp;
-use proptest::{collection::vec, prelude::*};
+use proptest::prelude::prop;
 use serde_json::{Value, json};
 
-use self::steps::{HOSTS, SERVICES, Step, step};
-
-use super::{
-    Context, Memory, check, host, plan,
-    sim::{Host, Seen, Sim, Tree, merge},
-};
+use super::steps::{HOSTS, Step};
 use crate::{
     model::{
-        Accepts, AllowedUnits, ConfigPolicy, Mode, PauseCause, ReplicaId, ReplicaNumber, Rollout, RolloutOrder,
-        RolloutState, ServiceName, ServiceStatus, decode, encode,
+        Accepts, AllowedUnits, HostName, PauseCause, ReplicaId, ReplicaNumber, Rollout, RolloutOrder, RolloutState,
+        ServiceName, decode, encode,
+    },
+    plan::controller::{Context, Memory, check, plan},
+    sim::{
+        cluster::Sim,
+        host::Host,
+        story::Story,
+        tree::{Seen, Tree, merge},
     },
     tree::{
         layout,
-        snapshot::{Cluster, Doc},
+        snapshot::{Cluster, Doc, ServiceView},
     },
 };
 
@@ -51,24 +48,25 @@ impl Controller {
 }
 
 /// The cluster, two controllers that take turns, and what the operators mean.
-struct World {
-    sim: Sim,
+pub(super) struct World {
+    pub(super) sim: Sim,
     controllers: [Controller; 2],
     /// Which of them planned last.
     leader: Option<usize>,
-    specs: BTreeMap<&'static str, Value>,
-    desireds: BTreeMap<&'static str, Value>,
-    hosts: BTreeMap<&'static str, Value>,
+    pub(super) specs: BTreeMap<&'static str, Value>,
+    pub(super) desireds: BTreeMap<&'static str, Value>,
+    pub(super) hosts: BTreeMap<&'static str, Value>,
     /// How many configurations were pushed of each service.
     pushed: BTreeMap<&'static str, u64>,
     /// Hosts that die for good in the end.
-    doomed: BTreeSet<&'static str>,
+    pub(super) doomed: BTreeSet<&'static str>,
 }
 
 impl World {
-    fn new() -> Self {
+    /// What happens is told in this story.
+    pub(super) fn told_in(story: &Story) -> Self {
         let mut world = Self {
-            sim: Sim::new(&HOSTS),
+            sim: Sim::told_in(story, &HOSTS),
             controllers: <[Controller; 2]>::default(),
             leader: None,
             specs: BTreeMap::new(),
@@ -85,12 +83,13 @@ impl World {
         world
     }
 
-    fn write(&mut self, name: &str) {
+    pub(super) fn write(&mut self, name: &str) {
         let (spec, desired) = (self.specs[name].clone(), self.desireds[name].clone());
         self.sim.service(name, &spec, &desired);
     }
 
-    fn happen(&mut self, step: &Step) {
+    pub(super) fn happen(&mut self, step: &Step) {
+        self.sim.story.push(format!("— {step:?}"));
         match step {
             Step::Control { who, fresh, transactions } => self.control(*who, *fresh, *transactions),
             Step::Agent(host) => self.agent(host),
@@ -153,7 +152,7 @@ impl World {
     }
 
     /// A service that is being deleted comes back under its name only when it is gone.
-    fn describe(&mut self, service: &'static str, keys: &Value) {
+    pub(super) fn describe(&mut self, service: &'static str, keys: &Value) {
         merge(self.specs.get_mut(service).unwrap(), keys);
         self.write(service);
         if self.specs[service]["deleting"] == json!(true) {
@@ -178,7 +177,7 @@ impl World {
     fn leave(&mut self, service: &str, index: prop::sample::Index) {
         let cluster = self.sim.look();
         let Some(view) = cluster.services.get(&service.parse().unwrap()) else { return };
-        let placed = |number: &ReplicaNumber| Some((number.0.to_string(), host::placed_on(view, *number)?.to_string()));
+        let placed = |number: &ReplicaNumber| Some((number.0.to_string(), placed_on(view, *number)?.to_string()));
         let placed: Vec<_> = view.replicas.keys().filter_map(placed).collect();
         if !placed.is_empty() {
             let (number, host) = index.get(&placed);
@@ -207,7 +206,7 @@ impl World {
         act(host, &mut self.sim.tree);
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..8 {
             let before = self.sim.tree.clone();
             for host in HOSTS.into_iter().flat_map(|host| [host; 3]) {
@@ -227,7 +226,7 @@ impl World {
     }
 
     /// No snapshot survives a deletion by hand: versions start anew, and only the leader's lock tells old from new.
-    fn refresh(&mut self) {
+    pub(super) fn refresh(&mut self) {
         for controller in &mut self.controllers {
             controller.look(&self.sim.tree);
         }
@@ -258,7 +257,10 @@ impl World {
         for transaction in plan.transactions.iter().take(transactions) {
             let before = self.sim.tree.clone();
             match self.sim.tree.commit(&transaction.ops) {
-                Ok(_) => self.landed(who, &before, &transaction.reason, fresh),
+                Ok(_) => {
+                    self.sim.story.push(format!("controller {who}: {}", transaction.reason));
+                    self.landed(who, &before, &transaction.reason, fresh);
+                }
                 Err(error) => assert!(!fresh, "{} does not land: {error}", transaction.reason),
             }
         }
@@ -288,20 +290,20 @@ impl World {
         }
         let (old, new) = (before.cluster(), after.cluster());
         for it in self.sim.hosts.values().filter(|it| it.is_connected()) {
-            let was_here = |id: &ReplicaId| host::placed_on(&old.services[&id.service], id.number) == Some(&it.name);
+            let was_here = |id: &ReplicaId| placed_on(&old.services[&id.service], id.number) == Some(&it.name);
             let is_here = |id: &ReplicaId| {
                 let service = new.services.get(&id.service);
-                service.and_then(|service| host::placed_on(service, id.number)) == Some(&it.name)
+                service.and_then(|service| placed_on(service, id.number)) == Some(&it.name)
             };
             let alive = seen.hosts.get(&it.name).is_some_and(|host| host.alive.is_some());
             let known = it.running().filter(|id| old.services.contains_key(&id.service));
             let left = known.filter(was_here).find(|id| alive && !is_here(id));
-            assert!(left.is_none(), "{left:?} still runs on {}\n  in: {reason}\n{}", it.name, it.story.join("\n"));
+            assert!(left.is_none(), "{left:?} still runs on {}\n  in: {reason}", it.name);
         }
     }
 
     /// As the conditions say: records that are nonsense are deleted, and so is an order.
-    fn mend_rollouts(&mut self) {
+    pub(super) fn mend_rollouts(&mut self) {
         for (name, view) in self.sim.cluster().services {
             if view.rollouts_node.is_some_and(|doc| doc.value.is_err()) {
                 self.sim.tree.put(&layout::rollouts(&name), "{}");
@@ -313,7 +315,7 @@ impl World {
         self.refresh();
     }
 
-    fn newest(&mut self, service: &str) -> Option<(u64, Rollout)> {
+    pub(super) fn newest(&mut self, service: &str) -> Option<(u64, Rollout)> {
         let cluster = self.sim.look();
         let (number, doc) = cluster.services.get(&service.parse().unwrap())?.rollouts.iter().next_back()?;
         Some((*number, doc.good()?.clone()))
@@ -360,7 +362,7 @@ impl World {
     }
 
     /// An operator who wants it to go on.
-    fn order_on(&mut self, service: &str) {
+    pub(super) fn order_on(&mut self, service: &str) {
         let Some((_, record)) = self.newest(service) else { return };
         match (record.state, record.pause) {
             (RolloutState::Paused, Some(PauseCause::Canary)) => self.order(service, "promote"),
@@ -368,222 +370,17 @@ impl World {
             _ => {}
         }
     }
-
-    /// Everything is mended, and everyone is left alone until nothing happens any more.
-    fn come_to_rest(&mut self) {
-        self.mend_rollouts();
-        for host in HOSTS {
-            self.sim.boot(host);
-            self.sim.host(host).fall_sick(false);
-            self.sim.host(host).setup.failing.clear();
-            self.sim.host(host).setup.refused.clear();
-            self.sim.host(host).setup.accepts = None;
-            let words = self.hosts[host].to_string();
-            self.sim.tree.put(&format!("/hosts/{host}"), words);
-        }
-        for service in SERVICES {
-            self.write(service);
-            self.bring_config(service);
-        }
-        for turn in 0..60 {
-            self.sim.settle();
-            // Later on, whatever fails is left as it is.
-            if turn < 20 && turn % 5 == 4 {
-                for service in SERVICES {
-                    self.order_on(service);
-                }
-            }
-            self.sim.sleep(60);
-        }
-        self.sim.settle();
-        self.assert_rolled_out();
-        self.lose_for_good();
-    }
-
-    /// What is good, serves and fits is completed, if it was resumed whenever it had ended otherwise.
-    fn assert_rolled_out(&mut self) {
-        for name in SERVICES {
-            let status = self.sim.status(name);
-            let Some((_, record)) = self.newest(name) else { continue };
-            let desired = &self.desireds[name];
-            let bad = desired["version"].as_str().is_some_and(|version| !version.starts_with('v'));
-            let serves = status.ready > 0 && desired["mode"] != json!("disabled") && desired["mode"] != json!("drain");
-            let may = !bad && serves && fits(self, name);
-            assert!(!may || record.state == RolloutState::Completed, "{name}: {status:#?}");
-        }
-    }
-
-    /// Whatever configuration is wanted is there.
-    fn bring_config(&mut self, service: &str) {
-        let Some(revision) = self.desireds[service]["config_version"].as_u64() else { return };
-        let configs = format!("/services/{service}/config");
-        for path in [configs.clone(), format!("{configs}/{revision}")] {
-            if self.sim.tree.get(&path).is_none() {
-                self.sim.tree.put(&path, "{\"files\":{}}");
-            }
-        }
-    }
-
-    /// One host dies after the other, each some time after the one before was dealt with; one stays. While some work can't
-    /// leave a dead host, no more than half of them are dead: failover would be held.
-    fn lose_for_good(&mut self) {
-        let stays = HOSTS.into_iter().find(|host| self.is_open(host));
-        for (dead, host) in self.doomed.clone().into_iter().filter(|host| Some(*host) != stays).enumerate() {
-            if dead >= HOSTS.len() / 2 && SERVICES.into_iter().any(|name| self.on_dead_hosts(name) > 0) {
-                break;
-            }
-            self.sim.crash(host);
-            for _ in 0..15 {
-                self.sim.settle();
-                self.sim.sleep(60);
-            }
-            self.sim.settle();
-        }
-    }
-
-    fn is_open(&self, host: &str) -> bool {
-        let words = &self.hosts[host];
-        words["drain"].is_null() && words["cordon"].is_null()
-    }
-
-    /// How many replicas stay with hosts that are dead for good.
-    fn on_dead_hosts(&self, name: &str) -> u32 {
-        let places = self.sim.places(name);
-        let dead = |host: &&str| !self.sim.hosts[&host.parse().unwrap()].is_connected();
-        let left = HOSTS.iter().filter(|host| dead(host)).map(|host| places.matches(&format!("={host}")).count());
-        u32::try_from(left.sum::<usize>()).unwrap()
-    }
-
-    /// The hosts that are not dead for good, and that take replicas.
-    fn takes_replicas(&self, host: &str) -> bool {
-        self.is_open(host) && self.sim.hosts[&host.parse().unwrap()].is_connected()
-    }
 }
 
-/// Until [`Plan::wake_at`](super::Plan::wake_at), nothing comes of planning again.
+/// The host that the tree names for a replica.
+fn placed_on(view: &ServiceView, number: ReplicaNumber) -> Option<&HostName> {
+    view.replicas.get(&number)?.desired.as_ref()?.good()?.node.as_ref()
+}
+
+/// Until [`Plan::wake_at`](crate::plan::controller::Plan::wake_at), nothing comes of planning again.
 fn assert_time_alone_changes_nothing(cluster: &Cluster, context: &Context, wake_at: Option<Timestamp>) {
     let later = context.now.checked_add(Duration::from_secs(3600)).unwrap();
     let before = wake_at.unwrap_or(later).checked_sub(Duration::from_millis(1)).unwrap();
     let plan = plan(cluster, &Context { now: before.max(context.now), ..context.clone() });
     assert!(plan.transactions.is_empty(), "at {before}, before {wake_at:?}: {:#?}", plan.transactions);
-}
-
-/// What must hold of the cluster at rest.
-fn assert_as_wanted(world: &mut World) {
-    let cluster = world.sim.cluster();
-    for name in SERVICES {
-        let status = world.sim.status(name);
-        let view = &cluster.services[&name.parse().unwrap()];
-        let desired = view.desired.as_ref().unwrap().good().unwrap();
-        let unplaced =
-            view.replicas.values().filter(|replica| replica.desired.as_ref().unwrap().good().unwrap().node.is_none());
-        let unplaced = u32::try_from(unplaced.count()).unwrap();
-        let says = |text: &str| status.conditions.iter().any(|condition| condition.kind.to_string() == text);
-        // An index deleted by hand just when another service took over its unit's name: only a person can tell.
-        if status.conditions.iter().any(|condition| condition.message.contains("its index is gone")) {
-            continue;
-        }
-        // A rollout that waits for a person keeps its surge replicas.
-        let surge = status.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::Paused);
-        if surge {
-            assert!(status.replicas >= desired.replicas, "{name}: {status:#?}");
-        } else {
-            assert_eq!(status.replicas, desired.replicas, "{name}: {status:#?}");
-        }
-        assert_eq!(unplaced > 0, says("Unplaced"), "{name}: {status:#?}");
-        let bad = desired.version.as_deref().is_some_and(|version| !version.starts_with('v'));
-        if desired.mode == Mode::Enabled && !says("Waiting") && !bad {
-            let dead = world.on_dead_hosts(name);
-            assert!(dead == 0 || !fits(world, name), "{name} fits elsewhere: {status:#?}");
-            assert_eq!(status.ready, status.replicas - unplaced - dead, "{name}: {status:#?}");
-        }
-        let record = world.newest(name).map(|(_, record)| record);
-        let ended =
-            record.as_ref().is_some_and(|record| record.state.has_ended() || record.state == RolloutState::Paused);
-        assert!(ended, "{name}: {record:#?}");
-        assert!(
-            record.as_ref().is_some_and(|record| record.state != RolloutState::Paused || !record.reason.is_empty())
-        );
-        if bad {
-            continue;
-        }
-        let fits = fits(world, name);
-        assert!(!fits || unplaced == 0, "{name} fits: {status:#?}");
-        let waits = says("Waiting");
-        assert!(!fits || !says("FailoverHeld"), "{name}: {status:#?}");
-        assert_configs_are_forgotten(world, name, &status);
-        // Where others fit, nobody waits for a budget for ever.
-        let starved = status.conditions.iter().find(|condition| condition.message.contains("max_unavailable ("));
-        assert!(!fits || surge || starved.is_none(), "{name}: {starved:?}");
-        if fits && !waits {
-            let places = world.sim.places(name);
-            let left = HOSTS.into_iter().find(|host| {
-                let gone = !world.sim.hosts[&host.parse().unwrap()].is_connected();
-                let leaves = !world.hosts[host]["drain"].is_null() || gone && desired.mode == Mode::Enabled;
-                leaves && places.contains(&format!("={host}"))
-            });
-            assert!(left.is_none(), "{left:?} is not left: {places} {status:#?}");
-            let summary = match desired.mode {
-                Mode::Enabled => "healthy",
-                Mode::Disabled => "disabled",
-                Mode::Drain => "drained",
-            };
-            assert_eq!(status.summary.to_string(), summary, "{name}: {status:#?}");
-        }
-    }
-}
-
-/// Of the revisions that nothing wants, no more than `keep` are there.
-fn assert_configs_are_forgotten(world: &World, name: &str, status: &ServiceStatus) {
-    let cluster = world.sim.cluster();
-    let view = &cluster.services[&name.parse().unwrap()];
-    let keep = world.specs[name]["config"]["keep"].as_u64();
-    let keep = usize::try_from(keep.unwrap_or(u64::from(ConfigPolicy::KEEP))).unwrap();
-    let records = view.rollouts.values().filter_map(Doc::good).filter_map(|record| record.revision.config_version);
-    let wanted = world.desireds[name]["config_version"].as_u64();
-    let told = view.replicas.values().filter_map(|replica| replica.desired.as_ref()?.good()?.config_version);
-    let used: BTreeSet<u64> = records.chain(wanted).chain(told).collect();
-    let unused = view.configs.difference(&used).count();
-    assert!(unused <= keep, "{name}: {:?} are there, {used:?} are used: {status:#?}", view.configs);
-}
-
-/// Whether another service has not left the service's unit yet.
-fn others_have(world: &World, name: &str) -> bool {
-    let file = world.specs[name]["unit"].as_str().unwrap().split('@').next().unwrap();
-    let hosts = world.sim.cluster().hosts;
-    let mut others = hosts.values().flat_map(|host| &host.assigned).filter(|(id, _)| id.service.as_str() != name);
-    others.any(|(_, doc)| doc.good().is_some_and(|assignment| assignment.unit.as_str().starts_with(file)))
-}
-
-/// Whether the service surely fits: any number on any host, and an open host there is.
-fn fits(world: &World, name: &str) -> bool {
-    let spec = &world.specs[name];
-    let own = spec["unit"] == json!("gamma@.service") || name == "alpha" && spec["unit"] == json!("alpha@.service");
-    let alone = world.specs.iter().all(|(other, spec)| *other == name || spec["unit"] != world.specs[name]["unit"]);
-    let portless = world.specs.values().all(|spec| spec["port"].is_null());
-    let free = portless && spec["placement"]["constraints"].is_null() && spec["placement"]["max_per_host"].is_null();
-    let open = HOSTS.into_iter().any(|host| world.takes_replicas(host));
-    own && alone && free && open && !others_have(world, name)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 4000, ..ProptestConfig::default() })]
-
-    #[test]
-    fn every_plan_is_safe_and_the_cluster_comes_to_rest(
-        begun in prop::bool::weighted(0.8),
-        steps in vec(step(), 1..100),
-    ) {
-        let mut world = World::new();
-        if begun {
-            world.settle();
-        }
-        for step in &steps {
-            world.happen(step);
-        }
-        world.come_to_rest();
-        let plan = world.sim.plan();
-        prop_assert!(plan.transactions.is_empty(), "{:#?}", plan.transactions);
-        assert_as_wanted(&mut world);
-    }
 }

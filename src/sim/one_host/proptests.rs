@@ -7,10 +7,10 @@ use proptest::{
 };
 use serde_json::{Value, json};
 
-use super::{
+use super::{REPLICAS, Step, World};
+use crate::sim::{
     systemd::FAILS,
     tasks::{Luck, REJECTED},
-    world::{REPLICAS, Step, World},
 };
 
 fn keys() -> impl Strategy<Value = Value> {

@@ -1,5 +1,8 @@
 //! A host and its part of the tree, and what can happen to them.
 
+mod proptests;
+mod stories;
+
 use std::time::Duration;
 
 use proptest::sample::Index;
@@ -72,7 +75,7 @@ impl World {
 
     /// What is wrong, and how it came to it.
     pub(super) fn told(&self) -> String {
-        format!("{}\n{}", self.wrong.join("\n"), self.host.story.join("\n"))
+        format!("{}\n{}", self.wrong.join("\n"), self.host.story.whole())
     }
 
     fn assign(&mut self, id: &str, keys: &Value) {
@@ -149,7 +152,7 @@ impl World {
 
     /// Nothing happens any more, and only what can be done is wanted.
     pub(super) fn come_to_rest(&mut self) {
-        self.host.story.push("— nothing happens any more".to_owned());
+        self.host.story.push("— nothing happens any more");
         let Self { host, tree, .. } = self;
         host.start_agent();
         host.connect();
@@ -183,7 +186,7 @@ impl World {
         host.sleep(Duration::from_secs(86_400), tree);
         wrong.extend(host.turn(tree));
         if host.story.len() > begun || !host.tasks.is_empty() {
-            wrong.push(format!("it is not at rest: {:?} {:?}", &host.story[begun..], host.tasks));
+            wrong.push(format!("it is not at rest: {:?} {:?}", host.story.since(begun), host.tasks));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
 
-use crate::plan::controller::sim::{Host, Sim, merge};
+use crate::sim::cluster::{Host, Sim, merge};
 
 const HOSTS: [&str; 4] = ["web1", "web2", "web3", "web4"];
 

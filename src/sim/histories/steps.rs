@@ -8,7 +8,7 @@ use proptest::{
 use serde_json::{Value, json};
 
 use crate::{
-    plan::controller::sim::{FAILS, REJECTED, UNREADY},
+    sim::cluster::{FAILS, REJECTED, UNREADY},
     sim::tasks::Luck,
 };
 
@@ -157,7 +157,7 @@ fn host_words() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn luck() -> impl Strategy<Value = Luck> {
+pub(super) fn luck() -> impl Strategy<Value = Luck> {
     prop_oneof![8 => Just(Luck::Good), 1 => Just(Luck::Fails), 1 => Just(Luck::Lost)]
 }
 

@@ -2,11 +2,13 @@
 
 use serde_json::json;
 
-use super::{
-    tasks::Luck,
-    world::{Step, World},
+use super::{Step, World};
+use crate::{
+    model::{ReplicaStatus, decode},
+    plan::agent::action::Action,
+    sim::{systemd::FAILS, tasks::Luck},
+    tree::layout,
 };
-use crate::plan::agent::action::Action;
 
 const ID: &str = "alpha.0000000001";
 
@@ -18,7 +20,7 @@ fn history(steps: &[Step]) -> usize {
     }
     world.come_to_rest();
     assert!(world.wrong.is_empty(), "{}", world.told());
-    world.host.story.iter().filter(|line| line.contains("begun: Run")).count()
+    world.host.story.since(0).iter().filter(|line| line.contains("begun: Run")).count()
 }
 
 /// An agent that is started anew finds that a replica is no longer this host's. It registers only once that is stopped, and
@@ -53,6 +55,29 @@ fn a_replica_that_leaves_its_unit_is_not_started_there_once_more() {
     let release = json!({ "unit": "other@1.service", "source": { "exec": { "command": ["/bin/true"] } } });
     let jobs = history(&[Step::Assign(ID, release), Step::Settle]);
     assert_eq!(jobs, 3, "started, stopped, started as the other unit");
+}
+
+/// A host that starts a failed replica again says so before it does: the controller takes `failed` for "no process is left",
+/// and may place it elsewhere.
+#[test]
+fn what_has_failed_is_started_again_once_the_tree_says_so() {
+    let mut world = World::new();
+    for step in [Step::Assign(ID, json!({ "version": FAILS })), Step::Settle, Step::Sleep(60_000), Step::Turn] {
+        world.happens(&step);
+    }
+    let runs = |world: &World| world.host.tasks.iter().any(|task| matches!(task.action, Action::Run(_)));
+    assert!(!runs(&world), "{}", world.told());
+    let status = |world: &World| {
+        let data = world.tree.get(&layout::replica_status(&ID.parse().unwrap())).unwrap();
+        decode::<ReplicaStatus>(data).unwrap()
+    };
+    assert!(status(&world).is_down(), "{}", world.told());
+    while !world.host.tasks.is_empty() {
+        world.go_on(Luck::Good);
+    }
+    assert!(status(&world).retrying, "{}", world.told());
+    world.happens(&Step::Turn);
+    assert!(runs(&world), "{}", world.told());
 }
 
 /// Its unit was being read when it left, its files being known; these were forgotten with it, and nobody read them again.
