@@ -58,8 +58,9 @@ fuzz: setup
 # Random histories of a whole cluster, each by its seed: how many, from which one on. What does not hold is told with its seed.
 HISTORIES ?= 10000
 SEED ?= 1
+PROFILE ?= hunt
 simulation: setup
-	ZKOPS_HISTORIES=$(HISTORIES) ZKOPS_SEED=$(SEED) $(CARGO) test --profile=hunt --locked --lib -- \
+	ZKOPS_HISTORIES=$(HISTORIES) ZKOPS_SEED=$(SEED) $(CARGO) test --profile=$(PROFILE) --locked --lib -- \
 		--ignored --exact --nocapture sim::histories::many::many_histories_hold
 
 # The faults that the controller once had, planted one at a time: the random histories find each within a minute, once they are

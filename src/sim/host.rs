@@ -358,7 +358,7 @@ impl Host {
             }
             action => {
                 let wrong = check::action(self, tree, &action);
-                self.story.push(format!("  begun: {}", kind(&action)));
+                self.story.push(format!("  begins to {}", kind(&action)));
                 self.tasks.push(action.into());
                 return wrong;
             }
@@ -369,7 +369,7 @@ impl Host {
     /// One part of something that is under way is done.
     pub(crate) fn advance(&mut self, index: usize, tree: &mut Tree, luck: Luck) {
         let mut task = self.tasks.remove(index);
-        self.story.push(format!("  goes on ({luck:?}): {}", kind(&task.action)));
+        self.story.push(format!("  {} goes on: {luck:?}", kind(&task.action)));
         match task.advance(self, tree, luck) {
             Some(event) => {
                 let seen = matches!(&event, Event::Published(it) if it.ephemerals.as_ref().is_some_and(|it| it.seen));
@@ -486,19 +486,32 @@ impl Host {
     }
 }
 
-/// The action's name, and whom it is about, for the story.
+/// The action, and whom it is about, for the story.
 fn kind(action: &Action) -> String {
-    let whole = format!("{action:?}");
-    let name = whole.split(['(', ' ']).next().unwrap_or_default();
-    let about = match action {
-        Action::Run(job) => format!(" {} {}", job.order.as_str(), job.id),
-        Action::ReadUnit { unit, .. } => format!(" {unit}"),
-        Action::Stage(stage) => format!(" {}", stage.id),
-        Action::LookAtArtifacts { id, .. } | Action::Delist(id) | Action::ReadPlacement(id) => format!(" {id}"),
+    match action {
+        Action::Run(job) => format!("{} {}", job.order.as_str(), job.id),
+        Action::ReadUnit { unit, .. } => format!("read {unit}"),
+        Action::ReadFiles(unit) => format!("read the files of {unit}"),
+        Action::ReadAllFiles(_) => "read all files".to_owned(),
+        Action::ReadLastLine { unit, .. } => format!("read the last line of {unit}"),
+        Action::LookAtArtifacts { id, .. } => format!("look at what is there of {id}"),
+        Action::Stage(stage) => format!("fetch {}", stage.id),
+        Action::Prune(prune) => format!("prune {}", prune.service),
         Action::Write(write) => {
-            write.changes.iter().fold(String::new(), |about, change| format!("{about} {}", change.id))
+            let ids: Vec<_> = write.changes.iter().map(|change| change.id.to_string()).collect();
+            format!("write the ledger, and files of {}", ids.join(", "))
         }
-        _ => String::new(),
-    };
-    format!("{name}{about}")
+        Action::ReadPlacement(id) => format!("read where {id} is placed"),
+        Action::ReadListed { id, .. } => format!("read whether {id} is listed"),
+        Action::Delist(id) => format!("delist {id}"),
+        Action::Register(order) => {
+            let ids: Vec<_> = order.ephemerals.1.keys().map(ToString::to_string).collect();
+            format!("register, with {}", ids.join(", "))
+        }
+        Action::WriteStatuses { all, .. } => {
+            let said: Vec<_> = all.iter().map(|it| format!("{} is {}", it.id, it.status.state)).collect();
+            format!("write that {}", said.join(", "))
+        }
+        other => format!("{other:?}"),
+    }
 }

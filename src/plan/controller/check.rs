@@ -63,9 +63,9 @@ fn too_much_work(plan: &Plan, context: &Context) -> Option<String> {
 fn form(transaction: &Transaction) -> Vec<String> {
     let mut found = Vec::new();
     let mut wrong = |bad: bool, what: String| found.extend(bad.then_some(what));
-    let bytes: usize = transaction.ops.iter().map(|op| format!("{op:?}").len() / 4).sum();
+    let bytes: usize = transaction.ops.iter().map(|op| path_of(op).len() + data_of(op).len()).sum();
     wrong(transaction.ops.len() > 300, format!("{} operations", transaction.ops.len()));
-    wrong(bytes > 600 * 1024, format!("about {bytes} bytes"));
+    wrong(bytes > 600 * 1024, format!("{bytes} bytes"));
     wrong(transaction.reason.is_empty() || transaction.reason.contains('\n'), "no reason in one line".to_owned());
     // The service's own node can't be deleted while anything is below it, so its deletion guards as well.
     let guards = |op: &Op| {
@@ -90,6 +90,16 @@ fn path_of(op: &Op) -> &str {
         | Op::Set { path, .. }
         | Op::Delete { path, .. } => path,
         Op::CreateSequential { prefix, .. } => prefix,
+    }
+}
+
+fn data_of(op: &Op) -> &[u8] {
+    match op {
+        Op::Create { data, .. }
+        | Op::CreateEphemeral { data, .. }
+        | Op::CreateSequential { data, .. }
+        | Op::Set { data, .. } => data,
+        Op::Check { .. } | Op::Delete { .. } => &[],
     }
 }
 

@@ -20,7 +20,13 @@ fn history(steps: &[Step]) -> usize {
     }
     world.come_to_rest();
     assert!(world.wrong.is_empty(), "{}", world.told());
-    world.host.story.since(0).iter().filter(|line| line.contains("begun: Run")).count()
+    world
+        .host
+        .story
+        .since(0)
+        .iter()
+        .filter(|line| [": start ", ": stop ", ": restart ", ": reset-failed "].iter().any(|verb| line.contains(verb)))
+        .count()
 }
 
 /// An agent that is started anew finds that a replica is no longer this host's. It registers only once that is stopped, and
