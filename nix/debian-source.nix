@@ -1,5 +1,5 @@
 # What the Debian packages are built from, as `make deb` lays it out; dpkg-buildpackage on a Debian host builds them.
-# (The program that Nix builds has its libraries in the Nix store, so it can't go into a .deb.)
+# (The program that Nix builds has its libraries in the Nix store, so it cannot go into a .deb.)
 { lib, runCommand }:
 let
   inherit (lib.importTOML ../Cargo.toml) package;

@@ -12,7 +12,7 @@ rustPlatform.buildRustPackage {
   pname = package.name;
   inherit (package) version;
 
-  # What cargo wants to see, so that a change of a page or a scenario builds nothing anew.
+  # What cargo wants to see, so that a change of a page or a scenario builds nothing again.
   src = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [

@@ -47,7 +47,7 @@ use crate::{
     source::{command, link},
 };
 
-/// Which configuration a replica is to have. A change of any of these is another configuration, staged anew.
+/// Which configuration a replica is to have. A change of any of these is another configuration, staged again.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     /// The replica.
@@ -187,7 +187,7 @@ impl Configurations {
     /// [`Self::switch_back`].
     ///
     /// # Errors
-    /// When the link can't be written; the old one then stands.
+    /// When the link cannot be written; the old one then stands.
     pub fn switch(&self, wanted: &Wanted<'_>) -> io::Result<Option<PathBuf>> {
         let link = self.config_dir(&wanted.id.service, wanted.unit);
         let before = link::read(&link);
@@ -198,7 +198,7 @@ impl Configurations {
     /// Brings what [`Self::switch`] returned back into force; without it, there is no configuration again.
     ///
     /// # Errors
-    /// When the link can't be written.
+    /// When the link cannot be written.
     pub fn switch_back(&self, service: &ServiceName, unit: &UnitName, before: Option<&Path>) -> io::Result<()> {
         let link = self.config_dir(service, unit);
         match before {
@@ -209,13 +209,13 @@ impl Configurations {
 
     /// Removes what is no longer needed of the service's: all that is not of a replica whose unit is among `units`, the
     /// units of the service's replicas on this host; of these replicas, all but what is in force and the `keep` newest
-    /// beside it, at least one; and what crashed attempts left behind. What can't be removed is logged.
+    /// beside it, at least one; and what crashed attempts left behind. What cannot be removed is logged.
     pub fn prune(&self, service: &ServiceName, units: &BTreeSet<UnitName>, keep: u32) {
         let dir = self.root.join(service.as_str());
         let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let busy = |name: &str| staging.contains(&format!("{service}/{name}"));
         for problem in prune::prune(&dir, units, keep, busy) {
-            tracing::warn!(%service, "an old configuration can't be removed: {problem}");
+            tracing::warn!(%service, "an old configuration cannot be removed: {problem}");
         }
     }
 

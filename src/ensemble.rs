@@ -120,7 +120,7 @@ pub struct Discovery {
 /// which it is; where there is none, its addresses do. Where the configuration names no client port, the others' is taken.
 ///
 /// # Errors
-/// When it can't be read at any of those that serve.
+/// When it cannot be read at any of those that serve.
 pub async fn discover(members: &[Member], serving: &[Address], patience: Duration) -> Result<Discovery, StoreError> {
     let asked = join_all(serving.iter().map(async |address| (address, read_config(address, patience).await))).await;
     let servers: BTreeMap<&Address, u8> =

@@ -2,7 +2,7 @@
 //! out of reach, and what a new agent process must know of its predecessor's doings.
 //!
 //! One JSON file, replaced atomically (write beside, fsync, rename, fsync the folder: rename(2)), so a crash at
-//! any point leaves the old or the new one. A file that can't be read is put aside, never deleted.
+//! any point leaves the old or the new one. A file that cannot be read is put aside, never deleted.
 
 pub mod owner;
 
@@ -64,7 +64,7 @@ impl LedgerFile {
         Self { path: state_dir.join("ledger.json") }
     }
 
-    /// Reads the ledger. One that can't be read is no reason not to run: then it starts empty.
+    /// Reads the ledger. One that cannot be read is no reason not to run: then it starts empty.
     pub fn load(&self) -> Loaded {
         blocking::may_block();
         let read = match fs::read(&self.path) {
@@ -88,7 +88,7 @@ impl LedgerFile {
         let problem = (!problems.is_empty()).then(|| {
             let aside = self.path.with_extension("json.unreadable");
             let kept = fs::copy(&self.path, &aside).map(|_| format!("all of it is kept as {}", aside.display()));
-            let kept = kept.unwrap_or_else(|error| format!("and it can't be kept aside: {error}"));
+            let kept = kept.unwrap_or_else(|error| format!("and it cannot be kept aside: {error}"));
             format!("{}: {}; {kept}", self.path.display(), problems.join("; "))
         });
         Loaded { ledger, problem }
@@ -99,7 +99,7 @@ impl LedgerFile {
         let path = self.path.display();
         let problem = match fs::rename(&self.path, &aside) {
             Ok(()) => format!("{path}: {error}; kept as {}", aside.display()),
-            Err(kept) => format!("{path}: {error}; and it can't be put aside: {kept}"),
+            Err(kept) => format!("{path}: {error}; and it cannot be put aside: {kept}"),
         };
         Loaded { ledger: Ledger::default(), problem: Some(problem) }
     }
@@ -107,7 +107,7 @@ impl LedgerFile {
     /// Replaces the ledger on disk.
     ///
     /// # Errors
-    /// When the folder can't be made or written, such as on a full disk; the old file is then intact.
+    /// When the folder cannot be made or written, such as on a full disk; the old file is then intact.
     pub fn save(&self, ledger: &Ledger) -> io::Result<()> {
         blocking::may_block();
         replace_file(&self.path, &as_released(serde_json::to_vec_pretty(ledger)?))

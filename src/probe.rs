@@ -55,9 +55,9 @@ impl Probers {
     /// Sets what is probed: for each replica the invocation of its unit and its [`Probing`]. Idempotent, and cheap when
     /// nothing changes.
     ///
-    /// A new invocation starts anew: not ready (unless it has no readiness probe), alive, its initial delay counted
+    /// A new invocation starts again: not ready (unless it has no readiness probe), alive, its initial delay counted
     /// from now. When a probe changes within an invocation, what was ready is so until the new one has failed, and
-    /// liveness is judged anew. What does not change goes on undisturbed. Other replicas than these are forgotten.
+    /// liveness is judged again. What does not change goes on undisturbed. Other replicas than these are forgotten.
     ///
     /// # Panics
     /// Outside of a tokio runtime.

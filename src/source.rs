@@ -85,7 +85,7 @@ impl Sources {
     }
 
     /// Where the release is, once fetched, when this source has a folder for each version (archive, exec, nix).
-    /// No I/O. `None` also for a version that can't be a folder, which [`Self::fetch`] rejects.
+    /// No I/O. `None` also for a version that cannot be a folder, which [`Self::fetch`] rejects.
     pub fn release_dir(&self, service: &ServiceName, source: &Source, version: &str) -> Option<PathBuf> {
         if let Some(nix) = &source.nix {
             return nix::store_path(nix, version);
@@ -217,14 +217,14 @@ impl Sources {
 
     /// Removes the releases of the service that are neither in `in_use` nor behind a link, except for the `keep`
     /// newest of them, and what crashed attempts left behind. `in_use` are the versions that the service's replicas on
-    /// this host run or are to run. What can't be removed is logged, and tried again the next time.
+    /// this host run or are to run. What cannot be removed is logged, and tried again the next time.
     pub async fn prune(&self, service: &ServiceName, in_use: &BTreeSet<String>, keep: u32) {
         let (this, service, in_use) = (self.clone(), service.clone(), in_use.clone());
         let job = tokio::task::spawn_blocking(move || {
             let keep = usize::try_from(keep).unwrap_or(usize::MAX);
             let busy = |version: &str| this.0.locks.is_held(&service, version);
             for problem in this.0.folder(&service).prune(&in_use, keep, busy) {
-                tracing::warn!(%service, "an old release can't be removed: {problem}");
+                tracing::warn!(%service, "an old release cannot be removed: {problem}");
             }
         });
         let _ = job.await;
@@ -239,7 +239,7 @@ impl Sources {
         let unlink = move || {
             for link in replicas.iter().map(|(service, unit)| this.link(service, unit)) {
                 if let Err(error) = link::remove(&link) {
-                    tracing::warn!("{} can't be removed: {error}", link.display());
+                    tracing::warn!("{} cannot be removed: {error}", link.display());
                 }
             }
         };

@@ -4,7 +4,7 @@
 //!            Session ── keeps one session alive, publishes Link { Down | Suspended | Up { epoch, joins, client } }
 //!               │
 //!      ┌────────┼──────────┐
-//!   Mirror   Presence   Election        each acts anew on every (epoch, joins)
+//!   Mirror   Presence   Election        each acts again on every (epoch, joins)
 //!   what is  our ephemerals  who leads
 //!      └────────┴──────────┘
 //!            Client ── get, children, commit (one transaction)

@@ -1,6 +1,6 @@
 //! What the command says without a ZooKeeper: help, mistakes and exit codes, as golden texts in `tests/cmd`.
 //!
-//! `TRYCMD=overwrite cargo test --test cli` writes them anew.
+//! `TRYCMD=overwrite cargo test --test cli` writes them again.
 
 #[test]
 fn says_what_the_golden_texts_say() {

@@ -146,7 +146,7 @@ fn a_command_that_fails_stops_it() {
     let fails = zkops(&servers, &["rolling-restart", "--via", "false {host}"]).assert().code(1);
     fails.stderr(contains(format!("{}: `false 127.0.0.1` failed: exit status: 1", members[1])));
     let missing = zkops(&servers, &["rolling-restart", "--via", "/no/such/command {host}"]).assert().code(1);
-    missing.stderr(contains("can't run `/no/such/command 127.0.0.1`: No such file or directory"));
+    missing.stderr(contains("cannot run `/no/such/command 127.0.0.1`: No such file or directory"));
     let slow = zkops(&servers, &["rolling-restart", "--timeout", "300ms", "--via", "tail -f /dev/null {host}"])
         .assert()
         .code(5);

@@ -155,7 +155,7 @@ fn an_order_is_waited_for_until_it_is_carried_out() {
 }
 
 #[test]
-fn what_was_rolled_back_is_tried_anew() {
+fn what_was_rolled_back_is_tried_again() {
     let tree = Tree::new("rollout-resume");
     second(&tree, &json!({"state": "rolled_back"}));
     let mut child = tree.start(&["rollout", "resume", "webapp", "--wait"]);
@@ -310,7 +310,7 @@ fn a_service_is_created_with_its_configuration() {
     assert_eq!(tree.get("/services/webapp"), None, "nothing is half done");
     apply_with(WITH_CONFIG, &["--check-index", "0"])
         .success()
-        .stdout("config/webapp 1 created: 1 files\nservice/webapp created\n");
+        .stdout("config/webapp 1 created: 1 file\nservice/webapp created\n");
     assert_eq!(tree.document("/services/webapp/desired")["config_version"], 1);
     apply_with(WITH_CONFIG, &[])
         .success()

@@ -52,7 +52,7 @@ impl Host {
     async fn new() -> Self {
         static TURN: OnceLock<Mutex<()>> = OnceLock::new();
         let turn = TURN.get_or_init(Mutex::default).lock().await;
-        // A test that fails shows what was lost and mended.
+        // A test that fails shows what was lost and fixed.
         let filter = Targets::new().with_target("zkops", Level::DEBUG);
         let lines = layer().with_test_writer();
         let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();

@@ -11,7 +11,7 @@ let
   ours = import ./lib.nix { inherit config lib pkgs; };
   me = cfg.ensemble;
 
-  # Keys of zoo.cfg that `settings` can't have, with what to do instead.
+  # Keys of zoo.cfg that `settings` cannot have, with what to do instead.
   reserved = {
     id = "set services.zkops.ensemble.id";
     clientPort = "set services.zkops.ensemble.clientPort";
@@ -33,7 +33,7 @@ let
     ++ lib.mapAttrsToList (key: setting: "${key} = ${value setting}\n") me.settings
   );
 
-  # How the launcher finds itself among the members, as far as it can be known here: addresses can't.
+  # How the launcher finds itself among the members, as far as it can be known here: addresses cannot.
   isAddress = host: builtins.match "[0-9.]+|\\[.*" host != null;
   short = host: lib.head (lib.splitString "." (lib.toLower host));
   hosts = map ours.memberHost (lib.attrValues me.members);
@@ -172,7 +172,7 @@ in
     ]
     ++ map (key: {
       assertion = false;
-      message = "services.zkops.ensemble.settings: \"${key}\" can't be set there: ${
+      message = "services.zkops.ensemble.settings: \"${key}\" cannot be set there: ${
         reserved.${key} or "set services.zkops.ensemble.members"
       }.";
     }) misplaced;

@@ -139,9 +139,9 @@ in
       };
     };
     problems = [
-      "services.zkops.ensemble.settings: \"clientPort\" can't be set there: set services.zkops.ensemble.clientPort."
-      "services.zkops.ensemble.settings: \"dataDir\" can't be set there: the data is in /var/lib/zkops-zookeeper."
-      "services.zkops.ensemble.settings: \"server.4\" can't be set there: set services.zkops.ensemble.members."
+      "services.zkops.ensemble.settings: \"clientPort\" cannot be set there: set services.zkops.ensemble.clientPort."
+      "services.zkops.ensemble.settings: \"dataDir\" cannot be set there: the data is in /var/lib/zkops-zookeeper."
+      "services.zkops.ensemble.settings: \"server.4\" cannot be set there: set services.zkops.ensemble.members."
     ];
   };
 }

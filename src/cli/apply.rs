@@ -293,7 +293,7 @@ fn wanted(manifest: &Manifest, desired: Option<&Node>, status: Option<&Node>) ->
     let mut keys = match desired.map(|node| decode::<Desired>(&node.data)) {
         None => Map::new(),
         Some(Ok(desired)) => object(&desired)?,
-        // Nonsense in the tree is mended from what is in force, so that keys the file leaves out stay as they run.
+        // Nonsense in the tree is fixed from what is in force, so that keys the file leaves out stay as they run.
         Some(Err(_)) => object(&accepted(status).unwrap_or_default())?,
     };
     keys.extend(manifest.desired.clone().unwrap_or_default());

@@ -75,7 +75,7 @@ impl Context {
         if let Some(client) = self.connected() {
             return Ok(client);
         }
-        let hint = "can't use ZooKeeper (-z, ZKOPS_ZOOKEEPER or /etc/zkops/cli.toml say where it is)";
+        let hint = "cannot use ZooKeeper (-z, ZKOPS_ZOOKEEPER or /etc/zkops/cli.toml say where it is)";
         let client = store::connect_once(self.session()).await.context(hint)?;
         self.opened.borrow_mut().push(Opened::Once(client.clone()));
         Ok(client)
@@ -210,7 +210,7 @@ async fn twice<T>(
     let (ops, decided) = decide().await?;
     match commit(&ops).await {
         Err(CommitError::Conflict { .. }) => {}
-        other => return other.map(|()| decided).with_context(|| format!("can't write {what}")),
+        other => return other.map(|()| decided).with_context(|| format!("cannot write {what}")),
     }
     let (ops, decided) = decide().await?;
     match commit(&ops).await {
@@ -218,7 +218,7 @@ async fn twice<T>(
             let text = format!("{what} was changed by someone else meanwhile, twice ({error}): look, and try again");
             Err(Failure::Conflict(text).into())
         }
-        other => other.map(|()| decided).with_context(|| format!("can't write {what}")),
+        other => other.map(|()| decided).with_context(|| format!("cannot write {what}")),
     }
 }
 

@@ -75,12 +75,12 @@ impl Dump {
     /// Reads a file that `zkops dump` wrote: when it was made, and the nodes.
     ///
     /// # Errors
-    /// [`Failure::Input`] that names the file, what is wrong with it, and what would mend that.
+    /// [`Failure::Input`] that names the file, what is wrong with it, and what would fix that.
     pub(super) fn read(file: &Path) -> anyhow::Result<(Timestamp, BTreeMap<String, Stored>)> {
         let name = file.display();
-        let text = std::fs::read(file).map_err(|error| Failure::Input(format!("can't read {name}: {error}")))?;
+        let text = std::fs::read(file).map_err(|error| Failure::Input(format!("cannot read {name}: {error}")))?;
         let nodes = Self::parse(&text).map_err(|why| Failure::Input(format!("{name}: {why}")));
-        nodes.context("can't use the dump (`zkops dump > FILE` makes one)")
+        nodes.context("cannot use the dump (`zkops dump > FILE` makes one)")
     }
 
     fn parse(text: &[u8]) -> Result<(Timestamp, BTreeMap<String, Stored>), String> {

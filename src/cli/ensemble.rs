@@ -59,7 +59,7 @@ async fn look(cx: &Context, patience: Duration) -> anyhow::Result<(Vec<Member>, 
             members.extend(new);
         }
         Err(error) => {
-            render::note(&format!("/zookeeper/config can't be read, so that members may be missing: {error}"));
+            render::note(&format!("/zookeeper/config cannot be read, so that members may be missing: {error}"));
         }
     }
     Ok((members, reports))

@@ -1,7 +1,7 @@
 //! `zkops explain`: why each replica is where it is, or nowhere.
 //!
 //! The controller's own words come first (a replica's `reason`, the service's conditions); beside them stands what speaks
-//! against every host, which is asked of the function that the controller places by, so that the two can't disagree.
+//! against every host, which is asked of the function that the controller places by, so that the two cannot disagree.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     model::{
-        ConditionKind, HostName, InvalidName, Mode, ReplicaId, ReplicaNumber, ReplicaState, RolloutState, ServiceName,
-        read_sequence,
+        ConditionKind, HostName, InvalidName, Mode, ReplicaId, ReplicaNumber, ReplicaState, ReplicaStatus,
+        RolloutState, ServiceName, read_sequence,
     },
     plan::controller::{Context, Prospects, keeps_away, port_neighbours, prospects},
     tree::{layout, snapshot::Cluster},
@@ -196,7 +196,7 @@ impl ReplicaExplanation {
         now: Timestamp,
     ) -> Self {
         let state = fleet.state(replica);
-        let settled = matches!(state, State::Seen(_)) && !replica.current_status().is_some_and(|it| it.state.is_down());
+        let settled = matches!(state, State::Seen(_)) && !replica.current_status().is_some_and(ReplicaStatus::is_down);
         let could_be = if settled { Prospects::default() } else { prospects(cluster, &Context::of_onlooker(now), id) };
         let mut why = of_replica(replica, state, of, fleet, now);
         why.extend(could_be.held.map(|held| format!("no other host is tried: {held}")));

@@ -123,17 +123,17 @@ mod tests {
     #[test]
     fn context_keeps_the_code() {
         let plain = anyhow::anyhow!("odd");
-        let failure = anyhow::Error::from(Failure::Conflict("changed".into())).context("can't scale webapp");
-        let lost = anyhow::Error::from(StoreError::Disconnected).context("can't read");
+        let failure = anyhow::Error::from(Failure::Conflict("changed".into())).context("cannot scale webapp");
+        let lost = anyhow::Error::from(StoreError::Disconnected).context("cannot read");
         assert_eq!((code(&plain), code(&failure), code(&lost)), (1, 4, 6));
         let source = zookeeper_client::Error::ConnectionLoss;
-        let unknown = anyhow::Error::from(CommitError::Unknown { source }).context("can't write");
+        let unknown = anyhow::Error::from(CommitError::Unknown { source }).context("cannot write");
         assert_eq!(code(&unknown), 6, "nobody knows whether it was written");
     }
 
     #[test]
     fn a_reader_that_went_away_is_no_failure() {
-        let gone: anyhow::Result<()> = Err(io::Error::from(io::ErrorKind::BrokenPipe)).context("can't print");
+        let gone: anyhow::Result<()> = Err(io::Error::from(io::ErrorKind::BrokenPipe)).context("cannot print");
         assert!(gone.is_err_and(|error| is_broken_pipe(&error)));
     }
 }

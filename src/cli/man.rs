@@ -16,7 +16,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let folder = &args.folder;
     fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(documented(), folder))
-        .with_context(|| format!("can't write man pages into {}", folder.display()))
+        .with_context(|| format!("cannot write man pages into {}", folder.display()))
 }
 
 /// The command with the verbs that its help leaves out: a page is read by who looks for it.

@@ -23,7 +23,7 @@ Nothing moves by itself: after a host was drained, lost, or added, or after host
 on few hosts. Moves are listed with their reasons, then asked of the controller, which carries them out one
 after the other as it drains a host: within max_unavailable, or start-first. A service whose rollout is under way
 is left alone.
-What was asked before, by whomever, and is not done yet is chosen anew: it is listed again, or taken back when the
+What was asked before, by whomever, and is not done yet is chosen again: it is listed again, or taken back when the
 replica would be no better placed elsewhere any more, or --max-moves is less than that.
 
 Examples:

@@ -39,7 +39,7 @@ enum Verb {
     Status(status::Args),
     /// Update nothing more for now
     Pause(order::Args),
-    /// Go on with a paused rollout, or try one anew that was rolled back
+    /// Go on with a paused rollout, or try one again that was rolled back
     Resume(order::Args),
     /// The canary is good: update the rest
     Promote(order::Args),

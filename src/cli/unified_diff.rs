@@ -73,7 +73,7 @@ pub(super) fn painted(diff: &str) -> String {
     text
 }
 
-/// The document as a file would have it; JSON where TOML can't say it.
+/// The document as a file would have it; JSON where TOML cannot say it.
 pub(super) fn toml(document: &Value) -> String {
     match document {
         Value::String(text) => text.clone() + "\n",

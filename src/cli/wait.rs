@@ -23,7 +23,7 @@ use super::{
     },
 };
 use crate::{
-    model::{ConditionKind, Mode, PauseCause, ServiceName, ServiceStatus, Span, Summary},
+    model::{ConditionKind, Mode, PauseCause, ServiceName, ServiceStatus, Span, Summary, counted},
     tree::layout,
 };
 
@@ -96,7 +96,7 @@ impl Goal for Target {
         let name = &self.service;
         let service = fleet.services.get(name);
         if self.aim == Aim::Gone {
-            return service.map(|service| format!("{name}: {} replicas are being stopped", service.replicas.len()));
+            return service.map(|service| format!("{name}: stopping {}", counted(service.replicas.len(), "replica")));
         }
         let Some(service) = service else { return Some(format!("{name}: deleted by someone else meanwhile")) };
         let Some(status) = fleet::read(service.status.as_ref()) else {

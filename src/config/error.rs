@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use crate::model::one_line;
 
-/// Why a configuration cannot be used: which file, where in it, and how to mend it.
+/// Why a configuration cannot be used: which file, where in it, and how to fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file is there, or was asked for, and cannot be read.
@@ -33,7 +33,7 @@ pub enum ConfigError {
         /// What is missing, and which key sets it.
         message: String,
     },
-    /// Keys that can't be set together, be it in different files.
+    /// Keys that cannot be set together, be it in different files.
     #[error("{message}")]
     Conflict {
         /// Which, why, and what to do.

@@ -1,4 +1,4 @@
-//! Why a configuration can't be had.
+//! Why a configuration cannot be had.
 
 use std::{fmt::Display, io};
 
@@ -8,7 +8,7 @@ use crate::source::SourceError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ConfigurationError {
-    /// Whether trying again can't help: a template's error, a refusal by the service's check. Otherwise the fault may
+    /// Whether trying again cannot help: a template's error, a refusal by the service's check. Otherwise the fault may
     /// pass, as a full disk does.
     pub rejected: bool,
     /// What went wrong.

@@ -20,7 +20,7 @@ pub(super) fn write(dir: &Path, files: &[Rendered]) -> Result<(), ConfigurationE
         written.map_err(|error| match error.kind() {
             // Only root may; a full disk passes, this does not.
             io::ErrorKind::PermissionDenied if user.is_some() || group.is_some() => ConfigurationError::rejected(
-                format_args!("{}: this host's agent is not root and can't give it its owner or group", file.path),
+                format_args!("{}: this host's agent is not root and cannot give it its owner or group", file.path),
             ),
             _ => ConfigurationError::io(format_args!("cannot write {}", file.path), &error),
         })?;

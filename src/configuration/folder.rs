@@ -19,7 +19,7 @@ const TEMPLATE: &str = ".j2";
 /// those of the files; owners are left to be root. The same folder gives the same revision.
 ///
 /// # Errors
-/// What can't be part of a revision (symbolic links, sockets …), templates that can't be read as such, what the system
+/// What cannot be part of a revision (symbolic links, sockets …), templates that cannot be read as such, what the system
 /// refuses, and a revision that is too large, naming its largest files.
 pub fn read_folder(dir: &Path) -> Result<ConfigRevision, ConfigurationError> {
     let mut found = BTreeMap::new();
@@ -76,7 +76,7 @@ fn read(path: &Path, metadata: &Metadata, template: bool) -> Result<ConfigFile, 
         bytes.map_err(|error| ConfigurationError::io(format_args!("cannot read {}", path.display()), &error))?;
     let (text, base64) = match String::from_utf8(bytes) {
         Ok(text) => (Some(text), None),
-        Err(_) if template => return Err(refused(path, "is no text (UTF-8), so it can't be a template")),
+        Err(_) if template => return Err(refused(path, "is no text (UTF-8), so it cannot be a template")),
         Err(error) => (None, Some(BASE64_STANDARD.encode(error.as_bytes()))),
     };
     let mode = metadata.permissions().mode() & 0o777;
@@ -92,8 +92,8 @@ fn check_size(sizes: &[(&str, u64)], bytes: u64) -> Result<(), ConfigurationErro
     sizes.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
     let largest: Vec<_> = sizes.iter().take(3).map(|(name, size)| format!("{name} ({size} bytes)")).collect();
     let (limit, largest) = (ConfigRevision::MAX_BYTES, largest.join(", "));
-    let mend = "put what is large into the release";
-    let message = format!("the revision has {bytes} bytes, {limit} are allowed: {mend}; the largest are {largest}");
+    let fix = "put what is large into the release";
+    let message = format!("the revision has {bytes} bytes, {limit} are allowed: {fix}; the largest are {largest}");
     Err(ConfigurationError::rejected(message))
 }
 

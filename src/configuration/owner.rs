@@ -9,14 +9,14 @@ use crate::{blocking, model::read_number};
 
 /// The user's number.
 pub(super) fn user(name: &str) -> Result<u32, String> {
-    let mend = "create it first (sysusers.d(5)), or leave the file's owner out";
-    find("passwd", name).ok_or_else(|| format!("there is no user \"{name}\" on this host: {mend}"))
+    let fix = "create it first (sysusers.d(5)), or leave the file's owner out";
+    find("passwd", name).ok_or_else(|| format!("there is no user \"{name}\" on this host: {fix}"))
 }
 
 /// The group's number.
 pub(super) fn group(name: &str) -> Result<u32, String> {
-    let mend = "create it first (sysusers.d(5)), or leave the file's group out";
-    find("group", name).ok_or_else(|| format!("there is no group \"{name}\" on this host: {mend}"))
+    let fix = "create it first (sysusers.d(5)), or leave the file's group out";
+    find("group", name).ok_or_else(|| format!("there is no group \"{name}\" on this host: {fix}"))
 }
 
 fn find(database: &str, name: &str) -> Option<u32> {

@@ -12,7 +12,7 @@ use crate::{
     source::link::{self, CURRENT, link_name},
 };
 
-/// See [`super::Configurations::prune`]; `busy` tells which attempts are under way. What can't be removed, and why: it
+/// See [`super::Configurations::prune`]; `busy` tells which attempts are under way. What cannot be removed, and why: it
 /// keeps nothing else.
 pub(super) fn prune(dir: &Path, units: &BTreeSet<UnitName>, keep: u32, busy: impl Fn(&str) -> bool) -> Vec<String> {
     let names = match names(dir) {

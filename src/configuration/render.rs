@@ -95,7 +95,7 @@ pub(super) fn too_large(path: &str) -> ConfigurationError {
 }
 
 fn no_text(path: &str) -> ConfigurationError {
-    ConfigurationError::rejected(format!("{path}: is no text (UTF-8), so it can't be a template"))
+    ConfigurationError::rejected(format!("{path}: is no text (UTF-8), so it cannot be a template"))
 }
 
 /// Whether the revision's templates can be read, as far as that can be told without rendering them.

@@ -236,7 +236,7 @@ async fn paths_that_lead_elsewhere_are_rejected(#[case] paths: &[&str]) {
     let host = Host::new();
     let files: Vec<_> = paths.iter().map(|path| (*path, text("x"))).collect();
     let error = host.stage(1, "", &revision(&files)).await.unwrap_err();
-    assert!(error.rejected && error.message.contains("can't be a file's path"), "{error}");
+    assert!(error.rejected && error.message.contains("cannot be a file's path"), "{error}");
     assert!(host.names().is_empty() && !host.dir.path().join("x").exists());
 }
 
@@ -281,7 +281,7 @@ async fn files_get_their_modes_and_owners() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cant_be_made_may_be_mended() {
+async fn a_folder_that_cant_be_made_may_be_fixed() {
     let host = Host::new();
     fs::write(host.dir.path().join("config"), "in the way").unwrap();
     let error = host.stage(1, "", &revision(&[("app.conf", text("x"))])).await.unwrap_err();
@@ -342,7 +342,7 @@ fn a_folder_that_is_no_revision_is_refused() {
     );
     assert!(refused(&|dir| ["a", "a.j2"].iter().for_each(|name| write(dir, name, 1))).contains("with and without .j2"));
     assert!(refused(&|dir| fs::write(dir.join("a.j2"), "\n{% if %}").unwrap()).contains("a, line 2: syntax error"));
-    assert!(refused(&|dir| fs::write(dir.join("a.j2"), [0xff]).unwrap()).contains("can't be a template"));
+    assert!(refused(&|dir| fs::write(dir.join("a.j2"), [0xff]).unwrap()).contains("cannot be a template"));
     let large =
         refused(&|dir| [("a", 1), ("b", 300_000), ("c", 250_000)].iter().for_each(|(n, size)| write(dir, n, *size)));
     assert!(

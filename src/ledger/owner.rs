@@ -133,7 +133,7 @@ fn write(path: &Path, owner: &Owner) -> io::Result<()> {
     replace_file(path, &as_released(serde_json::to_vec_pretty(owner)?))
 }
 
-/// 0 for a ledger that is not there, or can't be read: that one is put aside when it is loaded.
+/// 0 for a ledger that is not there, or cannot be read: that one is put aside when it is loaded.
 fn count_replicas(ledger: &Path) -> usize {
     let read = fs::read(ledger).ok().and_then(|data| serde_json::from_slice::<Ledger>(&data).ok());
     read.map_or(0, |ledger| ledger.replicas.len())
@@ -145,7 +145,7 @@ fn put_aside(ledger: &Path, owner: &Owner) -> String {
     let kept = match fs::rename(ledger, &aside) {
         Ok(()) => format!("kept as {}", aside.display()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => "there was no ledger".to_owned(),
-        Err(error) => format!("it can't be put aside: {error}"),
+        Err(error) => format!("it cannot be put aside: {error}"),
     };
     format!(
         "the state is that of {host} on the machine {machine_id}, which is another (this one is a copy of its disk, or \
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(judge(Some(&owner("web1", "a")), &owner(host, machine_id), work), verdict);
     }
 
-    /// As on a machine whose `/etc` is made anew at each boot.
+    /// As on a machine whose `/etc` is made again at each boot.
     #[rstest]
     #[case::it_does_not_last("web1", "", BOOTED, Verdict::Ours)]
     #[case::renamed("app1", "", BOOTED, Verdict::Refuse)]

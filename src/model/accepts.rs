@@ -42,7 +42,7 @@ pub enum Objection {
     },
     /// The service's probes ask `{address}`, and the host has none.
     NoAddress,
-    /// The service has what a limited agent can't give a unit.
+    /// The service has what a limited agent cannot give a unit.
     Limited(&'static str),
 }
 
@@ -57,7 +57,7 @@ impl Objection {
             }
             Self::Limited(what) => {
                 format!(
-                    "the service has {what}, which {whose} agent, being limited, can't give its unit: write it there"
+                    "the service has {what}, which {whose} agent, being limited, cannot give its unit: write it there"
                 )
             }
         }

@@ -34,9 +34,9 @@ impl Condition {
 /// What a [`Condition`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ConditionKind {
-    /// A document of the service can't be accepted; the last good one stays in force. Names path, key and reason.
+    /// A document of the service cannot be accepted; the last good one stays in force. Names path, key and reason.
     InvalidDocument,
-    /// A replica can't be placed: no host fits. Says why each host was ruled out.
+    /// A replica cannot be placed: no host fits. Says why each host was ruled out.
     Unplaced,
     /// A replica is failed and there is no other host for it.
     Failed,
@@ -68,11 +68,11 @@ impl std::fmt::Display for ConditionKind {
 /// Why a [`Condition`] holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Reason {
-    /// `InvalidDocument`: it can't be read, or says what makes no sense.
+    /// `InvalidDocument`: it cannot be read, or says what makes no sense.
     Unreadable,
     /// `InvalidDocument`: it is not there.
     Missing,
-    /// `InvalidDocument`: it wants a version that the service's source can't have.
+    /// `InvalidDocument`: it wants a version that the service's source cannot have.
     UnknownVersion,
     /// `InvalidDocument`: it wants a configuration revision that is not there.
     UnknownRevision,
@@ -80,13 +80,13 @@ pub enum Reason {
     NoFeasibleHost,
     /// What the replica would run elsewhere is not known, or waits for a rollout that is on its canary or paused.
     HeldBack,
-    /// `Unplaced`: the record of what the replica is to run is gone or can't be read.
+    /// `Unplaced`: the record of what the replica is to run is gone or cannot be read.
     RevisionLost,
     /// `Failed`, `Refused`: moves change nothing, so that no other host is tried for now.
     MovesExhausted,
     /// `HostLost`: the host's time to return is running.
     AwaitingReturn,
-    /// `HostLost`: whether processes still run there can't be known.
+    /// `HostLost`: whether processes still run there cannot be known.
     ProcessesUnknown,
     /// `FailoverHeld`: more hosts are lost than `failover_max_fraction` allows.
     TooManyHostsLost,

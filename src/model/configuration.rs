@@ -13,7 +13,7 @@ use super::{
 };
 
 /// How a configuration revision comes into force on a host. A service without it has no files in the tree; its
-/// `config_version` is then a mere number, whose change reloads the unit (or restarts it when it can't reload).
+/// `config_version` is then a mere number, whose change reloads the unit (or restarts it when it cannot reload).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConfigPolicy {
@@ -39,7 +39,7 @@ pub struct ConfigPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConfigApply {
-    /// `systemctl reload`; a restart when the unit can't reload.
+    /// `systemctl reload`; a restart when the unit cannot reload.
     #[default]
     Reload,
     /// A restart.
@@ -113,7 +113,7 @@ impl ConfigRevision {
         } else {
             return None;
         };
-        Some(Problem::new("files", format!("\"{}\" can't be a file's path: {why}", shown(path))))
+        Some(Problem::new("files", format!("\"{}\" cannot be a file's path: {why}", shown(path))))
     }
 }
 

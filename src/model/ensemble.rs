@@ -151,7 +151,7 @@ pub struct Mntr {
     /// Watches that are set at this member.
     pub watches: Option<u64>,
     /// Counters that a process begins at 0 and never lowers, unless it is told `srst`. `zk_uptime` is none of them: it
-    /// begins anew with each election.
+    /// begins again with each election.
     pub counters: BTreeMap<&'static str, u64>,
 }
 

@@ -102,7 +102,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prepared_key: Option<String>,
     /// The invocation that was started before the generated files were last changed in a way that a running
-    /// process can't see: it must be restarted. Any other invocation has read the files as they are.
+    /// process cannot see: it must be restarted. Any other invocation has read the files as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale: Option<Stale>,
     /// The configuration revision that the running process has read.
@@ -164,7 +164,7 @@ impl Record {
         !self.untried && self.before.is_none() && self.assignment.with_mode(wanted.mode) == *wanted
     }
 
-    /// The work can't come into force: back to what was before; whether there is anything to go back to.
+    /// The work cannot come into force: back to what was before; whether there is anything to go back to.
     pub fn go_back(&mut self) -> bool {
         let Some(before) = self.before.take() else { return false };
         self.on_trial = is_probed(&before);

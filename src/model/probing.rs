@@ -18,7 +18,7 @@ pub struct Probing {
     /// What `exec` checks see beside `PATH`.
     pub environment: BTreeMap<String, String>,
     /// This invocation is known to have been ready before anything was probed here, as it is to an agent that was
-    /// started anew: it is ready until `failure_threshold` checks have failed, and there is no initial delay.
+    /// started again: it is ready until `failure_threshold` checks have failed, and there is no initial delay.
     /// Looked at when an invocation is seen for the first time, and never again.
     pub was_ready: bool,
     /// How long an invocation that is seen for the first time is on trial; `None` = it is not: nothing about it has changed

@@ -10,7 +10,7 @@ use super::check::one_line;
 /// (1 MiB), which a packet with its path and headers must stay below.
 pub const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
 
-/// One thing that is wrong with a document: which key, and how to mend it.
+/// One thing that is wrong with a document: which key, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The key's path within the document, as in `placement.max_per_host`; `.` for the whole.

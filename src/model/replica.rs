@@ -198,7 +198,7 @@ pub enum ReplicaState {
     Stopping,
     /// No process of it is left.
     Stopped,
-    /// Past its start limit, or its unit can't be started at all.
+    /// Past its start limit, or its unit cannot be started at all.
     Failed,
     /// The agent's configuration does not allow it.
     Refused,

@@ -247,7 +247,7 @@ impl RolloutOrder {
 pub enum RolloutAction {
     /// Update nothing more for now.
     Pause,
-    /// Go on; a rollout that was rolled back begins anew.
+    /// Go on; a rollout that was rolled back begins again.
     Resume,
     /// The canary is good: update the rest.
     Promote,

@@ -43,7 +43,7 @@ pub enum UpdateAction {
     Adopt,
     /// A signal.
     Signal,
-    /// A reload, or a restart when the unit can't reload.
+    /// A reload, or a restart when the unit cannot reload.
     Reload,
     /// A restart.
     Restart,

@@ -153,10 +153,9 @@ impl Decision {
         }
     }
 
-    /// Whether the step starts what is said to be down.
-    fn is_retry(&self) -> bool {
-        let starts = matches!(self.step, Some(Step::Job(Verb::Start | Verb::Restart) | Step::ResetAndStart));
-        starts && self.state.is_down()
+    /// Whether the step brings a process up.
+    fn starts(&self) -> bool {
+        matches!(self.step, Some(Step::Job(Verb::Start | Verb::Restart) | Step::ResetAndStart))
     }
 
     /// A step is due.

@@ -88,7 +88,7 @@ pub struct Context {
     pub leading_since: Timestamp,
     /// Hosts seen without `alive`, and since when by this leader's clock. One that is missing counts from `now`.
     pub lost_since: BTreeMap<HostName, Timestamp>,
-    /// When to write a replica's assignment anew, because its agent owes an answer.
+    /// When to write a replica's assignment again, because its agent owes an answer.
     pub nudge_at: BTreeMap<ReplicaId, Timestamp>,
     /// Replicas of services with a rollout under way, and since when each has been ready without a break, by this
     /// leader's clock. One that is missing counts from `now`.
@@ -113,7 +113,7 @@ pub struct Plan {
     pub transactions: Vec<Transaction>,
     /// When to plan again, should nothing change before: a deadline passes then.
     pub wake_at: Option<Timestamp>,
-    /// What can't be said in any service's status, for the log.
+    /// What cannot be said in any service's status, for the log.
     pub notes: Vec<String>,
     /// How many replicas failed, or were refused, on so many hosts of late that they stay where they are.
     pub held: usize,

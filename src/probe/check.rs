@@ -14,7 +14,7 @@ use crate::{
 /// How long after its time a check must end at least for that to be the agent's doing.
 const LATE: Duration = Duration::from_secs(1);
 
-/// Why a check of the host's own address can't be made.
+/// Why a check of the host's own address cannot be made.
 const NO_ADDRESS: &str = "the probe asks {address}, and this host has none: set `address` in its agent.toml";
 
 /// What is checked, and where.
@@ -30,7 +30,7 @@ pub(super) enum Check {
     Exec(Exec),
     /// A `ZooKeeper` server answers.
     ZooKeeper(FourLetters),
-    /// Can't be made, because; manifests with such a probe are refused, what is written into the tree by hand isn't.
+    /// Cannot be made, because; manifests with such a probe are refused, what is written into the tree by hand isn't.
     Impossible(String),
 }
 

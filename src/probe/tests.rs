@@ -80,7 +80,7 @@ fn systemd() -> Probe {
     Probe { systemd: Some(SystemdCheck {}), ..Probe::default() }
 }
 
-/// Can't succeed: there is no port.
+/// Cannot succeed: there is no port.
 fn failing() -> Probe {
     Probe { tcp: Some(TcpCheck::default()), ..Probe::default() }
 }

@@ -70,15 +70,15 @@ use identity::Identified;
 /// Runs the agent until it is told to stop.
 ///
 /// # Errors
-/// When its configuration is bad, another agent runs on this machine, or systemd can't be reached at the start.
+/// When its configuration is bad, another agent runs on this machine, or systemd cannot be reached at the start.
 pub async fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
     log::init();
-    let mut service_manager = ServiceManager::new().context("can't install signal handlers")?;
+    let mut service_manager = ServiceManager::new().context("cannot install signal handlers")?;
     let mut registry = Registry::default();
     let metrics = AgentMetrics::default();
     metrics.register(&mut registry);
     let (shown, status) = watch::channel(serde_json::Value::Null);
-    http::serve(registry, &status).context("can't serve on the sockets that systemd passed")?;
+    http::serve(registry, &status).context("cannot serve on the sockets that systemd passed")?;
     let load = move || {
         let settings = AgentSettings::load(Path::new("/"), config.as_deref())?;
         rights(&settings).map(|()| settings)
@@ -89,7 +89,7 @@ pub async fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
     service_manager.status("connecting to systemd");
     let manager = DBusManager::connect();
     let Some(version) = service_manager.during(manager.version()).await else { return Ok(()) };
-    let version = version.context("can't ask systemd for its version")?;
+    let version = version.context("cannot ask systemd for its version")?;
     let alive = facts::alive(&settings, Some(version))?;
     let session = Session::start(SessionConfig {
         servers: settings.zookeeper.servers.clone(),
@@ -121,7 +121,7 @@ pub async fn run_with<M: UnitManager + 'static>(
     session: Session,
     metrics: AgentMetrics,
 ) -> anyhow::Result<()> {
-    let mut service_manager = ServiceManager::new().context("can't install signal handlers")?;
+    let mut service_manager = ServiceManager::new().context("cannot install signal handlers")?;
     let for_owner = unit_files.clone();
     let (load, files) = (move || Ok(settings.clone()), move |_: &AgentSettings| for_owner.clone());
     let identified = identity::identify(load, files, &mut service_manager, |_| {}).await?;
@@ -182,7 +182,7 @@ impl<M: UnitManager + 'static> Agent<M> {
     fn new(parts: Parts<M>) -> anyhow::Result<Self> {
         let Parts { settings, loaded, manager, unit_files, session, alive, metrics, shown } = parts;
         if let Some(problem) = loaded.problem {
-            tracing::warn!("the ledger can't be read, the agent goes on without it: {problem}");
+            tracing::warn!("the ledger cannot be read, the agent goes on without it: {problem}");
         }
         let machine_id = alive.machine_id.clone();
         let presence =
@@ -205,7 +205,7 @@ impl<M: UnitManager + 'static> Agent<M> {
             disk: Disk {
                 files: unit_files,
                 ledger: LedgerFile::in_dir(&settings.state_dir),
-                worker: Worker::start("zkops-disk").context("can't start a thread")?,
+                worker: Worker::start("zkops-disk").context("cannot start a thread")?,
             },
             store,
             probers: Probers::counting(metrics.checks_not_made()),
@@ -249,7 +249,7 @@ fn policy(settings: &AgentSettings, files: &UnitFiles, store: &Store) -> Policy 
 /// The ledger, with the replicas that it lacks and this host has.
 fn found_on_host(ledger: Ledger, files: &UnitFiles) -> Ledger {
     let managed = files.managed().unwrap_or_else(|error| {
-        tracing::warn!("can't look for generated drop-ins: {error}");
+        tracing::warn!("cannot look for generated drop-ins: {error}");
         Vec::new()
     });
     let (ledger, misplaced) = adopt(ledger, managed);

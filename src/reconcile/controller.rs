@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use crate::{
     blocking::PLANS,
     config::ControllerSettings,
+    model::counted,
     plan::controller::{Memory, Plan, plan},
     reconcile::{Woken, sleep_until},
     report::{
@@ -52,7 +53,7 @@ use crate::{
 pub async fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
     log::init();
     let settings = ControllerSettings::load(Path::new("/"), config.as_deref())?;
-    let mut service_manager = ServiceManager::new().context("can't install signal handlers")?;
+    let mut service_manager = ServiceManager::new().context("cannot install signal handlers")?;
     let session = Session::start(SessionConfig {
         servers: settings.zookeeper.servers.clone(),
         session_timeout: settings.zookeeper.session_timeout,
@@ -61,7 +62,7 @@ pub async fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
     let metrics = ControllerMetrics::default();
     metrics.register(&mut registry);
     let (_shown, status) = watch::channel(serde_json::Value::Null);
-    http::serve(registry, &status).context("can't serve on the sockets that systemd passed")?;
+    http::serve(registry, &status).context("cannot serve on the sockets that systemd passed")?;
     let controller = Controller::new(&settings, &session, metrics);
     controller.run(&mut service_manager).await?;
     service_manager.stopping("leaves the lead to another");
@@ -331,10 +332,10 @@ impl Controller {
             (Link::Down { reason }, _) => format!("ZooKeeper is out of reach: {reason}"),
             (Link::Suspended, _) => "connection to ZooKeeper lost".to_owned(),
             (Link::Up(_), Leadership::Leading(_)) => {
-                format!("leads: {services} services on {} of {hosts} hosts", hosts - lost)
+                format!("leading: {} on {} of {}", counted(services, "service"), hosts - lost, counted(hosts, "host"))
             }
             (Link::Up(_), Leadership::Following { leader }) => {
-                format!("stands by for {}", leader.as_deref().unwrap_or("a leader"))
+                format!("standby, leader is {}", leader.as_deref().unwrap_or("not known yet"))
             }
         };
         // Up and in its place, whether it leads or not; without ZooKeeper too, since it waits for that by itself.

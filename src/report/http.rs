@@ -61,7 +61,7 @@ fn serve_control(
 
 fn render(registry: &Registry) -> impl IntoResponse + use<> {
     let mut text = String::new();
-    // Writing to a String can't fail.
+    // Writing to a String cannot fail.
     let _ = prometheus_client::encoding::text::encode(&mut text, registry);
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }

@@ -21,7 +21,7 @@ use tracing_subscriber::{
 const DEFAULT: &str = "info,zookeeper_client=warn,zbus=warn";
 
 /// Starts logging. `ZKOPS_LOG` filters it: a level (`debug`), levels of modules (`zkops=debug`), or both
-/// (`info,zkops::store=trace`). One that can't be read is told of, and the default is in force: `info`, and libraries'
+/// (`info,zkops::store=trace`). One that cannot be read is told of, and the default is in force: `info`, and libraries'
 /// warnings.
 ///
 /// In a service whose output goes to the journal (`JOURNAL_STREAM` is set: systemd.exec(5)) each line starts with its

@@ -46,7 +46,7 @@ impl ServiceManager {
     /// Takes the signals over and reads the watchdog's interval from the environment.
     ///
     /// # Errors
-    /// When the signal handlers can't be installed, or the service manager's socket can't be reached.
+    /// When the signal handlers cannot be installed, or the service manager's socket cannot be reached.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             socket: Socket::open()?,
@@ -152,7 +152,7 @@ impl Socket {
         match self.open.send(text.as_bytes()) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            // The manager may have been started anew, with a socket of the same name.
+            // The manager may have been started again, with a socket of the same name.
             Err(_) => {
                 self.open = Self::connect(&self.address)?;
                 self.open.send(text.as_bytes()).map(drop)
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manager_that_was_started_anew_is_found_again() {
+    fn a_manager_that_was_started_again_is_found_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let address = SocketAddr::from_pathname(&path).unwrap();

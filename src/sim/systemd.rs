@@ -24,7 +24,7 @@ pub(crate) struct Systemd {
     /// What is told of the units that are watched.
     pub(crate) watched: BTreeSet<UnitName>,
     pub(crate) changed: BTreeSet<UnitName>,
-    /// Units that can't be started.
+    /// Units that cannot be started.
     pub(crate) failing: BTreeSet<UnitName>,
 }
 

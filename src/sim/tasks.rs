@@ -277,7 +277,7 @@ fn register(order: Registration, host: &mut Host, tree: &mut Tree, luck: Luck) -
         .collect();
     for (path, data) in &changed {
         if host.ephemerals.insert((*path).clone(), session) != Some(session) {
-            // Deleted and created anew, by the session that owns it now.
+            // Deleted and created again, by the session that owns it now.
             tree.delete_all(path);
         }
         tree.put_below(path, data);

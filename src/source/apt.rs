@@ -2,7 +2,7 @@
 //!
 //! Fetching downloads the package and all that it needs; switching installs it, for the whole host. Maintainer scripts
 //! would start, restart or stop the package's units at once (deb-systemd-invoke(1), invoke-rc.d(8), or systemctl itself),
-//! while zkops wants to choose the moment. `policy-rc.d` can't help: its path is fixed, it belongs to the administrator,
+//! while zkops wants to choose the moment. `policy-rc.d` cannot help: its path is fixed, it belongs to the administrator,
 //! and it would hold back the units of other packages too. All of these ways call `systemctl` by its name, though, so a
 //! small script of that name is put first on the `PATH` of maintainer scripts (apt's `DPkg::Path`, apt 1.9 and later): it
 //! leaves out the units that zkops drives and hands on the rest. needrestart(1) is told to stand back.
@@ -92,7 +92,7 @@ impl Apt {
         let download = apt_get(arguments, Vec::new(), Some(limit));
         let mut outcome = run(&download).await?;
         if is_unknown(&outcome.output) {
-            // The lists may be old. One list that can't be had is no harm when the version is in another.
+            // The lists may be old. One list that cannot be had is no harm when the version is in another.
             let update = vec!["-o".into(), "APT::Update::Error-Mode=any".into(), "update".into()];
             let updated = run(&apt_get(update, Vec::new(), Some(limit))).await?;
             outcome = run(&download).await?;
@@ -290,7 +290,7 @@ fn judge(outcome: &Outcome, package: &str, version: &str) -> Result<(), SourceEr
     }
 }
 
-/// Asks dpkg for a package; an error when dpkg can't be asked.
+/// Asks dpkg for a package; an error when dpkg cannot be asked.
 fn query(package: &str) -> io::Result<Option<Installed>> {
     blocking::may_block();
     let format = "--showformat=${db:Status-Want} ${db:Status-Status} ${Version}\n";

@@ -63,7 +63,7 @@ impl Attempt {
         let download = download.unwrap_or_else(|_| Err(late()));
         blocking(move || {
             let made = download.and_then(|()| self.unpack(&url, &path, deadline));
-            // One that can't be removed is tried again before the next attempt.
+            // One that cannot be removed is tried again before the next attempt.
             let _ = link::remove(&path);
             made
         })

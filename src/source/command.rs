@@ -53,7 +53,7 @@ pub(crate) struct Order {
     pub(crate) environment: Environment,
     /// When it is killed, with all that it started; `None` = never, as suits what must not be cut short.
     pub(crate) limit: Option<Duration>,
-    /// The unit that it runs as, where systemd runs: two of one name can't. See [`end_unit`]. A name of its own when
+    /// The unit that it runs as, where systemd runs: two of one name cannot. See [`end_unit`]. A name of its own when
     /// absent.
     pub(crate) unit: Option<String>,
     /// Folders that it sees in the place of others, where systemd runs: what is there, and where it is seen.
@@ -92,7 +92,7 @@ impl Outcome {
 /// Runs the command to its end. Dropped, it kills the command, unless systemd runs it.
 ///
 /// # Errors
-/// When the program can't be started, or systemd did not let it come to an end of its own: the bus is away, say, or memory
+/// When the program cannot be started, or systemd did not let it come to an end of its own: the bus is away, say, or memory
 /// is short. Only [`io::ErrorKind::NotFound`] and [`io::ErrorKind::PermissionDenied`] are about the program.
 pub(crate) async fn run(order: &Order) -> io::Result<Outcome> {
     let asked = order.clone();

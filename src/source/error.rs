@@ -1,4 +1,4 @@
-//! Why a version can't be had.
+//! Why a version cannot be had.
 
 use std::{fmt::Display, io};
 
@@ -8,7 +8,7 @@ use rustix::io::Errno;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SourceError {
-    /// Whether trying again can't help: a wrong checksum, no such version, an archive that is none. Otherwise the
+    /// Whether trying again cannot help: a wrong checksum, no such version, an archive that is none. Otherwise the
     /// fault may pass: a server that is down or slow, a full disk, a lock that is held.
     pub rejected: bool,
     /// What went wrong.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::model::{ExecSource, HostName, ServiceName};
 
-/// The exit status by which a command says that trying again can't help: `EX_DATAERR` of sysexits.h.
+/// The exit status by which a command says that trying again cannot help: `EX_DATAERR` of sysexits.h.
 const HOPELESS: i32 = 65;
 
 /// What a command is told.

@@ -19,7 +19,7 @@ const DOWNLOAD: &str = ".download-";
 const NEW: &str = ".new-";
 const MARK: &str = ".fetched-";
 
-/// Why the version can't be a folder's name; nothing for most.
+/// Why the version cannot be a folder's name; nothing for most.
 pub(super) fn check(version: &str) -> Result<(), SourceError> {
     let reserved = version == link::CURRENT || version.starts_with("current@");
     let why = match version {
@@ -31,7 +31,7 @@ pub(super) fn check(version: &str) -> Result<(), SourceError> {
         _ if reserved => "the link to the release in force is called so",
         _ => return Ok(()),
     };
-    Err(SourceError::rejected(format!("{version:?} can't be a release's folder: {why}")))
+    Err(SourceError::rejected(format!("{version:?} cannot be a release's folder: {why}")))
 }
 
 /// The version that a folder or a file of an attempt is of.
@@ -62,7 +62,7 @@ impl Folder {
     }
 
     /// A new folder for one attempt at the version. No two attempts have the same: what one of before still writes, or
-    /// left so that it can't be removed, is in the way of none.
+    /// left so that it cannot be removed, is in the way of none.
     pub(super) fn new_release(&self, version: &str) -> io::Result<PathBuf> {
         link::make_dir(&self.0)?;
         let path = tempfile::Builder::new().prefix(&format!("{NEW}{version}~")).tempdir_in(&self.0)?.keep();
@@ -75,7 +75,7 @@ impl Folder {
         self.0.join(format!("{MARK}{}", version.replace('/', "_")))
     }
 
-    /// Makes the folder, and removes what attempts at the version left that a crash ended. Such a folder as can't be
+    /// Makes the folder, and removes what attempts at the version left that a crash ended. Such a folder as cannot be
     /// removed is left to [`Self::prune`].
     pub(super) fn clear(&self, version: &str) -> Result<(), SourceError> {
         let cleared = link::make_dir(&self.0).and_then(|()| link::remove(&self.download(version)));
@@ -83,7 +83,7 @@ impl Folder {
         let names = self.names().unwrap_or_default();
         let left = names.iter().filter(|name| name.starts_with(NEW) && attempted(name) == Some(version));
         for problem in link::remove_all(left.map(|name| self.0.join(name))) {
-            tracing::warn!("an attempt's folder can't be removed: {problem}");
+            tracing::warn!("an attempt's folder cannot be removed: {problem}");
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Folder {
         link::sync_dir(&self.0)
     }
 
-    /// Removes what [`super::Sources::prune`] says; `busy` tells which versions are being fetched. What can't be removed,
+    /// Removes what [`super::Sources::prune`] says; `busy` tells which versions are being fetched. What cannot be removed,
     /// and why: it keeps nothing else.
     pub(super) fn prune(&self, in_use: &BTreeSet<String>, keep: usize, busy: impl Fn(&str) -> bool) -> Vec<String> {
         let names = match self.names() {

@@ -14,7 +14,7 @@ use tracing::info;
 use super::{Client, CommitError, Conflict, OpResult, Session, StoreError, Up, client::parent};
 use crate::tree::{layout::Place, node::Node, txn::Op};
 
-/// How often a change is tried anew when the tree turned out to be different, before the caller hears of it.
+/// How often a change is tried again when the tree turned out to be different, before the caller hears of it.
 const ATTEMPTS: usize = 5;
 
 /// Says why a node that another session left must not be replaced; `None` when it may be.

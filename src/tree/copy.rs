@@ -44,7 +44,7 @@ pub struct Tree<D = Vec<u8>> {
     nodes: BTreeMap<Rc<str>, Znode<D>>,
 }
 
-/// Why a transaction can't land.
+/// Why a transaction cannot land.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
     /// There is no such node.
@@ -159,7 +159,7 @@ impl<D: Clone + AsRef<[u8]> + for<'d> From<&'d [u8]>> Tree<D> {
     /// All of the operations, or none; the paths of the nodes that were created, changed or deleted.
     ///
     /// # Errors
-    /// The first that can't be carried out; nothing has changed then.
+    /// The first that cannot be carried out; nothing has changed then.
     pub fn commit(&mut self, ops: &[Op]) -> Result<Vec<Rc<str>>, Conflict> {
         let mut undo = Vec::new();
         match ops.iter().try_for_each(|op| self.carry_out(op, &mut undo)) {

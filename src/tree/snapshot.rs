@@ -1,6 +1,6 @@
 //! The tree as the controller sees it: a typed snapshot, kept up to date change by change.
 //!
-//! Nothing here decides. A document that can't be read is kept as its error, because "someone wrote nonsense" is
+//! Nothing here decides. A document that cannot be read is kept as its error, because "someone wrote nonsense" is
 //! something to plan for; nodes that zkops does not know are kept by path, because they block deletions.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};

@@ -32,7 +32,7 @@ async fn a_lost_ledger_restarts_nothing_while_zookeeper_is_out_of_reach() {
     assert_eq!(fs::read_to_string(host.drop_in(WEB_UNIT)).unwrap(), drop_in);
     proxy.heal();
     host.wait_until_listed(WEB).await;
-    eventually("the ledger written anew", async || {
+    eventually("the ledger written again", async || {
         fs::read_to_string(host.state().join("ledger.json")).is_ok_and(|text| text.contains("hello"))
     })
     .await;
@@ -95,7 +95,7 @@ async fn a_ledger_that_cannot_be_written_rests() {
     host.assign(WEB, &assignment(WEB_UNIT)).await;
     host.start();
     host.wait_until_listed(WEB).await;
-    // A folder in its place can't be replaced by a file.
+    // A folder in its place cannot be replaced by a file.
     fs::remove_file(host.state().join("ledger.json")).unwrap();
     fs::create_dir_all(host.state().join("ledger.json/in-the-way")).unwrap();
     let mut wanted = assignment(WEB_UNIT);

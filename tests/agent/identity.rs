@@ -141,7 +141,7 @@ async fn a_host_whose_name_was_taken_meanwhile_stops_nothing() {
 async fn nothing_is_started_before_the_name_is_taken() {
     let mut host = Host::new().await;
     host.patience = Duration::from_secs(60);
-    // What has children can't be replaced, and names no machine.
+    // What has children cannot be replaced, and names no machine.
     host.put(&format!("{ALIVE}/in-the-way"), &json!({})).await;
     host.assign(WEB, &assignment(WEB_UNIT)).await;
     host.start();

@@ -48,7 +48,7 @@ async fn what_is_not_ready_is_not_in_instances() {
 }
 
 #[tokio::test]
-async fn a_process_that_was_started_anew_has_to_become_ready_again() {
+async fn a_process_that_was_started_again_has_to_become_ready_again() {
     let (mut host, web) = (Host::new().await, Web::start().await);
     web.answer("/ready", 200, b"");
     host.assign(WEB, &probed(&web, "readiness", "/ready")).await;

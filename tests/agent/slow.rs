@@ -147,7 +147,7 @@ async fn a_leftover_without_a_process_does_not_keep_the_host_from_registering() 
     assert!(fs::read_link(host.units().join(WEB_UNIT)).is_ok(), "the mask is the administrator's");
 }
 
-/// Generated files that can't be read are that replica's problem alone, and are read again.
+/// Generated files that cannot be read are that replica's problem alone, and are read again.
 #[tokio::test]
 async fn files_in_the_way_are_told_and_looked_at_again() {
     let mut host = Host::new().await;

@@ -194,14 +194,14 @@ async fn after_an_expiry_they_are_back() {
 }
 
 #[tokio::test]
-async fn what_others_did_is_found_and_mended() {
+async fn what_others_did_is_found_and_fixed() {
     let tree = Tree::new().await;
     let session = tree.session();
     let up = up(&session).await;
     let mut presence = Presence::new(&session);
     let nodes = wanted(&[("/hosts/a", "1"), ("/hosts/b", "1")]);
     presence.apply(&nodes, &stale(NONE), &[]).await.unwrap();
-    // Deleted by hand: not noticed until told, then mended.
+    // Deleted by hand: not noticed until told, then fixed.
     let by_hand = [
         Op::Delete { path: "/hosts/a".into(), version: None },
         Op::Set { path: "/hosts/b".into(), data: b"mine".to_vec(), version: None },

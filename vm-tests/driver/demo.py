@@ -26,7 +26,7 @@ The hosts stay up. Play on (each in this folder):
                                                 zkops scale webapp 3 --wait
                                                 zkops hosts drain web2 --wait
   vm-tests/shell --crash web2                 take a host's power away; --start brings it back
-  vm-tests/shell --block web3                 cut a host's network; --unblock mends it
+  vm-tests/shell --block web3                 cut a host's network; --unblock fixes it
   vm-tests/run --clean                        end it all"""
 
 AGAIN = """

@@ -55,9 +55,9 @@ class Disk(Files):
 
 
 def prepare(folder: Path) -> None:
-    """Makes a run's folder, on a tmpfs if its file system can't hold overlays."""
+    """Makes a run's folder, on a tmpfs if its file system cannot hold overlays."""
     if any(char in str(folder) for char in ":,"):
-        raise CommandFailed(f"{folder}: overlay mounts can't have ':' or ',' in their paths")
+        raise CommandFailed(f"{folder}: overlay mounts cannot have ':' or ',' in their paths")
     folder.mkdir(parents=True)
     trial = Disk(folder / ".trial")
     lower = folder / ".trial" / "lower"

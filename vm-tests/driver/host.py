@@ -27,7 +27,7 @@ class NotBuilt(Exception):
 
 
 class Unsupported(AssertionError):
-    """A back end can't do what a scenario asks for; the message says which and why."""
+    """A back end cannot do what a scenario asks for; the message says which and why."""
 
 
 @dataclass(frozen=True)

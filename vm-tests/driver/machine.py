@@ -103,7 +103,7 @@ class Machine(Systemd):
         self._network.set_link(self.name, up=False)
 
     def unblock(self) -> None:
-        """Mends the cable."""
+        """Fixes the cable."""
         self.log("unblock")
         self._network.set_link(self.name, up=True)
 

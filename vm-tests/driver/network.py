@@ -94,7 +94,7 @@ class Network:
         run("ip", "netns", "delete", self.namespace(host), check=False)
 
     def set_link(self, host: str, up: bool) -> None:
-        """Cuts or mends a host's cable at the switch."""
+        """Cuts or fixes a host's cable at the switch."""
         run("ip", "-n", self.switch, "link", "set", host, "up" if up else "down")
 
     def cut(self, one: str, other: str) -> None:

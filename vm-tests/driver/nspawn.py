@@ -1,6 +1,6 @@
 """A host's power switch: systemd-nspawn booting the host's own systemd as PID 1.
 
-A small shell stays above nspawn and starts it anew when the host reboots (exit
+A small shell stays above nspawn and starts it again when the host reboots (exit
 status 133 with ``--keep-unit``), as power-on firmware would, so reboots work
 whoever asked for them. The shell's pid is kept in a file: a later process (a
 person's ``vm-tests/shell``) finds the same host again.

@@ -36,7 +36,7 @@ class Rollouts:
         return max(self.all(tree).items(), default=(0, {}), key=lambda item: item[0])
 
     def wait(self, state: str, after: int = 0, timeout: float | None = None) -> tuple[int, dict[str, Any]]:
-        """Waits until the newest rollout, newer than number `after`, is in a state; fails once it can't be any more."""
+        """Waits until the newest rollout, newer than number `after`, is in a state; fails once it cannot be any more."""
         def good(tree: Tree) -> bool:
             number, record = self.newest(tree)
             now = record.get("state")

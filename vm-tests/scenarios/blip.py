@@ -12,7 +12,7 @@ SHORT, LONG = 0.7, 9.0
 
 
 def cut(host, seconds: float, meanwhile) -> float:
-    """Cuts a host's link, does something meanwhile, mends it; returns when it was mended (monotonic)."""
+    """Cuts a host's link, does something meanwhile, fixes it; returns when it was fixed (monotonic)."""
     began = time.monotonic()
     host.block()
     meanwhile()

@@ -133,7 +133,7 @@ def test() -> None:
         assert set(said for said, _ in greetings(fleet).values()) == {"good morning"}
         assert in_force(fleet).keys() == good.keys() and fleet.pids() == pids
 
-    with subtest("a service that can't reload: replaced one by one"):
+    with subtest("a service that cannot reload: replaced one by one"):
         text = UNIT_FILE.format(program=PROGRAM).replace(f"ExecReload={PROGRAM} reload\n", "")
         fleet.zkops("delete webapp --wait")
         fleet.put("/services/fixed", {"unit": "fixed@.service"})

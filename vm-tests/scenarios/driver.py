@@ -69,7 +69,7 @@ def test() -> None:
         web1.start()
         web1.wait_for_unit("multi-user.target")
 
-    with subtest("links are cut and mended"):
+    with subtest("links are cut and fixed"):
         web1.execute("nc -lk 9000 >/run/heard", check_return=False)
         reach = "echo hello | nc -N -w 1 web1 9000"
         web2.wait_until_succeeds(reach)

@@ -194,7 +194,7 @@ def grown(fleet: Fleet) -> None:
 
 
 def stuck(fleet: Fleet) -> None:
-    """The first follower can't start any more: the others are left alone."""
+    """The first follower cannot start any more: the others are left alone."""
     led = leader(FIVE)
     first = next(host for host in machines if host.name != led)
     others = [host for host in machines if host is not first]

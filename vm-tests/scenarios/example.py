@@ -76,7 +76,7 @@ def test() -> None:
         tree = fleet.wait_running("shop", 3)
         for host in tree.hosts_of("shop").values():
             about = fleet.ask(str(host))
-            assert about["release"] == "v2" and "shop v2" in about["config"]["greeting"], ("rendered anew for the version", about)
+            assert about["release"] == "v2" and "shop v2" in about["config"]["greeting"], ("rendered again for the version", about)
 
     with subtest("4. v3 is broken: rolled back, and the history tells what was tried"):
         number, _ = rollouts.newest()

@@ -263,7 +263,7 @@ def archives(sums: dict[str, str]) -> Iterator[Attack]:
         yield Attack(f"archive: {name}", {"source": source})
     for version in ("../" * 12 + "root/pwned-NN", "..", "."):
         source = {"archive": {"url": "http://zk1:8000/setuid.tar.gz", "sha256": {version: sums["setuid"]}}}
-        yield Attack(f"a version that climbs: {version}", {"version": version, "source": source}, ("can't be a release's folder",))
+        yield Attack(f"a version that climbs: {version}", {"version": version, "source": source}, ("cannot be a release's folder",))
 
 
 class Attacker:

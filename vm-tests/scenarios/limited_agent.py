@@ -199,7 +199,7 @@ def refused(fleet: Fleet) -> None:
     owned = {"files": {"other.conf": {"text": "greeting = 1", "owner": "daemon"}}}
     fleet.put("/services/other/config/1", owned)
     fleet.apply(webapp(1, name="other", unit="other@.service", environment={}, port=8081, config={}, desired="config_version = 1"))
-    fleet.wait(lambda tree: any("can't give it its owner" in (each.status.get("message") or "")
+    fleet.wait(lambda tree: any("cannot give it its owner" in (each.status.get("message") or "")
                                 for each in tree.replicas("other").values()), "a file of another's is rejected")
     for host in fleet.agents:
         host.succeed("cp /usr/lib/systemd/system/webapp@.service /etc/systemd/system/other@.service", "systemctl daemon-reload")

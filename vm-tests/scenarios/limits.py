@@ -20,7 +20,7 @@ def tries(fleet: Fleet, mark: int) -> int:
 
 
 def typo(fleet: Fleet, unit: str, kind: str, said: str, most: int) -> None:
-    """A service whose unit is misspelled: it is said within a minute, hosts are tried a few times, and `apply` mends it."""
+    """A service whose unit is misspelled: it is said within a minute, hosts are tried a few times, and `apply` fixes it."""
     mark = fleet.history().last()
     fleet.apply(webapp(REPLICAS, unit=unit, restart=RESTART, rollout=POLICY))
     fleet.wait_condition("webapp", kind, said, timeout=60)

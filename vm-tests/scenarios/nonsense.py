@@ -1,4 +1,4 @@
-"""Nonsense in the tree: a clear condition, nothing else disturbed, recovery when mended."""
+"""Nonsense in the tree: a clear condition, nothing else disturbed, recovery when fixed."""
 
 import json
 
@@ -112,7 +112,7 @@ def test() -> None:
             fleet.wait(lambda tree: tree.doc(path) and tree.running("webapp", 2), f"{path} is whole again")
             undisturbed(fleet, pids)
 
-    with subtest("nonsense for a rollout's record: nothing is touched; deleted, it is begun anew"):
+    with subtest("nonsense for a rollout's record: nothing is touched; deleted, it is begun again"):
         rollouts = "/services/webapp/rollouts"
         record = f"{rollouts}/{max(fleet.tree().children(rollouts))}"
         fleet.put(record, '{"state": "hurry"}')

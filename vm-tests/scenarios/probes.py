@@ -27,7 +27,7 @@ def instances(tree) -> list[dict]:
     return [tree.doc(f"{INSTANCES}/{name}") for name in tree.instances("webapp")]
 
 
-def readiness(fleet: Fleet, check: dict, breaks, mends) -> None:
+def readiness(fleet: Fleet, check: dict, breaks, fixes) -> None:
     """One kind of probe: a replica leaves `instances` when it says no, and comes back, all without being touched."""
     probe = {**check, "period": "200ms", "failure_threshold": 1}
     fleet.apply(webapp(2, probes={"readiness": probe}), "--wait")
@@ -38,7 +38,7 @@ def readiness(fleet: Fleet, check: dict, breaks, mends) -> None:
     fleet.wait(lambda tree: not tree.replicas("webapp")[number].status["ready"], "its status says so, too")
     status = fleet.tree().replicas("webapp")[number].status
     assert status["state"] == "running" and status.get("message"), status
-    mends(host)
+    fixes(host)
     fleet.wait(lambda tree: tree.running("webapp", 2), "it is back")
     assert fleet.pids() == pids, "a replica that is not ready is left alone"
     assert len(tree.instances("webapp")) == 1, "the other one was not touched"
@@ -84,7 +84,7 @@ def test() -> None:
         fleet.wait_running("webapp", 2)
 
     with subtest("not alive: restarted, and listed again as what it is now"):
-        # However slow the machine: the server is mended before it has been restarted too often.
+        # However slow the machine: the server is fixed before it has been restarted too often.
         patient = {**RESTART, "limit_burst": 100}
         fleet.apply(webapp(2, probes={**READY, "liveness": ALIVE}, restart=patient), "--wait")
         tree = fleet.wait_running("webapp", 2)

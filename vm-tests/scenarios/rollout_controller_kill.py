@@ -18,7 +18,7 @@ MOST = 40
 
 
 def description(version: str, broken: str = "") -> str:
-    """Two replicas; a version that can't even start, if it is to be broken."""
+    """Two replicas; a version that cannot even start, if it is to be broken."""
     return webapp(2, version=version, probes=READY, restart=RESTART, rollout=POLICY,
                   environment={"SHOP_BROKEN": f"{broken}:start"} if broken else {})
 

@@ -1,4 +1,4 @@
-"""A new version that never gets ready, crashes, or can't be verified is rolled back; the old one serves throughout."""
+"""A new version that never gets ready, crashes, or cannot be verified is rolled back; the old one serves throughout."""
 
 import shlex
 
@@ -72,13 +72,13 @@ def test() -> None:
         outcome, told, record = fails(fleet, broken("v2", "crash=1", min_healthy_time="3s", healthy_deadline="8s"))
         first = placed[only_the_first(told)]
         assert outcome.by_version.keys() == {"v1", "v2"}, outcome
-        # What a crash cuts off can't be saved; it must have been v2's.
+        # What a crash cuts off cannot be saved; it must have been v2's.
         host = {each.name: index for index, each in enumerate(machines, 1)}[str(first)]
         asked = [each["asked"] for each in outcome.failures]
         assert all(each and each[0] == f"10.0.0.{host}" for each in asked), outcome.failures
         assert outcome.longest_gap < 2, outcome
 
-    with subtest("nothing is tried again by itself, and v2 mended is a rollout like any other"):
+    with subtest("nothing is tried again by itself, and v2 fixed is a rollout like any other"):
         rollouts = Rollouts(fleet)
         number, _ = rollouts.newest()
         fleet.apply(broken("v2"))
@@ -87,7 +87,7 @@ def test() -> None:
         assert set(rollouts.versions(tree).values()) == {"v2"}
         fleet.wait_no_condition("webapp", "RolledBack")
 
-    with subtest("one host can't run v3, and max_failures is 1: the rollout is completed without it, and says so"):
+    with subtest("one host cannot run v3, and max_failures is 1: the rollout is completed without it, and says so"):
         drop_in = "/run/systemd/system/webapp@.service.d"
         unless_v3 = shlex.quote("[Service]\nExecStartPre=test ${ZKOPS_VERSION} != v3\n")
         web2.succeed(f"mkdir -p {drop_in} && printf %s {unless_v3} > {drop_in}/v3.conf")

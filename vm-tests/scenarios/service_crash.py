@@ -63,7 +63,7 @@ def test() -> None:
         )
         assert "failed" in fleet.zkops("explain webapp").lower()
 
-    with subtest("mended: the agents' own retries bring it back"):
+    with subtest("fixed: the agents' own retries bring it back"):
         for each in fleet.agents:
             each.succeed("rm /run/webapp.broken")
         tree = fleet.wait(lambda tree: tree.running("webapp", 2), "both replicas are back", timeout=90)

@@ -22,7 +22,7 @@ def release(machine, number: int) -> str:
 
 
 def comes_in_the_end(fleet: Fleet, releases: Releases, how: str, old: str, new: str) -> None:
-    """The mirror fails in a way: the old version serves, the status says why; mended, the new one comes by itself."""
+    """The mirror fails in a way: the old version serves, the status says why; fixed, the new one comes by itself."""
     rollouts, sums = Rollouts(fleet, "shop"), releases.sums()
     number, _ = rollouts.newest()
     pids, mark = fleet.pids("shop@*.service"), fleet.history().last()

@@ -58,7 +58,7 @@ class Trouble:
         self.fleet = fleet
 
     def restart_agent(self, *lines: str) -> None:
-        """Starts the agent anew, with these lines in its unit, and waits until it is registered."""
+        """Starts the agent again, with these lines in its unit, and waits until it is registered."""
         text = "".join(f"{line}\n" for line in ("[Service]", *lines))
         web1.succeed(f"mkdir -p /etc/systemd/system/{AGENT}.d")
         self.fleet.write(web1, f"/etc/systemd/system/{AGENT}.d/trouble.conf", text)

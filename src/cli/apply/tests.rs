@@ -40,7 +40,7 @@ fn keys_that_the_file_leaves_out_stay() {
 }
 
 #[test]
-fn nonsense_is_mended_from_what_is_in_force() {
+fn nonsense_is_fixed_from_what_is_in_force() {
     let spec = ServiceSpec::new("w@.service".parse().unwrap());
     let service = node(encode(&spec), 0);
     let in_force = Desired { replicas: 4, ..Desired::default() };

@@ -27,7 +27,7 @@ pub(super) struct Args {
     /// The revision
     #[arg(value_name = "N", value_parser = read_number::<u64>)]
     number: u64,
-    /// Even if a rollout in the history brought it: `zkops rollout undo` can't go back to that any more
+    /// Even if a rollout in the history brought it: `zkops rollout undo` cannot go back to that any more
     #[arg(long)]
     force: bool,
 }

@@ -15,7 +15,7 @@ use crate::{
         wait::{self, Target, WaitArgs},
     },
     configuration,
-    model::{ConfigRevision, Desired, ServiceName, ServiceSpec, encode},
+    model::{ConfigRevision, Desired, ServiceName, ServiceSpec, counted, encode},
     store::Client,
     tree::{layout, node::Node, txn::Op},
 };
@@ -196,7 +196,7 @@ async fn set(name: &ServiceName, number: u64, client: &Client) -> anyhow::Result
 /// What became of a folder.
 pub(in crate::cli) fn said(name: &ServiceName, number: u64, created: bool, revision: &ConfigRevision) -> String {
     if created {
-        format!("config/{name} {number} created: {} files", revision.files.len())
+        format!("config/{name} {number} created: {}", counted(revision.files.len(), "file"))
     } else {
         format!("config/{name} {number} unchanged: the newest revision has the same files")
     }

@@ -10,7 +10,7 @@ use crate::{
         failure::Failure,
         fleet::{self, Replica, Service},
     },
-    model::{ConfigFile, ConfigRevision, RolloutState, ServiceName, decode},
+    model::{ConfigFile, ConfigRevision, RolloutState, ServiceName, counted, decode},
     store::Client,
     tree::{
         layout::{self, Place},
@@ -54,7 +54,7 @@ pub(super) async fn read(name: &ServiceName, number: u64, client: &Client) -> an
         numbers(name, client).await?;
         return Err(missing(name, number).into());
     };
-    let revision = decode(&node.data).map_err(|error| Failure::Conflict(format!("{path} can't be read: {error}")))?;
+    let revision = decode(&node.data).map_err(|error| Failure::Conflict(format!("{path} cannot be read: {error}")))?;
     Ok((revision, node))
 }
 
@@ -99,7 +99,7 @@ impl Uses {
         }
         let replicas = service.replicas.values().filter(|replica| has(replica, number)).count();
         if replicas > 0 {
-            uses.now.push(format!("{replicas} replicas"));
+            uses.now.push(counted(replicas, "replica"));
         }
         let newest = service.newest_rollout();
         let live = newest.map(|(newest, record)| {

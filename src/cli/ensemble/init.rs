@@ -31,7 +31,7 @@ and with what the member here was started with), because lists that differ in mo
 elect a leader. So could they when one is replaced: that is safe only if the old host can never
 start again.
 
-A host knows which member it is by its host name or address. Where that can't be, --id or --host
+A host knows which member it is by its host name or address. Where that cannot be, --id or --host
 say it.
 
 Exit codes: 2 a list that is none, 4 a file with other members, or data of another member.
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         render::line(&format!("{} is so already, unchanged", args.file.display()))?;
     } else {
         check_force(args, &before, &old, &text)?;
-        write(&args.file, &text).with_context(|| format!("can't write {}", args.file.display()))?;
+        write(&args.file, &text).with_context(|| format!("cannot write {}", args.file.display()))?;
         render::line(&format!("{} written", args.file.display()))?;
         render::out(&moves(&before.members, members))?;
     }
@@ -129,7 +129,7 @@ fn is_own_address(text: &str) -> bool {
 fn read(path: &Path) -> anyhow::Result<String> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        other => other.with_context(|| format!("can't read {}", path.display())),
+        other => other.with_context(|| format!("cannot read {}", path.display())),
     }
 }
 

@@ -161,7 +161,7 @@ async fn one(
             sleep(if is_gone { PAUSE } else { GLANCE }).await;
         }
     });
-    match status.await.with_context(|| format!("can't run `{}`", printed(&words)))? {
+    match status.await.with_context(|| format!("cannot run `{}`", printed(&words)))? {
         Some(status) if status.success() => Ok(()),
         Some(status) => Err(anyhow!("{member}: `{}` failed: {status}", printed(&words))),
         None => {

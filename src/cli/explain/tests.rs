@@ -118,7 +118,7 @@ fn each_host_has_the_planners_own_answer() {
     };
     let lately = text(&tree);
     assert!(lately.contains("web4: it failed there lately\n") && !lately.contains("tried again"), "{lately}");
-    assert!(lately.contains("web5: with a document that can't be read\n"), "{lately}");
+    assert!(lately.contains("web5: with a document that cannot be read\n"), "{lately}");
     assert!(lately.contains("web6: just being set up\n"), "{lately}");
     tree.insert("/services/webapp/0000000003/desired".to_owned(), fixture::node(&wanted("2026-11-22T17:40:00Z"), 2));
     let later = text(&tree);

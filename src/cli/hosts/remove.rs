@@ -18,7 +18,7 @@ pub(super) async fn run(host: &HostName, force: bool, cx: &Context) -> anyhow::R
 /// Deletes every node of the host as it was read, children first.
 async fn ops(host: &HostName, force: bool, client: &Client) -> anyhow::Result<Vec<Op>> {
     let root = layout::host(host);
-    let nodes = store::subtree::read_subtree(client, &root).await.with_context(|| format!("can't read {root}"))?;
+    let nodes = store::subtree::read_subtree(client, &root).await.with_context(|| format!("cannot read {root}"))?;
     if !nodes.contains_key(&root) {
         return Err(word::unknown(host));
     }

@@ -56,7 +56,7 @@ pub(super) struct Text {
 fn read(file: &Path) -> anyhow::Result<Vec<Text>> {
     if file == Path::new("-") {
         let mut text = String::new();
-        io::stdin().read_to_string(&mut text).context("can't read standard input")?;
+        io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
         return Ok(vec![Text { source: "<stdin>".into(), text }]);
     }
     if file.is_dir() {
@@ -67,14 +67,14 @@ fn read(file: &Path) -> anyhow::Result<Vec<Text>> {
 
 fn read_file(file: &Path) -> Result<Text, Failure> {
     let source = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| Failure::Input(format!("can't read {source}: {error}")))?;
+    let text = fs::read_to_string(file).map_err(|error| Failure::Input(format!("cannot read {source}: {error}")))?;
     Ok(Text { source, text })
 }
 
 /// The folder's own `*.toml`, sorted by name; those that editors hide are none.
 fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let name = folder.display();
-    let unreadable = |error: io::Error| Failure::Input(format!("can't read {name}: {error}"));
+    let unreadable = |error: io::Error| Failure::Input(format!("cannot read {name}: {error}"));
     let entries = fs::read_dir(folder).map_err(unreadable)?.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
     let is_description = |path: &PathBuf| {
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));

@@ -43,7 +43,7 @@ const WORDS: [(&str, &str); 5] = [
     ("usize", "a whole number, 0 or more"),
 ];
 
-/// How to mend a value of the wrong type.
+/// How to fix a value of the wrong type.
 fn hint(path: &str, message: &str) -> &'static str {
     let Some((_, expected)) = message.split_once(", expected ") else { return "" };
     let number = expected.starts_with('u');

@@ -85,7 +85,7 @@ pub(super) const fn action(action: UpdateAction) -> &'static str {
     match action {
         UpdateAction::Adopt => "taken on without touching the process",
         UpdateAction::Signal => "signal",
-        UpdateAction::Reload => "reload (restart if the unit can't)",
+        UpdateAction::Reload => "reload (restart if the unit cannot)",
         UpdateAction::Restart => "restart",
     }
 }
@@ -154,7 +154,7 @@ pub(super) fn notes(
     if let Some(before) = before {
         let (old, new) = (before.replicas, desired.replicas);
         if new > old {
-            notes.push(format!("at once: {old} -> {new} replicas, {} are created", new - old));
+            notes.push(format!("at once: {old} -> {new} replicas, {} created", new - old));
         } else if new < old {
             notes.push(format!("at once: {old} -> {new} replicas"));
         }

@@ -128,7 +128,7 @@ pub(super) async fn read(name: &ServiceName, number: u64, client: &Client) -> an
     let node = client.get(&path).await?.ok_or_else(|| {
         Failure::NotFound(format!("{name} has no rollout {number} (zkops rollout history {name} lists them)"))
     })?;
-    decode(&node.data).map_err(|error| Failure::Conflict(format!("{path} can't be read: {error}")).into())
+    decode(&node.data).map_err(|error| Failure::Conflict(format!("{path} cannot be read: {error}")).into())
 }
 
 pub(super) fn no_rollout(name: &ServiceName) -> anyhow::Error {
@@ -166,7 +166,7 @@ fn answer(action: RolloutAction, name: &ServiceName, number: u64, rollout: &Roll
     };
     answer.map_err(|why| {
         let state = words::state(rollout);
-        Failure::Conflict(format!("can't {} rollout {number} of {name} ({state}): {why}", words::order(action)))
+        Failure::Conflict(format!("cannot {} rollout {number} of {name} ({state}): {why}", words::order(action)))
     })
 }
 
@@ -193,7 +193,7 @@ fn resume(name: &ServiceName, rollout: &Rollout) -> Result<Answer, String> {
         )),
         (RolloutState::Paused | RolloutState::RolledBack, _) => Ok(Answer::Order),
         (RolloutState::Running, _) => Err("it is not paused".into()),
-        (RolloutState::RollingBack, _) => Err("when it is back, resume tries it anew".into()),
+        (RolloutState::RollingBack, _) => Err("when it is back, resume tries it again".into()),
         (RolloutState::Completed | RolloutState::Superseded, _) => {
             Err("it has ended; change the service to begin a new one".into())
         }

@@ -163,7 +163,7 @@ impl<'f> Page<'f> {
             Failure::NotFound(format!("{name} has no rollout {number} (zkops rollout history {name} lists them)"))
         })?;
         let path = layout::rollout(name, number);
-        let unreadable = |error| Failure::Conflict(format!("{path} can't be read: {error}"));
+        let unreadable = |error| Failure::Conflict(format!("{path} cannot be read: {error}"));
         let record = document.read.as_ref().map_err(unreadable)?;
         let (json, version) = (document.json.as_ref(), document.version);
         Ok(Self { name, number, record, json, version, service, fleet })

@@ -60,7 +60,7 @@ pub(in crate::cli) fn way_out(name: &ServiceName, rollout: &Rollout) -> Option<S
         }
         (RolloutState::Paused, _) => Some(format!("`zkops rollout resume {name}` goes on")),
         (RolloutState::RolledBack, _) => Some(format!(
-            "`zkops rollout resume {name}` tries it anew, `zkops rollout undo {name}` stays with what runs"
+            "`zkops rollout resume {name}` tries it again, `zkops rollout undo {name}` stays with what runs"
         )),
         _ => None,
     }

@@ -60,7 +60,7 @@ impl Conf {
     /// Reads a file.
     ///
     /// # Errors
-    /// The first line that can't be used.
+    /// The first line that cannot be used.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let mut conf = Self::default();
         for (line, (key, value)) in (1..).zip(text.lines()).filter_map(|(at, line)| Some((at, key_value(line)?))) {

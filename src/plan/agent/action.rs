@@ -138,10 +138,10 @@ pub enum Counted {
     Writes(u32),
 }
 
-/// Why something can't be had.
+/// Why something cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Trying again can't help.
+    /// Trying again cannot help.
     pub rejected: bool,
     /// What an operator is told.
     pub message: String,
@@ -254,7 +254,7 @@ pub struct Job {
 pub struct JobEnd {
     /// How it ended.
     pub outcome: JobOutcome,
-    /// The unit after it, or why it can't be read.
+    /// The unit after it, or why it cannot be read.
     pub status: Result<UnitStatus, String>,
     /// What systemd has against the unit, when the outcome does not tell.
     pub complaint: Option<String>,
@@ -430,7 +430,7 @@ pub struct Wanted {
 pub struct UnitRead {
     /// Which.
     pub unit: UnitName,
-    /// As it is, or why it can't be read.
+    /// As it is, or why it cannot be read.
     pub answer: Result<UnitStatus, String>,
     /// Its generated files.
     pub files: Option<Result<Files, String>>,
@@ -468,7 +468,7 @@ pub enum Event {
         unit: UnitName,
         /// systemd's `InvocationID`.
         invocation: String,
-        /// `None` = nothing, or it can't be read.
+        /// `None` = nothing, or it cannot be read.
         line: Option<String>,
     },
     /// What is on the host of a replica's work was looked at.
@@ -480,7 +480,7 @@ pub enum Event {
         /// What was found.
         artifacts: Artifacts,
     },
-    /// A replica's newer work is on the host, or can't be.
+    /// A replica's newer work is on the host, or cannot be.
     Staged {
         /// What was to be brought.
         stage: Box<Stage>,

@@ -6,7 +6,7 @@ use crate::model::{
 };
 
 /// The ledger, and the units that carry our drop-ins without being in it: they are this agent's, too. Also those whose
-/// drop-in can't be ours, such as that of a template, which counts for all of its instances: what is wrong with each.
+/// drop-in cannot be ours, such as that of a template, which counts for all of its instances: what is wrong with each.
 pub fn adopt(
     mut ledger: Ledger,
     found: impl IntoIterator<Item = (UnitName, ReplicaId)>,

@@ -41,6 +41,8 @@ pub struct Memory {
     pub(super) attempts: u32,
     /// The last start.
     pub(super) last_start: Option<Instant>,
+    /// When its unit was seen to have failed.
+    pub(super) failed_at: Option<Instant>,
     /// When it left `instances`, while it is out.
     pub(super) unlisted_at: Option<Instant>,
     /// What keeps its steps from being done.
@@ -95,6 +97,7 @@ impl Memory {
         fresh: false,
         attempts: 0,
         last_start: None,
+        failed_at: None,
         unlisted_at: None,
         step: Trouble::NONE,
         staging: Trouble::NONE,
@@ -105,10 +108,23 @@ impl Memory {
     };
 
     /// When a unit that failed, or ended by itself, may be started again: at once the first time, then 10 s after
-    /// the last start, doubling up to 5 minutes.
+    /// the last start, doubling up to 5 minutes. One that failed is so for 10 s: else a crash loop that takes longer than that
+    /// would never be told to have failed, and the replica stay where it is.
     pub(super) fn next_start(&self) -> Option<Instant> {
-        let last = self.last_start.filter(|_| self.attempts > 0)?;
-        Some(last + STARTS.rest(self.attempts - 1))
+        let after_start =
+            self.last_start.filter(|_| self.attempts > 0).map(|last| last + STARTS.rest(self.attempts - 1));
+        let after_failure = self.failed_at.map(|failed| failed + STARTS.rest(0));
+        after_start.max(after_failure)
+    }
+
+    /// Its unit has failed.
+    pub fn failed(&mut self, now: Instant) {
+        self.failed_at = Some(now);
+    }
+
+    /// Whether nothing of what is wanted was tried yet.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
     }
 
     /// What happened to it that is over.
@@ -151,7 +167,7 @@ impl Memory {
     }
 
     fn started(&mut self, now: Instant) {
-        (self.attempts, self.last_start, self.fresh) = (self.attempts + 1, Some(now), false);
+        (self.attempts, self.last_start, self.fresh, self.failed_at) = (self.attempts + 1, Some(now), false, None);
     }
 
     /// systemd began to start its unit, however that went on; or all that is wanted is in force.
@@ -302,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn other_work_begins_anew_but_for_when_it_was_started_and_unlisted() {
+    fn other_work_begins_again_but_for_when_it_was_started_and_unlisted() {
         let (mut memory, now) = (Memory::NEW, Instant::now());
         memory.ordered(Verb::Start, false, now);
         memory.unlisted(now);

@@ -353,7 +353,7 @@ fn what_is_no_longer_ours_is_stopped_then_forgotten() {
 
 proptest::proptest! {
     /// Whatever is wanted and seen: a process is never stopped or restarted while its replica is in `instances`, a
-    /// replica that is not wanted is never listed, and one whose unit is not up is never listed anew.
+    /// replica that is not wanted is never listed, and one whose unit is not up is never listed again.
     #[test]
     fn leaving_instances_always_comes_first(
         active in proptest::sample::select(vec![ActiveState::Active, ActiveState::Reloading, ActiveState::Inactive, ActiveState::Failed,

@@ -112,7 +112,7 @@ impl Probed<'_> {
 /// Why no step of a replica may be begun now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
-    /// Its unit can't be read just now, or it has to be found out whether it is still this host's: nothing is known
+    /// Its unit cannot be read just now, or it has to be found out whether it is still this host's: nothing is known
     /// that a step could rest on.
     Unknown,
     /// Its generated files are being written.
@@ -208,7 +208,7 @@ impl<'a> View<'a> {
         left && !matches!(self.busy, Some(Busy::Job(_)))
     }
 
-    /// Whether it is up, ready and alive. Reading its configuration anew takes nobody out of `instances`.
+    /// Whether it is up, ready and alive. Reading its configuration again takes nobody out of `instances`.
     pub fn serves(&self) -> bool {
         let up = self.unit.active == ActiveState::Active || (self.in_instances && self.unit.active.is_up());
         up && !self.unit.has_ended() && self.probed.ready && self.probed.alive

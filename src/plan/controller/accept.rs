@@ -34,7 +34,7 @@ impl InForce<'_> {
 /// What a service that is deleted before it ever had a desired state wants.
 static NOTHING: Desired = Desired { mode: Mode::Drain, version: None, replicas: 0, config_version: None };
 
-/// Finds what is in force, and notes what can't be accepted. `None`: nothing ever was good.
+/// Finds what is in force, and notes what cannot be accepted. `None`: nothing ever was good.
 pub(super) fn in_force<'a>(name: &ServiceName, view: &'a ServiceView, notices: &mut Notices) -> Option<InForce<'a>> {
     let last = view.status.as_ref().and_then(Doc::good).and_then(|status| status.accepted.as_ref());
     let stays = stays(last);

@@ -143,7 +143,7 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
-    /// Writes an assignment anew when its agent owes an answer: the new version makes it look again.
+    /// Writes an assignment again when its agent owes an answer: the new version makes it look again.
     fn nudge(&mut self, case: &Case<'a>) {
         let again = self.course.tries_again && case.rejected();
         let due = if again { Some(self.facts.context.now) } else { self.facts.context.nudge_at.get(&case.id).copied() };

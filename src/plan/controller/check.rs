@@ -67,7 +67,7 @@ fn form(transaction: &Transaction) -> Vec<String> {
     wrong(transaction.ops.len() > 300, format!("{} operations", transaction.ops.len()));
     wrong(bytes > 600 * 1024, format!("{bytes} bytes"));
     wrong(transaction.reason.is_empty() || transaction.reason.contains('\n'), "no reason in one line".to_owned());
-    // The service's own node can't be deleted while anything is below it, so its deletion guards as well.
+    // The service's own node cannot be deleted while anything is below it, so its deletion guards as well.
     let guards = |op: &Op| {
         let parts: Vec<&str> = path_of(op).split('/').skip(1).collect();
         matches!((op, parts.as_slice()), (_, ["services", _, "status"]) | (Op::Delete { .. }, ["services", _]))
@@ -233,7 +233,7 @@ fn removed(
     let (mut updated, mut others) = (updated.len(), others.len());
     let goes = there().filter(|(id, replica)| !stays(id) && before.is_ready(id, replica));
     let goes = goes.filter(|(id, replica)| {
-        // In a rollout, what can't be updated where it is, nor anywhere else, gives way to one that was.
+        // In a rollout, what cannot be updated where it is, nor anywhere else, gives way to one that was.
         let leaves = has_to_leave(before, (service, now), id, replica);
         let clashes = || before.clashes(id, replica, now) || landed.clashes(id, replica, now);
         let gives_way = || now.is_rolling() && clashes();
@@ -358,7 +358,7 @@ fn disturbed(
     let hit = staying.iter().filter(|(id, replica)| {
         let new = &now.replicas[**id];
         let (was, is) = (content(before, id), content(after, id));
-        // What an index that can't be read was, its replica's desired state says.
+        // What an index that cannot be read was, its replica's desired state says.
         let same = was == is || was.is_none() && replica.revision() == new.revision();
         let overdue = replica.node().is_some_and(|node| before.is_overdue(node, context));
         before.is_ready(id, replica) && !overdue && (new.mode() != Some(Mode::Enabled) || !same)

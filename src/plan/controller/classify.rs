@@ -14,7 +14,7 @@ use crate::{
 pub(super) enum Found<'a> {
     /// Only its sequential node is there: it was just created.
     Fresh(ReplicaId, &'a ReplicaView),
-    /// Its `desired` can't be read, or was deleted by hand while a host still has it in its index.
+    /// Its `desired` cannot be read, or was deleted by hand while a host still has it in its index.
     Broken(ReplicaId, &'a ReplicaView),
     /// Its `desired` says what it is.
     Known(Case<'a>),

@@ -97,7 +97,7 @@ impl<'a> Round<'_, 'a> {
     /// Why no other host is tried for the replica at present, if so, whatever there are.
     pub(super) fn no_other_host_is_tried(&self, case: &Case<'a>) -> Option<String> {
         let brake = case.failed().then(|| self.failures.brake(case, self.facts)).flatten();
-        // With a rollout that begins, all of that is decided anew.
+        // With a rollout that begins, all of that is decided again.
         let held = || self.course.is_held(self.places.placer.unit, case).filter(|_| !self.course.begins());
         brake.map(|brake| brake.to_string()).or_else(|| held().map(|held| held.to_string()))
     }

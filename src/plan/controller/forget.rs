@@ -10,7 +10,7 @@ use super::{
     words::{Consequence, Invalid, Subject},
 };
 use crate::{
-    model::ConfigPolicy,
+    model::{ConfigPolicy, counted},
     tree::{layout, snapshot::Doc, txn::Op},
 };
 
@@ -45,7 +45,7 @@ impl<'a> Round<'_, 'a> {
         // Somebody may want one of them in this moment.
         let desired = self.facts.view.desired.as_ref().map(|doc| doc.version);
         ops.extend(desired.map(|version| Op::Check { path: layout::desired(self.facts.name), version }));
-        let message = format!("{count} configuration revisions are forgotten that nothing uses (config.keep: {keep})");
+        let message = format!("{} that nothing uses deleted (config.keep: {keep})", counted(count, "config revision"));
         self.out.push(ops, Note::new(None, None, message), false);
     }
 
@@ -68,7 +68,7 @@ impl<'a> Round<'_, 'a> {
         self.out.push(ops, Note::new(None, None, "the moves that were asked for are done".to_owned()), false);
     }
 
-    /// The revisions that somebody wants, runs, or may go back to. `None` when a document that may name one can't be read.
+    /// The revisions that somebody wants, runs, or may go back to. `None` when a document that may name one cannot be read.
     fn used_configs(&self, found: &[Found<'a>]) -> Option<BTreeSet<u64>> {
         let view = self.facts.view;
         let mut used: BTreeSet<u64> = self.facts.force.desired.config_version.into_iter().collect();

@@ -33,7 +33,7 @@ pub(super) enum Closed {
     Lost,
     Draining,
     Cordoned,
-    /// Its documents can't be read: nothing is placed there, and nothing moved away.
+    /// Its documents cannot be read: nothing is placed there, and nothing moved away.
     Unreadable,
     /// It has no `assigned` node at present: the plan creates it.
     Unready,
@@ -75,7 +75,7 @@ impl<'a> Host<'a> {
         self.view.and_then(|view| view.assigned.get(id))
     }
 
-    /// Path and reason of each of its documents that can't be read.
+    /// Path and reason of each of its documents that cannot be read.
     pub(super) fn problems(&self) -> Vec<(String, String)> {
         let spec = self.view.and_then(|view| view.spec.as_ref()).and_then(|doc| doc.value.as_ref().err());
         let alive = self.view.and_then(|view| view.alive.as_ref()).and_then(|doc| doc.value.as_ref().err());

@@ -41,7 +41,7 @@ struct Ready {
     mark: ReadyMark,
 }
 
-/// What changes when a replica is started anew or told something new, or when a check fails while it is on trial: the
+/// What changes when a replica is started again or told something new, or when a check fails while it is on trial: the
 /// start's time and process, restarts, the assignment's version that it answers to, and its setbacks.
 type ReadyMark = (Timestamp, Option<u32>, u32, Option<i32>, u32);
 

@@ -66,7 +66,7 @@ impl fmt::Display for Obstacle {
             Self::Closed(Closed::Lost) => f.write_str("lost"),
             Self::Closed(Closed::Draining) => f.write_str("draining"),
             Self::Closed(Closed::Cordoned) => f.write_str("cordoned"),
-            Self::Closed(Closed::Unreadable) => f.write_str("with a document that can't be read"),
+            Self::Closed(Closed::Unreadable) => f.write_str("with a document that cannot be read"),
             Self::Closed(Closed::Unready) => f.write_str("just being set up"),
             Self::Constraint(selector) => write!(f, "not {selector}"),
             Self::NotAccepted(objection) => write!(f, "that would refuse it ({objection})"),

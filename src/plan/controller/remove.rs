@@ -175,7 +175,7 @@ impl<'a> Round<'_, 'a> {
         let reason = if case.desired.surge {
             "removed: what it was there for is over".to_owned()
         } else {
-            format!("removed: {} replicas are wanted", self.facts.force.wanted())
+            format!("removed: {} wanted", counted(self.facts.force.wanted(), "replica"))
         };
         let ops = self.removal(case, host, &reason);
         self.out.push(ops, Note::new(Some(case.number()), case.desired.node.as_ref(), reason), false);
@@ -229,7 +229,7 @@ impl<'a> Round<'_, 'a> {
         self.out.push(ops, Note::new(Some(id.number), node, format!("deleted: {why}")), false);
     }
 
-    /// On a host that is lost, what became of the processes can't be known; a drained service says so.
+    /// On a host that is lost, what became of the processes cannot be known; a drained service says so.
     pub(super) fn note_unknown(&mut self, case: &Case<'a>) {
         let Some(host) = case.host.filter(|_| !case.host_alive && !case.down()) else { return };
         let name = self.places.fleet.hosts[host].name.clone();

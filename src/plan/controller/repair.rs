@@ -18,8 +18,8 @@ use crate::{
 };
 
 impl<'a> Round<'_, 'a> {
-    /// Writes a replica's desired state anew from its index on a host, which repeats most of it, and from the
-    /// service's desired state. Without an index the replica is placed anew, as if it were new.
+    /// Writes a replica's desired state again from its index on a host, which repeats most of it, and from the
+    /// service's desired state. Without an index the replica is placed again, as if it were new.
     pub(super) fn rebuild(&mut self, id: &ReplicaId, view: &'a ReplicaView, removing: bool) {
         let home = self.home_of(id, view);
         let assignment = home.and_then(|home| self.places.fleet.hosts[home].assignment(id)).and_then(Doc::good);

@@ -25,8 +25,8 @@ impl<'a> ActiveRollout<'a> {
     /// What the replica would be told out of its turn where it is put: it is nowhere, or what it ran is not known well
     /// enough to be run elsewhere.
     fn untimely(&self, case: &Case<'a>, revision: RevisionChoice<'_, 'a>) -> Option<Goal<'a>> {
-        let anew = case.host.is_none() || matches!(revision, RevisionChoice::Goal(..));
-        self.brought(revision).filter(|_| anew && !self.may_update(case.number()))
+        let again = case.host.is_none() || matches!(revision, RevisionChoice::Goal(..));
+        self.brought(revision).filter(|_| again && !self.may_update(case.number()))
     }
 
     /// What keeps the replica from any other host: nobody knows what it would run there, or it would be told what is new, which

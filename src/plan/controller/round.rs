@@ -78,12 +78,12 @@ impl<'p, 'a> Round<'p, 'a> {
         self.course.choose_turn(found, self.budget, &mut self.places, &mut self.out);
     }
 
-    /// Whether the replica's index on the host can't be deleted. Says so.
+    /// Whether the replica's index on the host cannot be deleted. Says so.
     pub(super) fn is_index_blocked(&mut self, id: &ReplicaId, host: HostIndex) -> bool {
         self.out.is_blocked(id, self.places.foreign_node_below_index(id, host))
     }
 
-    /// Whether the replica's nodes can't be deleted. Says so.
+    /// Whether the replica's nodes cannot be deleted. Says so.
     pub(super) fn is_replica_blocked(&mut self, id: &ReplicaId) -> bool {
         self.out.is_blocked(id, self.facts.foreign_node_below(id))
     }

@@ -27,7 +27,7 @@ pub(super) struct Planned {
     /// Whether it brings back what was lost.
     pub(super) is_urgent: bool,
     pub(super) wake_at: Option<jiff::Timestamp>,
-    /// What its status can't say.
+    /// What its status cannot say.
     pub(super) note: Option<String>,
     /// How many replicas stay where they fail; see [`Plan::held`](super::Plan::held).
     pub(super) held: usize,

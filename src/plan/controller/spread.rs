@@ -22,7 +22,7 @@ pub struct Move {
     pub id: ReplicaId,
     /// Where it is.
     pub from: HostName,
-    /// Where the controller would put it now. It decides anew when its turn comes.
+    /// Where the controller would put it now. It decides again when its turn comes.
     pub to: HostName,
     /// Why that is better.
     pub reason: String,
@@ -42,7 +42,7 @@ pub struct Pending {
 }
 
 /// At most `most` moves of these services' replicas (of all, when none is named), the most useful of each first. What was
-/// asked before is chosen anew with all others. A service that does not run, or whose rollout is under way, has none.
+/// asked before is chosen again with all others. A service that does not run, or whose rollout is under way, has none.
 pub fn spread(cluster: &Cluster, context: &Context, services: &BTreeSet<ServiceName>, most: usize) -> Vec<Move> {
     let mut moves = Vec::new();
     for_each_round(cluster, context, services, |mut round| moves.extend(round.moves(most - moves.len())));
@@ -128,7 +128,7 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// A replica that was started so that another can leave, as was asked, would be in its way when the move is chosen
-    /// anew: it is that move's own. Those that have to leave for another reason have the first of these.
+    /// again: it is that move's own. Those that have to leave for another reason have the first of these.
     fn leave_successors_out(&mut self, found: &[Found<'a>]) {
         let cases = || found.iter().filter_map(known).filter(|case| !case.desired.removing);
         let leaves = |case: &&Case<'a>| {

@@ -87,7 +87,7 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
-    /// Whether the replica can't be brought to what the rollout brings where it is, nor anywhere else.
+    /// Whether the replica cannot be brought to what the rollout brings where it is, nor anywhere else.
     fn has_no_place(&mut self, case: &Case<'a>) -> bool {
         let stays = case.desired.removing || case.desired.surge;
         let Some(host) = case.host.filter(|_| !stays) else { return false };

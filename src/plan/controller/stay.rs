@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl<'a> Placement<'_, 'a> {
-    /// Why the replica may not stay where it is. What can't be known is no reason: labels of a host whose documents
-    /// can't be read, or whose agent is away.
+    /// Why the replica may not stay where it is. What cannot be known is no reason: labels of a host whose documents
+    /// cannot be read, or whose agent is away.
     pub(super) fn must_move(&self, case: &Case<'a>, index: HostIndex, course: &ActiveRollout<'a>) -> Option<MustMove> {
         let why = self.must_move_unasked(case, index, course);
         let is_for_the_host = matches!(why, Some(MustMove::Drains | MustMove::Constraint(_)));
@@ -75,9 +75,9 @@ impl<'a> Placement<'_, 'a> {
         let leaves_another = plain && case.desired.removing && self.placer.occupancy.taken_on(host) > 1;
         let own = leaves_another || self.conflicts.is_too_many(case) || self.conflicts.held_by_another(host, case);
         let now = case.assignment.and_then(Doc::good).map(|assignment| &assignment.unit);
-        let comes_anew = now != Some(&self.placer.unit.unit.for_replica(case.number()));
+        let comes_again = now != Some(&self.placer.unit.unit.for_replica(case.number()));
         own || self.rival(case, host).is_some()
-            || comes_anew && self.fleet.unit_alleged(host, self.placer.unit, &case.id)
+            || comes_again && self.fleet.unit_alleged(host, self.placer.unit, &case.id)
     }
 
     /// Whether an operator has asked that the replica leave the host.
@@ -86,7 +86,7 @@ impl<'a> Placement<'_, 'a> {
         moves.is_some_and(|moves| moves.leave.get(&number) == Some(self.fleet.hosts[host].name))
     }
 
-    /// Whether the replica waits for its successor before it leaves its host. While a rollout is under way, what can't be updated
+    /// Whether the replica waits for its successor before it leaves its host. While a rollout is under way, what cannot be updated
     /// where it is does not: the rollout waits for it, and has surge replicas of its own.
     pub(super) fn waits_for_successor(&self, case: &Case<'a>, course: &ActiveRollout<'a>) -> bool {
         let leaves = |host| {
@@ -103,7 +103,7 @@ impl<'a> Placement<'_, 'a> {
         self.facts.starts_first_when_asked() && !case.desired.surge && case.ready() && case.host.is_some_and(leaves)
     }
 
-    /// Whether the replica's turn has come to be updated, and it can't be where it is.
+    /// Whether the replica's turn has come to be updated, and it cannot be where it is.
     pub(super) fn keeps_a_rollout_up(&self, case: &Case<'a>, host: HostIndex, course: &ActiveRollout<'a>) -> bool {
         course.may_update(case.number()) && self.clashes(case, host, true)
     }

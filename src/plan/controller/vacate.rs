@@ -52,7 +52,7 @@ impl<'a> Round<'_, 'a> {
         }
     }
 
-    /// What leaves to be brought to what is wanted, for it can't be where it is, does so as it would be updated there.
+    /// What leaves to be brought to what is wanted, for it cannot be where it is, does so as it would be updated there.
     fn may_leave(&mut self, case: &Case<'a>, host: HostIndex, why: &MustMove) -> bool {
         let leeway = self.places.keeps_a_rollout_up(case, host, &self.course) && self.budget.take_leeway();
         leeway || self.spend(case, &format!("leaving ({why})"))

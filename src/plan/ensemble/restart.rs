@@ -8,7 +8,7 @@
 //!            └─ Done                       what stands in the way may pass: Wait
 //! ```
 //!
-//! The order is chosen anew before each step, from what the members are then: the leader may have changed. No more than
+//! The order is chosen again before each step, from what the members are then: the leader may have changed. No more than
 //! one member is ever down by our doing, and none is taken down while anything else is wrong.
 
 use std::{collections::BTreeSet, fmt, time::Duration};

@@ -55,7 +55,7 @@ impl Store {
         let config = config(id, assignment);
         let fetched = release.is_none_or(|it| self.sources.is_fetched(&it));
         let staged = config.is_none_or(|it| self.configurations.is_staged(&it));
-        // A link can't be switched to what is not there.
+        // A link cannot be switched to what is not there.
         let links = Links {
             release: !fetched || release.is_none_or(|it| is_shared(&it) || self.sources.is_current(&it)),
             config: !staged || config.is_none_or(|it| self.configurations.is_current(&it)),

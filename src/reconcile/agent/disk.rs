@@ -62,7 +62,7 @@ fn read_back(files: &UnitFiles, (change, result, status): Made) -> Changed {
     Changed { change, result, status, files }
 }
 
-/// systemd can't load these units with their new files: puts those of before back. How often it read them again.
+/// systemd cannot load these units with their new files: puts those of before back. How often it read them again.
 async fn put_back<M: UnitManager>(
     manager: &M,
     worker: &Worker,
@@ -93,7 +93,7 @@ async fn put_back<M: UnitManager>(
         let why = format!("systemd cannot load {unit} as it is wanted: {why}");
         let whole = restored.and_then(|left| loaded.as_ref().map(|()| left).map_err(ToString::to_string));
         let refusal = match (whole, &status) {
-            (Err(problem), _) => Refusal::passing(format!("{why}; its files of before can't be put back: {problem}")),
+            (Err(problem), _) => Refusal::passing(format!("{why}; its files of before cannot be put back: {problem}")),
             // A predecessor had written them, and came no further: what was in force before is in the ledger.
             (Ok(true), _) => Refusal::rejected(why),
             // Not for what zkops wrote.
@@ -117,7 +117,7 @@ fn loads_the_same(one: &Files, other: &Files) -> bool {
 type FilesWritten = (Ledger, Result<(), String>, Vec<FileWritten>);
 
 fn write_files(disk: &Disk, ledger: Ledger, changes: Vec<Change>) -> FilesWritten {
-    let saved = disk.ledger.save(&ledger).map_err(|error| format!("can't write the ledger: {error}"));
+    let saved = disk.ledger.save(&ledger).map_err(|error| format!("cannot write the ledger: {error}"));
     let write = |change: Change| {
         let write = || make(&change, &disk.files).map_err(|error| explain(&error));
         let written = saved.clone().and_then(|()| write());

@@ -17,17 +17,18 @@ use crate::{
 /// Takes the lock that one agent holds on a machine; it is released with the process.
 ///
 /// # Errors
-/// When another agent holds it, or the state directory can't be written.
+/// When another agent holds it, or the state directory cannot be written.
 pub(super) fn lock(state_dir: &Path) -> anyhow::Result<File> {
-    fs::create_dir_all(state_dir).with_context(|| format!("can't make the state directory {}", state_dir.display()))?;
+    fs::create_dir_all(state_dir)
+        .with_context(|| format!("cannot make the state directory {}", state_dir.display()))?;
     let path = state_dir.join("lock");
-    let file = File::create(&path).with_context(|| format!("can't write {}", path.display()))?;
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {
             bail!("another zkops agent runs on this machine: it holds {}", path.display())
         }
-        Err(error) => Err(error).with_context(|| format!("can't lock {}", path.display())),
+        Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }
 }
 
@@ -67,7 +68,7 @@ pub(super) fn machine_id() -> anyhow::Result<String> {
 }
 
 /// The same, empty when it was made for this boot alone: where it is in memory. systemd mounts one from `/run` over an
-/// `/etc/machine-id` that it can't write (machine-id(5), "First Boot Semantics"), and `/etc` itself may be in memory.
+/// `/etc/machine-id` that it cannot write (machine-id(5), "First Boot Semantics"), and `/etc` itself may be in memory.
 pub(super) fn lasting_machine_id() -> anyhow::Result<String> {
     #[expect(clippy::cast_sign_loss, reason = "the field's type differs between systems")]
     let in_memory = |found: rustix::fs::StatFs| [TMPFS, RAMFS].contains(&(found.f_type as u64));
@@ -84,6 +85,6 @@ fn capacity() -> Capacity {
 }
 
 fn read(path: &str) -> anyhow::Result<String> {
-    let text = fs::read_to_string(path).with_context(|| format!("can't read {path}"))?;
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     Ok(text.trim().to_owned())
 }

@@ -7,7 +7,7 @@ use crate::{
     tree::{layout, node::Node, txn::Op},
 };
 
-/// Whether the replica is placed on this host. One whose `desired` can't be read is: its controller will mend that,
+/// Whether the replica is placed on this host. One whose `desired` cannot be read is: its controller will fix that,
 /// and until then nothing is stopped. Nor does a tree without any services say that this one was deleted: it is
 /// another tree (a wrong chroot, an ensemble that lost its data), or one that somebody is about to restore.
 pub(super) async fn is_placed(client: &Client, id: &ReplicaId, host: &HostName) -> Result<bool, StoreError> {

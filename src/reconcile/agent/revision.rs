@@ -107,7 +107,7 @@ impl Order {
         let cached = self.store.revision_file(service, number);
         let read = match &self.client {
             Some(client) => client.get(&path).await.map_err(Refusal::from),
-            None => Err(Refusal::passing(format!("{path} can't be read: ZooKeeper is out of reach"))),
+            None => Err(Refusal::passing(format!("{path} cannot be read: ZooKeeper is out of reach"))),
         };
         match read {
             Ok(Some(node)) => {
@@ -129,7 +129,7 @@ impl Order {
     /// The ready replicas of another service.
     async fn peers(&self, service: &ServiceName) -> Result<Vec<Peer>, Refusal> {
         let out_of_reach =
-            || Refusal::passing(format!("the instances of {service} can't be read: ZooKeeper is out of reach"));
+            || Refusal::passing(format!("the instances of {service} cannot be read: ZooKeeper is out of reach"));
         let client = self.client.as_ref().ok_or_else(out_of_reach)?;
         let names = client.children(&layout::instances(service)).await?.unwrap_or_default();
         let mut peers = Vec::new();
@@ -153,7 +153,7 @@ fn peer(name: &str, data: &[u8]) -> Option<Peer> {
 async fn keep(path: PathBuf, data: Vec<u8>) {
     let kept = tokio::task::spawn_blocking(move || write_private(&path, &data).map_err(|error| (path, error))).await;
     if let Ok(Err((path, error))) = kept {
-        tracing::warn!("can't keep {}: {error}", path.display());
+        tracing::warn!("cannot keep {}: {error}", path.display());
     }
 }
 
@@ -221,7 +221,7 @@ impl Store {
             return Err(Refusal::passing(format!("configuration {} is not on this host", wanted.revision)));
         }
         let dir = self.configurations.config_dir(&id.service, wanted.unit);
-        let failed = |error| Refusal::passing(format!("can't switch {}: {error}", dir.display()));
+        let failed = |error| Refusal::passing(format!("cannot switch {}: {error}", dir.display()));
         self.configurations.switch(&wanted).map(drop).map_err(failed)
     }
 

@@ -8,7 +8,7 @@ use crate::{
 
 /// What is known by an answer of systemd's, or why nothing is.
 ///
-/// A unit that systemd knows nothing of for good (its name is none, its file is unusable) is one that can't be loaded: an
+/// A unit that systemd knows nothing of for good (its name is none, its file is unusable) is one that cannot be loaded: an
 /// answer, and not for lack of one.
 pub(super) fn answer(answer: Result<UnitStatus, UnitError>) -> Result<UnitStatus, String> {
     let message = match answer {

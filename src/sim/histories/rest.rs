@@ -1,4 +1,4 @@
-//! Everything is mended, and everyone is left alone: what the cluster must come to.
+//! Everything is fixed, and everyone is left alone: what the cluster must come to.
 
 use std::collections::BTreeSet;
 
@@ -14,9 +14,9 @@ use crate::{
 };
 
 impl World {
-    /// Everything is mended, and everyone is left alone until nothing happens any more.
+    /// Everything is fixed, and everyone is left alone until nothing happens any more.
     pub(super) fn come_to_rest(&mut self) {
-        self.mend_rollouts();
+        self.fix_rollouts();
         for host in HOSTS {
             self.sim.boot(host);
             self.sim.host(host).fall_sick(false);
@@ -69,7 +69,7 @@ impl World {
         }
     }
 
-    /// One host dies after the other, each some time after the one before was dealt with; one stays. While some work can't
+    /// One host dies after the other, each some time after the one before was dealt with; one stays. While some work cannot
     /// leave a dead host, no more than half of them are dead: failover would be held.
     fn lose_for_good(&mut self) {
         let stays = HOSTS.into_iter().find(|host| self.is_open(host));

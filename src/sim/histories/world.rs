@@ -225,7 +225,7 @@ impl World {
         (*index.get(&paths)).to_owned()
     }
 
-    /// No snapshot survives a deletion by hand: versions start anew, and only the leader's lock tells old from new.
+    /// No snapshot survives a deletion by hand: versions start again, and only the leader's lock tells old from new.
     pub(super) fn refresh(&mut self) {
         for controller in &mut self.controllers {
             controller.look(&self.sim.tree);
@@ -303,7 +303,7 @@ impl World {
     }
 
     /// As the conditions say: records that are nonsense are deleted, and so is an order.
-    pub(super) fn mend_rollouts(&mut self) {
+    pub(super) fn fix_rollouts(&mut self) {
         for (name, view) in self.sim.cluster().services {
             if view.rollouts_node.is_some_and(|doc| doc.value.is_err()) {
                 self.sim.tree.put(&layout::rollouts(&name), "{}");

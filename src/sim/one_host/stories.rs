@@ -29,7 +29,7 @@ fn history(steps: &[Step]) -> usize {
         .count()
 }
 
-/// An agent that is started anew finds that a replica is no longer this host's. It registers only once that is stopped, and
+/// An agent that is started again finds that a replica is no longer this host's. It registers only once that is stopped, and
 /// what its predecessor had listed would be found until then.
 #[test]
 fn what_a_predecessor_listed_leaves_instances_before_it_is_stopped() {

@@ -22,7 +22,7 @@ pub(super) fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usiz
 /// A number in decimal.
 pub(super) fn number(text: &[u8]) -> io::Result<u64> {
     let text = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    text.and_then(|text| text.parse().ok()).ok_or_else(|| bad("a number in a member's attributes can't be read"))
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| bad("a number in a member's attributes cannot be read"))
 }
 
 /// What the archive is to blame for.

@@ -68,7 +68,7 @@ impl Web {
         String::from_utf8(body).map_err(|_| SourceError::rejected(format!("{}: is no text", shown(url))))
     }
 
-    /// Sends the body on, chunk by chunk. Whether the server said where it ends: what breaks off without that can't be
+    /// Sends the body on, chunk by chunk. Whether the server said where it ends: what breaks off without that cannot be
     /// told from what is whole. Ends early, without an error, when nobody takes the chunks any more. A body of more than
     /// `most` bytes is refused.
     pub(super) async fn stream(&self, url: &Url, sender: Sender<Chunk>, most: u64) -> Result<bool, SourceError> {

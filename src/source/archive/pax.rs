@@ -22,7 +22,7 @@ impl Pax {
     /// Reads records of the form `LENGTH KEY=VALUE`, each with a line feed at its end, all of which the length counts.
     pub(super) fn read(&mut self, mut records: &[u8]) -> io::Result<()> {
         while !records.is_empty() {
-            let (key, value, rest) = record(records).ok_or_else(|| bad("a member's attributes can't be read"))?;
+            let (key, value, rest) = record(records).ok_or_else(|| bad("a member's attributes cannot be read"))?;
             self.set(key, value)?;
             records = rest;
         }

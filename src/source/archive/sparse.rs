@@ -124,7 +124,7 @@ impl<R: Read> Lines<'_, R> {
             }
             let mut block = [0; BLOCK];
             if self.block.len() > LONGEST || fill(self.content, &mut block)? < block.len() {
-                return Err(bad("a sparse file's map can't be read"));
+                return Err(bad("a sparse file's map cannot be read"));
             }
             self.block.extend(block);
         }
@@ -135,7 +135,7 @@ fn pair(numbers: &[u64]) -> io::Result<Vec<Piece>> {
     check_count(numbers.len() / 2)?;
     let pieces = numbers.chunks(2).map(|pair| match pair {
         [at, length] => Ok(Piece { at: *at, length: *length }),
-        _ => Err(bad("a sparse file's map can't be read")),
+        _ => Err(bad("a sparse file's map cannot be read")),
     });
     pieces.collect()
 }

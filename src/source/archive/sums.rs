@@ -66,7 +66,7 @@ fn signed_name(comment: &str) -> Option<&str> {
     Some(name.rsplit('/').next().unwrap_or(name))
 }
 
-/// Writes the chunks to the file, working out the sum of them, until their end. What comes after a chunk that can't be
+/// Writes the chunks to the file, working out the sum of them, until their end. What comes after a chunk that cannot be
 /// written is not taken, and when they break off it is the sender who knows why.
 pub(super) fn write(
     mut file: File,

@@ -459,7 +459,7 @@ async fn what_a_crash_left_does_not_hinder_and_never_looks_whole() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cant_be_made_may_be_mended() {
+async fn a_folder_that_cant_be_made_may_be_fixed() {
     let host = Host::new();
     fs::write(host.dir.path().join("releases"), "in the way").unwrap();
     let source = source("http://127.0.0.1:9/".into(), &[("v1", sum(b""))]);

@@ -63,7 +63,7 @@ pub(super) async fn supervise(
     }
 }
 
-/// A connection string that is none does not mend itself: say so until someone ends us.
+/// A connection string that is none does not fix itself: say so until someone ends us.
 async fn refuse(error: &StoreError, publish: &watch::Sender<Link>, mut orders: mpsc::UnboundedReceiver<Control>) {
     warn!("{error}");
     publish.send_replace(Link::Down { reason: error.to_string() });

@@ -128,7 +128,7 @@ fn a_failed_write_keeps_the_old_file() {
     let (_folder, path) = file("");
     let (status, said) = init(&path.join("below"), &["--members", "zk1,zk2,zk3", "--id", "1"]);
     assert_eq!(status, 1, "{said}");
-    assert!(said.contains("can't read") || said.contains("can't write"), "{said}");
+    assert!(said.contains("cannot read") || said.contains("cannot write"), "{said}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "");
 }
 

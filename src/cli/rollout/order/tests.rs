@@ -63,13 +63,13 @@ fn nonsense_is_refused_with_the_way_out() {
         say(Resume, "completed", None, None),
     ];
     insta::assert_snapshot!(all.join("\n"), @r#"
-    can't pause rollout 7 of webapp (completed): it has ended
-    can't promote rollout 7 of webapp (running): no canary of it waits for promotion
-    can't promote rollout 7 of webapp (paused): no canary of it waits for promotion
-    can't abort rollout 7 of webapp (running): there is nothing to go back to: no rollout of the service was healthy before; apply something else, or pause it
-    can't abort rollout 7 of webapp (completed): it has ended; `zkops rollout undo webapp` goes back to what was before
-    can't resume rollout 7 of webapp (running): it is not paused
-    can't resume rollout 7 of webapp (waits for promotion): its canary is healthy and waits for `zkops rollout promote webapp`
-    can't resume rollout 7 of webapp (completed): it has ended; change the service to begin a new one
+    cannot pause rollout 7 of webapp (completed): it has ended
+    cannot promote rollout 7 of webapp (running): no canary of it waits for promotion
+    cannot promote rollout 7 of webapp (paused): no canary of it waits for promotion
+    cannot abort rollout 7 of webapp (running): there is nothing to go back to: no rollout of the service was healthy before; apply something else, or pause it
+    cannot abort rollout 7 of webapp (completed): it has ended; `zkops rollout undo webapp` goes back to what was before
+    cannot resume rollout 7 of webapp (running): it is not paused
+    cannot resume rollout 7 of webapp (waits for promotion): its canary is healthy and waits for `zkops rollout promote webapp`
+    cannot resume rollout 7 of webapp (completed): it has ended; change the service to begin a new one
     "#);
 }

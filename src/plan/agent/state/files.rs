@@ -3,7 +3,7 @@
 //! They are written by one task at a time, in this order: the ledger (with what the files' change makes stale, and without
 //! what is to be forgotten), the files, one daemon-reload for all of them. A crash between any two is safe. Files that are
 //! missing or old are seen to be so and written again; files that systemd has not read are seen by what it says of the
-//! unit; a replica whose files outlive its record is found by them. One replica's files that can't be written are that
+//! unit; a replica whose files outlive its record is found by them. One replica's files that cannot be written are that
 //! replica's problem alone.
 
 use std::{

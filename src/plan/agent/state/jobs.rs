@@ -112,15 +112,15 @@ impl State {
 }
 
 impl JobEnd {
-    /// Whether the unit has read its configuration: the job did it, or the unit was started anew whatever the job says.
+    /// Whether the unit has read its configuration: the job did it, or the unit was started again whatever the job says.
     fn has_applied(&self, job: &Job) -> bool {
         let done = match &self.outcome {
             JobOutcome::Ended(result) => *result == JobResult::Done,
             JobOutcome::NoJob { .. } => false,
             JobOutcome::NotSwitched(_) | JobOutcome::Undone(_) => return false,
         };
-        let anew = self.status.as_ref().is_ok_and(|unit| unit.invocation != job.invocation);
-        (done || anew) && self.obstacle(job).is_none() && job.order != Order::Verb(Verb::Stop)
+        let again = self.status.as_ref().is_ok_and(|unit| unit.invocation != job.invocation);
+        (done || again) && self.obstacle(job).is_none() && job.order != Order::Verb(Verb::Stop)
     }
 
     /// Whether systemd began to start it, unless there was an obstacle: however it went on, that is the unit's own.

@@ -3,7 +3,7 @@
 //!
 //! The ephemerals are written one transaction at a time, and so is each status; neither waits for the other. A status
 //! that tells of a replica which comes into `instances` is part of that transaction. What has changed meanwhile goes out
-//! with the next. What can't be written rests for a moment, by itself, and is tried again.
+//! with the next. What cannot be written rests for a moment, by itself, and is tried again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -90,9 +90,9 @@ impl Publisher {
         self.names.contains_key(id) || self.coming.contains(id)
     }
 
-    /// Whether the tree is known to say of the replica that a process of it may be there.
-    pub(super) fn says_it_may_run(&self, id: &ReplicaId) -> bool {
-        self.statuses.get(id).is_some_and(|status| !status.is_down())
+    /// Whether the tree says that the replica is down, by what this process wrote, or may say so in a moment.
+    pub(super) fn may_say_it_is_down(&self, id: &ReplicaId) -> bool {
+        self.writing.contains(id) || self.statuses.get(id).is_some_and(ReplicaStatus::is_down)
     }
 
     /// The replica's entry in `instances`, as this process wrote it.
@@ -236,7 +236,7 @@ impl Publisher {
     pub(super) fn published(&mut self, connection: Option<Connection>, published: Published, now: Instant) -> Outcome {
         let Published { at, ephemerals, statuses, writes } = published;
         let mut outcome = Outcome { writes, ..Outcome::default() };
-        // What failed over a connection that is gone is tried anew over the next one at once.
+        // What failed over a connection that is gone is tried again over the next one at once.
         let retry = connection.filter(|it| (it.epoch, it.joins) == at).map(|_| now + RETRY);
         let mut errors = Vec::new();
         for (id, result) in statuses {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use super::{State, probes::Findings, targets::Target};
 use crate::{
-    model::{Files, Probing, ReplicaId},
+    model::{Files, Probing, ReplicaId, Verb},
     plan::agent::{
         Basis, Busy, Decision, Memory, View,
         action::{Now, Severity},
@@ -43,7 +43,7 @@ impl State {
         self.take_findings(findings, at);
         self.tend_staging(targets);
         let mut decisions = plan(&self.views(targets, at), at);
-        self.announce_retries(&mut decisions);
+        self.announce_retries(targets, &mut decisions);
         self.execute(targets, &decisions, at);
         self.tend_trials(targets, &decisions);
         self.confirm_withdrawn(at);
@@ -54,12 +54,17 @@ impl State {
     }
 
     /// What is said to be down is started again only once the tree does not say so any more: whoever believes it may start the
-    /// replica elsewhere. Without a connection nothing can be said, and nobody is asked.
-    fn announce_retries(&self, decisions: &mut BTreeMap<ReplicaId, Decision>) {
+    /// replica elsewhere. Without a connection nothing can be said, and nobody is asked; nor where no assignment is, for which
+    /// nothing is written. New work need not wait: what was said answers to other work.
+    fn announce_retries(&self, targets: &BTreeMap<ReplicaId, Target>, decisions: &mut BTreeMap<ReplicaId, Decision>) {
         let connected = self.publishable().is_some();
-        for (id, decision) in decisions.iter_mut().filter(|(_, decision)| decision.is_retry()) {
-            decision.retrying = true;
-            if connected && !self.publisher.says_it_may_run(id) {
+        for (id, decision) in decisions {
+            let starting = matches!(self.busy.get(id), Some((_, Busy::Job(Verb::Start | Verb::Restart))));
+            let is_down = !self.is_up(targets[id].unit());
+            let is_new = self.memory.get(id).is_some_and(Memory::is_fresh);
+            decision.retrying = decision.state.is_down() && (starting || decision.starts());
+            let is_said = self.publisher.may_say_it_is_down(id) && self.work.is_present(id);
+            if connected && is_down && decision.starts() && !is_new && is_said {
                 decision.step = None;
             }
         }
@@ -110,7 +115,8 @@ impl State {
     /// Whether a stop has overtaken a start, which may be about to install a package: the unit may start yet.
     fn is_overtaken(&self, id: &ReplicaId, target: &Target) -> bool {
         let newest = matches!(self.busy.get(id), Some((_, Busy::Job(_))));
-        self.units.jobs(target.unit()) > usize::from(newest)
+        let is_ours = self.ledger.replicas.get(id).is_some_and(|it| it.assignment.unit == *target.unit());
+        is_ours && !target.is_refused() && self.units.jobs(target.unit()) > usize::from(newest)
     }
 
     /// Whether this host starts nothing yet: another machine may be about to take its name, and of the two only one

@@ -87,7 +87,7 @@ impl State {
         }
     }
 
-    /// Work that can't come into force is not tried again.
+    /// Work that cannot come into force is not tried again.
     pub(super) fn reject(&mut self, id: &ReplicaId, assignment: &CheckedAssignment, message: String) {
         self.log(Severity::Error, format!("{id}: given up: {message}"));
         self.count(Counted::Rejection);

@@ -183,6 +183,7 @@ impl State {
         let Some(connection) = self.connection.filter(registered) else { return };
         let stopped = |status: &ReplicaStatus| ReplicaStatus {
             state: ReplicaState::Stopped,
+            retrying: false,
             pid: None,
             reason: None,
             message: Some("its host shuts down".to_owned()),

@@ -31,7 +31,7 @@ pub(super) enum Target {
     },
     /// It is, and nothing of it can run before what it needs is on the host.
     Awaited(Newer),
-    /// It is, and can't be run here.
+    /// It is, and cannot be run here.
     Refused(CheckedAssignment, Obstacle),
     /// It is, it runs, and it would not be started as it is any more.
     Kept { assignment: CheckedAssignment, obstacle: Obstacle, newer: Option<Box<Newer>> },
@@ -122,7 +122,7 @@ impl State {
         }
     }
 
-    /// The wanted work, if it can't be in force yet: what it needs is not on the host, or it was given up.
+    /// The wanted work, if it cannot be in force yet: what it needs is not on the host, or it was given up.
     fn newer(&mut self, id: &ReplicaId, wanted: &CheckedAssignment, unsure: bool) -> Option<Newer> {
         if wanted.mode != Mode::Enabled || unsure || self.untouchable(&wanted.unit).is_some() {
             return None;

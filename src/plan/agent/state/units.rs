@@ -8,8 +8,11 @@ use std::{
 
 use super::{State, targets::Target};
 use crate::{
-    model::{Files, ReplicaId, UnitName, UnitStatus},
-    plan::agent::action::{Action, UnitRead},
+    model::{ActiveState, Files, ReplicaId, UnitName, UnitStatus},
+    plan::agent::{
+        Memory,
+        action::{Action, UnitRead},
+    },
 };
 
 /// How long a unit that could not be read rests, unless a change of it is reported first.
@@ -54,7 +57,7 @@ impl Units {
         self.known.get(name).filter(|_| !self.unreadable.contains_key(name))
     }
 
-    /// Why units can't be read, if so; any one stands for all.
+    /// Why units cannot be read, if so; any one stands for all.
     pub(super) fn problem(&self) -> Option<String> {
         self.unreadable.values().map(|(problem, _)| problem.clone()).next()
     }
@@ -229,9 +232,13 @@ impl State {
             // A predecessor may have written them and not come to the reload, or not to putting them back.
             self.unloaded.insert(name.clone());
         }
-        let was_up = self.units.set(name, status).is_some_and(|before| before.active.is_up());
-        if was_up && !up {
-            self.forgive(name, now);
+        let failed = status.active == ActiveState::Failed;
+        let before = self.units.set(name, status);
+        if before.as_ref().is_some_and(|before| before.active.is_up()) && !up {
+            self.remember_of(name, |memory| memory.went_down(now));
+        }
+        if failed && before.is_none_or(|before| before.active != ActiveState::Failed) {
+            self.remember_of(name, |memory| memory.failed(now));
         }
         self.ask_for_last_line(name, now);
     }
@@ -242,13 +249,10 @@ impl State {
         status.is_broken() && records.any(|record| record.before.is_some())
     }
 
-    fn forgive(&mut self, name: &UnitName, now: Instant) {
-        for (id, record) in &self.ledger.replicas {
-            if record.assignment.unit == *name
-                && let Some(memory) = self.memory.get_mut(id)
-            {
-                memory.went_down(now);
-            }
+    /// Something happened to a unit that is remembered of whatever replica has it.
+    fn remember_of(&mut self, name: &UnitName, change: impl Fn(&mut Memory)) {
+        for (id, _) in self.ledger.replicas.iter().filter(|(_, record)| record.assignment.unit == *name) {
+            change(self.memory.entry(id.clone()).or_default());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What goes wrong: failures, units that can't be used, starts that hang, two replicas that want one unit.
+//! What goes wrong: failures, units that cannot be used, starts that hang, two replicas that want one unit.
 
 use super::*;
 
@@ -14,6 +14,20 @@ fn a_failed_unit_is_tried_again_after_a_back_off_that_doubles() {
     case.memory.attempts = 30;
     assert_eq!(case.decide().wake_at, Some(case.now + Duration::from_secs(300)));
     case.now += Duration::from_secs(300);
+    assert_eq!(case.decide().step, Some(Step::ResetAndStart));
+}
+
+/// A crash loop that takes longer than the back-off has failed for a while all the same: the controller is to see it.
+#[test]
+fn a_unit_that_fails_long_after_its_start_has_failed_for_a_while() {
+    let mut case = Case::down(ActiveState::Failed);
+    case.memory = Memory { attempts: 1, last_start: Some(case.now), ..Memory::NEW };
+    case.now += Duration::from_secs(60);
+    case.memory.failed(case.now);
+    let failed = case.decide();
+    assert_eq!((failed.step, failed.state), (None, ReplicaState::Failed));
+    assert_eq!(failed.wake_at, Some(case.now + Duration::from_secs(10)));
+    case.now += Duration::from_secs(10);
     assert_eq!(case.decide().step, Some(Step::ResetAndStart));
 }
 

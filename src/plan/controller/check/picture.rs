@@ -207,7 +207,7 @@ impl Picture {
         self.services.get(&id.service)?.replicas.get(id)
     }
 
-    /// How many replicas of the service are on each host; where one is whose desired state can't be read, its index
+    /// How many replicas of the service are on each host; where one is whose desired state cannot be read, its index
     /// says.
     pub(super) fn per_host(&self, service: &ServiceName) -> BTreeMap<HostName, usize> {
         let mut count = BTreeMap::new();
@@ -219,7 +219,7 @@ impl Picture {
         count
     }
 
-    /// Where the replica is: on the host that its index names, when its desired state can't be read.
+    /// Where the replica is: on the host that its index names, when its desired state cannot be read.
     fn home<'a>(&'a self, id: &ReplicaId, replica: &'a Replica) -> Option<&'a HostName> {
         let indexed = || self.indexed.get(id).and_then(|hosts| hosts.first());
         if replica.readable().is_some() { replica.node() } else { indexed() }
@@ -329,14 +329,14 @@ impl Picture {
             other.unit == unit || other.unit.file_name() == unit.file_name() && other.unit_file != spec.unit_file
         };
         let others = self.assignments.iter().filter(|((host, other), _)| host == name && other.service != id.service);
-        // What an index that can't be read names is anyone's guess, and of one that is gone what its service has had.
+        // What an index that cannot be read names is anyone's guess, and of one that is gone what its service has had.
         let mut others = others.map(|(_, assignment)| assignment.as_deref());
         let shared = others.any(|other| other.is_none_or(shares)) || self.may_be_anothers(&unit, name, &id.service);
         let port = spec.port.is_some_and(|port| self.is_to_share_port(port, name, id));
         drains || misfit || crowded || service.asks(id, name) || shared || port
     }
 
-    /// Whether the replica can't be brought where it is to what is rolled out, for what else is there.
+    /// Whether the replica cannot be brought where it is to what is rolled out, for what else is there.
     pub(super) fn clashes(&self, id: &ReplicaId, replica: &Replica, service: &Service) -> bool {
         let (Some(node), Some(spec)) = (replica.node(), service.spec()) else { return false };
         // Those of its own service count until nothing of them is left.
@@ -407,7 +407,7 @@ impl Service {
     /// The description that counts: what replicas run by is what was rolled out, or back.
     pub(super) fn spec(&self) -> Option<ServiceSpec> {
         let mut spec = self.accepted.as_ref()?.service.clone();
-        // What a record brings that can't be read, nobody knows.
+        // What a record brings that cannot be read, nobody knows.
         let newest = self.newest.as_ref().and_then(|number| self.rollouts.get(number));
         let from = newest.filter(|newest| newest.back).and_then(|newest| newest.from);
         let back = from.and_then(|from| self.rollouts.get(&format!("{from:010}")));
@@ -454,7 +454,7 @@ impl Service {
         self.moves.as_ref().is_some_and(|moves| moves.leave.get(&id.number) == Some(host))
     }
 
-    /// How many replicas are not on their way out; what can't be read counts.
+    /// How many replicas are not on their way out; what cannot be read counts.
     pub(super) fn staying(&self) -> usize {
         self.replicas.values().filter(|replica| !replica.is_removing()).count()
     }

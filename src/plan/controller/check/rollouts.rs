@@ -62,7 +62,7 @@ fn told<'s>(
     service.replicas.iter().filter(move |(_, replica)| !replica.is_removing() && told(replica))
 }
 
-/// Whether nobody knows what brought it, since that record is gone or can't be read: it may be the same.
+/// Whether nobody knows what brought it, since that record is gone or cannot be read: it may be the same.
 fn is_unknown(service: &Service, replica: &Replica) -> bool {
     let told = replica.revision().and_then(|(rollout, ..)| rollout);
     told.is_none_or(|told| !service.rollouts.contains_key(&format!("{told:010}")))

@@ -39,7 +39,7 @@ impl Agents {
         self.to_do.extend(assignments);
     }
 
-    /// Does all that there is to do. What can't be done yet is kept.
+    /// Does all that there is to do. What cannot be done yet is kept.
     pub(super) fn act(&mut self, world: &mut World, now: Timestamp) {
         self.to_do.retain(|(host, id)| !attend(world, host, id, now));
     }

@@ -89,7 +89,7 @@ impl<'a> ActiveRollout<'a> {
         self.record().is_some_and(|record| record.from.is_some())
     }
 
-    /// Whether nobody knows any more what that was: its record is gone, or can't be read.
+    /// Whether nobody knows any more what that was: its record is gone, or cannot be read.
     pub(in crate::plan::controller) fn is_lost(&self) -> bool {
         self.follows() && self.stable.is_none()
     }
@@ -209,7 +209,7 @@ impl<'a> ActiveRollout<'a> {
         newest.is_some_and(|newest| newest.is_of(case)) && !self.spared.contains(&case.number())
     }
 
-    /// The replica begins anew elsewhere: so does its time to become healthy.
+    /// The replica begins again elsewhere: so does its time to become healthy.
     pub(in crate::plan::controller) fn moved(&mut self, number: ReplicaNumber, now: jiff::Timestamp) {
         if self.record().is_some_and(|record| record.updating.contains_key(&number)) {
             self.updated(number, now);

@@ -89,7 +89,7 @@ impl<'a> Steering<'_, '_, 'a> {
         lost.filter(|case| back || self.places.is_stranded(case, self.course, self.out)).map(Case::number).collect()
     }
 
-    /// The newest record is nonsense: nothing is updated until it is mended.
+    /// The newest record is nonsense: nothing is updated until it is fixed.
     fn is_unreadable(&mut self) -> bool {
         let Some((&number, doc)) = self.facts.view.rollouts.iter().next_back() else { return false };
         let Err(error) = &doc.value else { return false };

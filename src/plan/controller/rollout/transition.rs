@@ -29,7 +29,7 @@ impl ActiveRollout<'_> {
         let held = self.is_paused_for(PauseCause::Failure) || self.is_paused_for(PauseCause::Operator);
         if self.is_lost() && !held {
             let reason =
-                "the record of what was healthy before is gone or can't be read; there is nothing to go back to";
+                "the record of what was healthy before is gone or cannot be read; there is nothing to go back to";
             return self.pause(PauseCause::Failure, reason);
         }
         let enabled = self.facts.force.enabled();
@@ -51,7 +51,7 @@ impl ActiveRollout<'_> {
         self.say("is paused", reason);
     }
 
-    /// Ends a pause: all deadlines start anew. When nobody knows any more what was before, it goes forward as what comes
+    /// Ends a pause: all deadlines start again. When nobody knows any more what was before, it goes forward as what comes
     /// first.
     pub(super) fn go_on(&mut self, why: &str) {
         let now = self.facts.context.now;

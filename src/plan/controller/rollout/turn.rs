@@ -70,7 +70,7 @@ impl<'a> ActiveRollout<'a> {
         self.turn = turn;
     }
 
-    /// Those that can't be brought where they are, nor anywhere else. They come last: others would wait for them in vain.
+    /// Those that cannot be brought where they are, nor anywhere else. They come last: others would wait for them in vain.
     fn blocked(
         &self,
         outdated: &[&Case<'a>],
@@ -193,7 +193,7 @@ impl<'a> ActiveRollout<'a> {
             // They serve in place of others that the next rollout finds as this one leaves them.
             return there;
         }
-        // Of a record that can't be read, it is not known whether it has ended.
+        // Of a record that cannot be read, it is not known whether it has ended.
         let Some(record) = self.record() else { return there };
         if record.state.has_ended() {
             return successors;

@@ -47,7 +47,7 @@ fn ask(sim: &mut Sim, leave: &Value) {
 }
 
 #[test]
-fn what_was_asked_before_is_chosen_anew() {
+fn what_was_asked_before_is_chosen_again() {
     let mut sim = uneven(&json!({}));
     assert_eq!((best(&mut sim, 9), pending(&mut sim)), (vec!["6: web2".to_owned(), "5: web1".to_owned()], None));
     ask(&mut sim, &json!({ "6": "web2", "5": "web1" }));

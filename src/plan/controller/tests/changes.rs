@@ -17,7 +17,7 @@ fn a_new_version_goes_out_one_by_one_in_the_order_of_numbers() {
     sim.patch_desired("webapp", &json!({ "version": "v2" }));
     sim.run_controller();
     assert_eq!(versions(&sim), ["v2", "v1", "v1"]);
-    assert_condition(&sim, "webapp", &["Progressing: 3 of 3 replicas are ready, 0 up to date"]);
+    assert_condition(&sim, "webapp", &["Progressing: 3/3 replicas ready, 0 up to date"]);
     sim.run_agents();
     sim.run_controller();
     assert_eq!(versions(&sim), ["v2", "v2", "v1"]);

@@ -90,7 +90,7 @@ fn stopped_replicas_need_not_move() {
     sim.live(30);
     assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3");
     assert_eq!(sim.status("webapp").summary.to_string(), "disabled");
-    // Enabled again, it can't start there.
+    // Enabled again, it cannot start there.
     sim.patch_desired("webapp", &json!({ "mode": "enabled" }));
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web1 2=web1 3=web3");

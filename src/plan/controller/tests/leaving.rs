@@ -208,7 +208,7 @@ fn a_lower_max_per_host_is_carried_out_where_none_may_be_missing() {
     assert_rest(&mut sim);
 }
 
-/// The rollout waits for what it can't update where it is, which therefore does not wait for the rollout.
+/// The rollout waits for what it cannot update where it is, which therefore does not wait for the rollout.
 #[test]
 fn what_keeps_a_rollout_from_its_end_leaves_within_it() {
     let policy = json!({ "max_surge": 1, "min_healthy_time": "0s", "progress_deadline": "10m" });
@@ -434,7 +434,7 @@ fn what_is_asked_to_leave_waits_for_another_where_the_service_allows_one_beside_
     }
 }
 
-/// The successor's own host is to be left too, and it can't: it goes, and another one comes.
+/// The successor's own host is to be left too, and it cannot: it goes, and another one comes.
 #[test]
 fn a_successor_that_has_no_place_itself_is_no_successor() {
     let mut sim = Sim::new(&["web1", "web2", "web3"]);
@@ -653,7 +653,7 @@ fn what_has_to_leave_to_go_back_does_so_beside_a_lost_one_for_whatever_reason() 
     }
 }
 
-/// It can't be touched, and what gives way costs nothing.
+/// It cannot be touched, and what gives way costs nothing.
 #[test]
 fn what_serves_and_may_not_be_missed_does_not_keep_what_gives_way_waiting() {
     let mut sim = Sim::new(&["web1", "web2", "web3"]);

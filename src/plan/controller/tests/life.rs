@@ -152,7 +152,7 @@ fn a_service_is_not_drained_while_a_lost_host_may_run_it() {
     sim.patch_desired("webapp", &json!({ "mode": "drain" }));
     sim.live(60);
     assert_eq!(sim.status("webapp").summary.to_string(), "draining");
-    assert_condition(&sim, "webapp", &["HostLost: web1", "can't be known"]);
+    assert_condition(&sim, "webapp", &["HostLost: web1", "cannot be known"]);
     sim.boot("web1");
     sim.settle();
     assert_eq!(sim.status("webapp").summary.to_string(), "drained");
@@ -288,7 +288,7 @@ fn configuration_revisions_that_nothing_uses_are_forgotten() {
 
     let mut sim = with_configs(1..=5, 5, Some(1));
     assert_eq!(configs(&sim), [4, 5]);
-    // What can't be read may name any of them.
+    // What cannot be read may name any of them.
     sim.patch("/services/webapp", &json!({ "config": { "keep": 0 } }));
     sim.tree.put("/services/webapp/desired", "{");
     sim.settle();

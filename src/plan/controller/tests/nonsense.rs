@@ -44,7 +44,7 @@ fn a_bad_document_changes_nothing_and_is_named() {
 }
 
 #[test]
-fn a_service_that_never_was_good_says_so_and_starts_when_mended() {
+fn a_service_that_never_was_good_says_so_and_starts_when_fixed() {
     let mut sim = Sim::new(&["web1"]);
     sim.service("webapp", &json!({ "unit": 7 }), &json!({}));
     sim.settle();
@@ -57,7 +57,7 @@ fn a_service_that_never_was_good_says_so_and_starts_when_mended() {
 }
 
 #[test]
-fn a_condition_keeps_its_date_while_it_holds_and_goes_when_it_is_mended() {
+fn a_condition_keeps_its_date_while_it_holds_and_goes_when_it_is_fixed() {
     let mut sim = webapp(1);
     sim.tree.put("/services/webapp/desired", "{");
     sim.settle();
@@ -150,7 +150,7 @@ fn an_unreadable_host_gets_and_loses_nothing() {
 }
 
 #[test]
-fn what_the_controller_wrote_is_written_anew() {
+fn what_the_controller_wrote_is_written_again() {
     for (path, data) in [
         ("/services/webapp/status", "nonsense"),
         ("/services/webapp/0000000001/desired", "nonsense"),
@@ -373,14 +373,14 @@ fn an_entry_with_another_services_unit_displaces_nobody() {
     assert_rest(&mut sim);
 }
 
-/// While its index is gone, nobody gets the unit that it will be written anew with.
+/// While its index is gone, nobody gets the unit that it will be written again with.
 #[test]
 fn what_a_deleted_index_named_stays_taken() {
     let mut sim = Sim::new(&["web1"]);
     sim.service("alpha", &json!({ "unit": "alpha.service" }), &json!({ "version": "v1" }));
     sim.service("beta", &json!({ "unit": "beta.service" }), &json!({ "version": "v1" }));
     sim.settle();
-    // Described anew, taken up, and nobody told yet.
+    // Described again, taken up, and nobody told yet.
     sim.patch("/services/alpha", &json!({ "unit": "gamma.service" }));
     sim.patch("/services/beta", &json!({ "unit": "alpha.service" }));
     sim.round();
@@ -471,7 +471,7 @@ fn a_canary_with_nothing_left_to_go_back_to_is_held() {
     }
 }
 
-/// The same where the canary has another unit, so that what the others run can't be told from their indices: they stay where they
+/// The same where the canary has another unit, so that what the others run cannot be told from their indices: they stay where they
 /// are, whatever becomes of their hosts.
 #[test]
 fn what_nobody_knows_how_to_run_is_moved_nowhere_while_a_canary_waits() {

@@ -330,7 +330,7 @@ fn no_replica_is_tried_where_it_would_be_refused() {
 
     allow(&mut sim, "web2", json!({ "units": ["webapp@*.service"], "unit_files": true }));
     sim.settle();
-    assert_eq!(sim.places("webapp"), "1=web3 2=web3 6=web2", "mended by the agent's next start");
+    assert_eq!(sim.places("webapp"), "1=web3 2=web3 6=web2", "fixed by the agent's next start");
 }
 
 /// A planned move goes where it is taken, or not at all.
@@ -349,9 +349,9 @@ fn a_drain_passes_over_hosts_that_would_refuse() {
     assert_eq!(sim.places("webapp"), "1=web3");
 }
 
-/// A typo in the unit, of a service that has never run: mended, all are placed.
+/// A typo in the unit, of a service that has never run: fixed, all are placed.
 #[test]
-fn what_was_refused_everywhere_is_placed_once_it_is_mended() {
+fn what_was_refused_everywhere_is_placed_once_it_is_fixed() {
     let mut sim = Sim::new(&["web1", "web2", "web3"]);
     allow_only(&mut sim, "webapp@.service");
     let typo = json!({ "unit": "wepapp@.service" });

@@ -399,7 +399,7 @@ fn history_is_kept_within_its_limit() {
 }
 
 #[test]
-fn an_unreadable_record_changes_nothing_and_deleting_it_begins_anew() {
+fn an_unreadable_record_changes_nothing_and_deleting_it_begins_again() {
     let mut sim = fleet(json!({}));
     want(&mut sim, "v2");
     sim.round();
@@ -407,7 +407,7 @@ fn an_unreadable_record_changes_nothing_and_deleting_it_begins_anew() {
     sim.tree.put("/services/webapp/rollouts/0000000002", "{");
     sim.settle();
     assert_eq!(versions(&sim), "v2 v1 v1 v1");
-    assert_condition(&sim, "webapp", &["InvalidDocument: /services/webapp/rollouts/0000000002", "begun anew"]);
+    assert_condition(&sim, "webapp", &["InvalidDocument: /services/webapp/rollouts/0000000002", "begun again"]);
     sim.tree.delete_all("/services/webapp/rollouts/0000000002");
     sim.settle();
     assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "3 completed"));

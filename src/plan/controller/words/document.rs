@@ -1,4 +1,4 @@
-//! Documents that can't be accepted.
+//! Documents that cannot be accepted.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub(in crate::plan::controller) enum Invalid<'w> {
     UnknownRevision { service: &'w ServiceName, revision: u64, comes: Consequence },
 }
 
-/// What comes of a document that can't be accepted.
+/// What comes of a document that cannot be accepted.
 #[derive(Clone, Copy)]
 pub(in crate::plan::controller) enum Consequence {
     LastStays,
@@ -36,8 +36,8 @@ impl fmt::Display for Consequence {
         f.write_str(match self {
             Self::LastStays => "; the last good one stays in force",
             Self::NothingInForce => "; there is no earlier good one",
-            Self::HostLeftAlone => "; nothing is placed there or moved away until it is mended",
-            Self::NothingRolledOut => "; nothing is rolled out until it is mended, or deleted and so begun anew",
+            Self::HostLeftAlone => "; nothing is placed there or moved away until it is fixed",
+            Self::NothingRolledOut => "; nothing is rolled out until it is fixed, or deleted and so begun again",
             Self::NothingMoved => "; nothing is moved for it",
             Self::OrderIgnored => "",
         })

@@ -66,7 +66,7 @@ impl fmt::Display for LostHost<'_> {
                 write!(f, "is gone since {since:.0}, and no other host fits: {no_host}")
             }
             Self::ProcessesUnknown => {
-                f.write_str("is gone: whether its processes still run can't be known until it returns")
+                f.write_str("is gone: whether its processes still run cannot be known until it returns")
             }
         }
     }

@@ -31,7 +31,7 @@ impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNKNOWN: &str = "what it ran is not known any more";
         match self {
-            Self::RevisionUnknown => write!(f, "{UNKNOWN}, and the record of what it is to run can't be read"),
+            Self::RevisionUnknown => write!(f, "{UNKNOWN}, and the record of what it is to run cannot be read"),
             Self::Awaits(number) => write!(f, "waits for rollout {number}, which is on its canary or paused"),
             Self::UnknownAwaits(number) => {
                 write!(f, "{UNKNOWN}, and what is new waits for rollout {number}, which is on its canary or paused")
@@ -47,7 +47,7 @@ impl fmt::Display for Unplaced<'_> {
             Self::Held(held) => write!(f, "{held}"),
             Self::RevisionLost(service) => write!(
                 f,
-                "the record of what was healthy before is gone or can't be read, so nobody knows what it is to run: \
+                "the record of what was healthy before is gone or cannot be read, so nobody knows what it is to run: \
                  change desired, or `zkops rollout resume {service}` to bring what is wanted"
             ),
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Why;
-use crate::model::{ConditionKind, Reason};
+use crate::model::{ConditionKind, Reason, counted};
 
 /// What is under way.
 pub(in crate::plan::controller) struct Progress {
@@ -26,12 +26,12 @@ impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         if let Some(Running { wanted, ready, updated }) = &self.running {
-            parts.push(format!("{ready} of {wanted} replicas are ready, {updated} up to date"));
+            parts.push(format!("{ready}/{wanted} replicas ready, {updated} up to date"));
         } else if self.stopping > 0 {
-            parts.push(format!("{} replicas have not stopped yet", self.stopping));
+            parts.push(format!("{} still stopping", counted(self.stopping, "replica")));
         }
         if self.leaving > 0 {
-            parts.push(format!("{} are on their way out", self.leaving));
+            parts.push(format!("{} being removed", self.leaving));
         }
         f.write_str(if parts.is_empty() { "the last nodes are being deleted" } else { "" })?;
         f.write_str(&parts.join(", "))
