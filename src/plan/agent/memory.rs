@@ -108,8 +108,8 @@ impl Memory {
     };
 
     /// When a unit that failed, or ended by itself, may be started again: at once the first time, then 10 s after
-    /// the last start, doubling up to 5 minutes. One that failed is so for 10 s: else a crash loop that takes longer than that
-    /// would never be told to have failed, and the replica stay where it is.
+    /// the last start, doubling up to 5 minutes. A failed one stays failed for at least 10 s: a replica that takes longer than
+    /// its back-off to crash would be started again at once each time, and the controller could never move it.
     pub(super) fn next_start(&self) -> Option<Instant> {
         let after_start =
             self.last_start.filter(|_| self.attempts > 0).map(|last| last + STARTS.rest(self.attempts - 1));

@@ -232,12 +232,13 @@ impl State {
             // A predecessor may have written them and not come to the reload, or not to putting them back.
             self.unloaded.insert(name.clone());
         }
-        let failed = status.active == ActiveState::Failed;
+        let end = |unit: &UnitStatus| (unit.active == ActiveState::Failed).then(|| unit.invocation.clone());
+        let failed = end(&status);
         let before = self.units.set(name, status);
         if before.as_ref().is_some_and(|before| before.active.is_up()) && !up {
             self.remember_of(name, |memory| memory.went_down(now));
         }
-        if failed && before.is_none_or(|before| before.active != ActiveState::Failed) {
+        if failed.is_some() && before.is_none_or(|before| end(&before) != failed) {
             self.remember_of(name, |memory| memory.failed(now));
         }
         self.ask_for_last_line(name, now);
