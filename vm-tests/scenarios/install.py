@@ -71,7 +71,7 @@ def refused(fleet: Fleet) -> None:
         ("# members\nserver.256 = zk1", "ensemble.conf:2: \"server.256\": a member's number is 1 to 255"),
         ("server.1 = a\nserver.1 = b", 'ensemble.conf:2: "server.1" is there twice'),
         ("server.1 = zk1 zk2", '"zk1 zk2" is not HOST or HOST:2888:3888'),
-        ("dataDir = /srv", '"dataDir" can\'t be set'),
+        ("dataDir = /srv", '"dataDir" cannot be set'),
         ("server.1 = other", '0 server lines name this host (zk3), not one: add "id = N"'),
         (f"{ENSEMBLE}id = 4", "id = 4, but there is no server.4"),
     ):
