@@ -105,7 +105,9 @@ fn add_service(fed: &mut Fed, index: usize) {
 }
 
 fn add_replica(fed: &mut Fed, id: &ReplicaId, spec: &ServiceSpec, desired: &Desired, host: &HostName) {
+    let revision = spec.revision(desired);
     let desired = ReplicaDesired { node: Some(host.clone()), ..ReplicaDesired::unplaced(desired) };
+    let index = Assignment::new(&revision, &desired, id.number);
     let version = desired.version.clone();
     let status = ReplicaStatus {
         state: ReplicaState::Running,
@@ -129,7 +131,7 @@ fn add_replica(fed: &mut Fed, id: &ReplicaId, spec: &ServiceSpec, desired: &Desi
     fed.put(&layout::replica(id), b"{}");
     fed.put(&layout::replica_desired(id), &encode(&desired));
     fed.put(&layout::replica_status(id), &encode(&status));
-    fed.put(&layout::assignment(host, id), &encode(&Assignment::new(&spec.into(), &desired, id.number)));
+    fed.put(&layout::assignment(host, id), &encode(&index));
     fed.put(&layout::instance(&id.service, host.as_str()), &encode(&instance));
 }
 

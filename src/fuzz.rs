@@ -181,8 +181,8 @@ fn renders(assignment: &CheckedAssignment) {
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#') && !line.starts_with('['));
     assert!(lines.clone().all(|line| known(line) && !line.ends_with('\\')), "{text}");
     let count = |key: &str| lines.clone().filter(|line| line.starts_with(&format!("{key}="))).count();
-    assert_eq!(count("Environment"), assignment.environment.len(), "{text}");
-    assert_eq!(count("LoadCredential"), assignment.credentials.len(), "{text}");
+    assert_eq!(count("Environment"), assignment.template.environment.len(), "{text}");
+    assert_eq!(count("LoadCredential"), assignment.template.credentials.len(), "{text}");
     assert!(once.iter().all(|key| count(key) <= 1), "{text}");
     let told = variables(assignment, &id, &host, &Folders::default());
     assert!(told.lines().skip(1).all(|line| line.starts_with("ZKOPS_")), "{told}");

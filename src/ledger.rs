@@ -129,12 +129,14 @@ fn replace_file(path: &Path, data: &[u8]) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::model::{Assignment, Record, ReplicaDesired, ReplicaNumber, ServiceSpec};
+    use crate::model::{Assignment, Desired, Record, ReplicaDesired, ReplicaNumber, ServiceSpec};
 
     fn ledger() -> Ledger {
         let spec = ServiceSpec::new("webapp@.service".parse().unwrap());
-        let desired = ReplicaDesired::unplaced(&crate::model::Desired::default());
-        let record = Record::new(Assignment::new(&(&spec).into(), &desired, ReplicaNumber(1)).check().unwrap());
+        let desired = Desired::default();
+        let work =
+            Assignment::new(&spec.revision(&desired), &ReplicaDesired::unplaced(&desired), ReplicaNumber(1)).check();
+        let record = Record::new(work.unwrap());
         Ledger { replicas: BTreeMap::from([("webapp.0000000001".parse().unwrap(), record)]), ..Ledger::default() }
     }
 
@@ -162,10 +164,13 @@ mod tests {
         let path = dir.path().join("ledger.json");
         let good = saved["replicas"]["webapp.0000000001"].clone();
         let changes: [fn(&mut serde_json::Value); 5] = [
-            |it| it["assignment"]["credentials"] = serde_json::json!({"x:/a\nExecStartPre=+/bin/sh": "/etc/hostname"}),
-            |it| it["before"] = serde_json::json!({"mode": "enabled", "unit": "webapp@.service"}),
+            |it| {
+                let bad = serde_json::json!({"x:/a\nExecStartPre=+/bin/sh": "/etc/hostname"});
+                it["assignment"]["template"]["credentials"] = bad;
+            },
+            |it| it["before"] = serde_json::json!({"mode": "enabled", "unit": "webapp@.service", "template": {}}),
             |it| it["assignment"]["unit"] = "../x.service".into(),
-            |it| it["assignment"]["drain_time"] = "-5s".into(),
+            |it| it["assignment"]["template"]["drain_time"] = "-5s".into(),
             |it| *it = 7.into(),
         ];
         for (number, change) in (2..).zip(changes) {
@@ -178,9 +183,12 @@ mod tests {
         let loaded = file.load();
         assert_eq!(loaded.ledger, ledger());
         let problem = loaded.problem.unwrap();
-        for said in
-            ["webapp.0000000002: assignment: credentials.x", "webapp.0000000003: before", "a template", "0000000006"]
-        {
+        for said in [
+            "webapp.0000000002: assignment: template.credentials.x",
+            "webapp.0000000003: before",
+            "a template",
+            "0000000006",
+        ] {
             assert!(problem.contains(said), "{said}: {problem}");
         }
         assert!(!problem.contains('\n'), "{problem}");
@@ -195,7 +203,7 @@ mod tests {
         let released = crate::model::released();
         for (number, keys) in (2..).zip(&released) {
             let mut entry = good.clone();
-            entry["assignment"].as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+            entry["assignment"]["template"].as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
             entry["before"] = entry["assignment"].clone();
             saved["replicas"][format!("webapp.{number:010}")] = entry;
         }

@@ -23,13 +23,16 @@ mod probe;
 mod probing;
 mod problem;
 mod replica;
+mod restart;
 mod rollout;
+mod run_settings;
 mod selector;
 mod service;
 mod source;
 mod span;
 mod status;
 mod template;
+mod text;
 mod timing;
 mod unit;
 mod update;
@@ -40,7 +43,7 @@ pub use allowed::{AllowedUnits, InvalidPattern, Pattern};
 pub use amount::{Amount, InvalidAmount};
 #[cfg(test)]
 pub(crate) use check::released;
-pub use check::{RunSettings, one_line};
+
 pub use checked::{CheckedAssignment, InvalidAssignment};
 pub use condition::{Condition, ConditionKind, Reason};
 pub use configuration::{ConfigApply, ConfigFile, ConfigPolicy, ConfigRevision};
@@ -57,17 +60,22 @@ pub use probe::{ExecCheck, HttpCheck, OWN_ADDRESS, Probe, ProbeCheck, Probes, Sy
 pub use probing::{Probing, TrialOutcome, Verdict};
 pub(crate) use problem::as_released;
 pub use problem::{DocumentError, MAX_DOCUMENT_BYTES, Problem, decode, encode};
+#[cfg(test)]
+pub(crate) use replica::assigned;
 pub use replica::{
     Assignment, FailedOn, Instance, RefusalReason, Refused, ReplicaDesired, ReplicaState, ReplicaStatus,
 };
+pub use restart::{RestartMode, RestartPolicy};
 pub use rollout::{
     OnFailure, PauseCause, Revision, Rollout, RolloutAction, RolloutOrder, RolloutPolicy, RolloutState, RolloutSummary,
 };
+pub use run_settings::RunSettings;
 pub use selector::{InvalidSelector, Selector};
-pub use service::{Desired, Mode, MoveOrder, Placement, RestartMode, RestartPolicy, ServiceSpec};
+pub use service::{Desired, Mode, MoveOrder, Placement, ServiceSpec};
 pub use source::{AptSource, ArchiveSource, ExecSource, NixSource, Source};
 pub use span::Span;
 pub use status::{Accepted, Event, ServiceStatus, Summary};
 pub use template::Template;
+pub use text::one_line;
 pub use unit::{ActiveState, JobResult, LoadState, UnitSettings, UnitStatus, Verb};
 pub use update::{ReadAtStart, UpdateAction};

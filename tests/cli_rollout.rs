@@ -42,7 +42,7 @@ fn answer(tree: &Tree, summary: &str, rollout: &Value) {
 fn rollout(tree: &Tree, number: u64, version: &str, more: &Value) {
     let mut record = json!({
         "state": "running", "reason": "as wanted", "started": "2026-11-22T18:00:00Z", "progress": "2026-11-22T18:00:00Z",
-        "healthy": 1, "revision": {"version": version, "template": {"unit": "webapp@.service"}},
+        "healthy": 1, "revision": {"version": version, "unit": "webapp@.service", "template": {}},
     });
     record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     tree.put(&format!("{ORDERS}/{number:010}"), &record);
@@ -195,7 +195,7 @@ fn undo_wants_again_what_was_good() {
     tree.zkops(&["rollout", "undo", "webapp"]).assert().stdout("service/webapp undone to rollout 2 (version v2)\n");
     assert_eq!(tree.document("/services/webapp").get("port"), None, "the template goes back, too");
     let revision = json!({"version": "v2", "config_version": 5,
-                          "template": {"unit": "webapp@.service", "config": {"apply": "reload"}}});
+                          "unit": "webapp@.service", "template": {"config": {"apply": "reload"}}});
     rollout(&tree, 4, "v4", &json!({"state": "completed", "revision": revision}));
     rollout(&tree, 5, "v5", &json!({"from": 4}));
     tree.zkops(&["rollout", "undo", "webapp"])
@@ -341,7 +341,7 @@ fn a_revision_in_use_stays() {
     let revision = |n: u64| tree.put(&format!("/services/webapp/config/{n}"), &json!({"files": {"f": {"text": "x"}}}));
     (1..=4).for_each(revision);
     tree.put(ORDERS, &json!({}));
-    let brings = |n: u64| json!({"revision": {"config_version": n, "template": {"unit": "webapp@.service"}}});
+    let brings = |n: u64| json!({"revision": {"config_version": n, "unit": "webapp@.service", "template": {}}});
     let completed = |n: u64| {
         let mut more = brings(n);
         more["state"] = "completed".into();

@@ -311,7 +311,7 @@ fn joined(tree: &Tree, name: &str) {
 
 /// So many replicas of a service, all on web1, though web2 is there; no rollout is under way.
 fn crowded(tree: &Tree, service: &str, replicas: u32) {
-    let revision = json!({"version": "v1", "template": {"unit": format!("{service}@.service")}});
+    let revision = json!({"version": "v1", "unit": format!("{service}@.service"), "template": {}});
     let record = json!({"state": "completed", "revision": revision, "started": "2026-11-22T18:00:00Z",
                         "progress": "2026-11-22T18:00:00Z"});
     tree.put(&format!("/services/{service}"), &json!({"unit": format!("{service}@.service")}));
@@ -319,7 +319,7 @@ fn crowded(tree: &Tree, service: &str, replicas: u32) {
     tree.put(&format!("/services/{service}/rollouts/0000000001"), &record);
     for number in 1..=replicas {
         let desired = json!({"mode": "enabled", "version": "v1", "node": "web1", "rollout": 1});
-        let index = json!({"mode": "enabled", "version": "v1", "unit": format!("{service}@{number:010}.service")});
+        let index = json!({"mode": "enabled", "version": "v1", "unit": format!("{service}@{number:010}.service"), "template": {}});
         tree.put(&format!("/services/{service}/{number:010}/desired"), &desired);
         tree.put(&format!("/hosts/web1/assigned/{service}.{number:010}"), &index);
     }

@@ -150,8 +150,9 @@ fn kill(pid: Option<u32>) {
 }
 
 fn assignment(unit: &UnitName) -> Assignment {
-    let desired = ReplicaDesired::unplaced(&Desired::default());
-    Assignment::new(&(&ServiceSpec::new(unit.clone())).into(), &desired, ReplicaNumber(1))
+    let desired = Desired::default();
+    let revision = ServiceSpec::new(unit.clone()).revision(&desired);
+    Assignment::new(&revision, &ReplicaDesired::unplaced(&desired), ReplicaNumber(1))
 }
 
 fn id() -> ReplicaId {
@@ -311,8 +312,8 @@ async fn a_killed_service_is_restarted_by_its_drop_in_until_its_start_limit() {
     let (host, unit) = Host::with("zt-crash@.service", SLEEP).await;
     let unit = unit.for_replica(ReplicaNumber(1));
     let mut assignment = assignment(&unit);
-    assignment.restart.delay = Span::from_millis(200);
-    assignment.restart.limit_burst = 3;
+    assignment.template.restart.delay = Span::from_millis(200);
+    assignment.template.restart.limit_burst = 3;
     assert!(write(&host.files, &unit, &assignment, 252));
     host.systemd.daemon_reload().await.unwrap();
     host.systemd.watch_units(&BTreeSet::from([unit.clone()]));
@@ -402,7 +403,7 @@ async fn a_reload_reports_every_watched_unit_and_brings_files_into_force() {
     assert_eq!(host.run(Verb::Start, &unit).await, JobResult::Done);
     host.quiet().await;
     let mut assignment = assignment(&unit);
-    assignment.restart.policy = RestartMode::Always;
+    assignment.template.restart.policy = RestartMode::Always;
     write(&host.files, &unit, &assignment, 252);
     assert!(host.needs_reload(&unit).await);
     assert!(timeout(Duration::from_secs(2), host.systemd.changed()).await.is_err(), "nothing happens by itself");
@@ -413,7 +414,7 @@ async fn a_reload_reports_every_watched_unit_and_brings_files_into_force() {
     assert_eq!(shell(&format!("systemctl show -P Restart {unit}")).trim(), "always");
     let ordered = shell(&format!("systemctl show -P Before {unit}"));
     assert!(ordered.split_whitespace().any(|it| it == "zkops-shutdown.service"), "{ordered}");
-    assignment.restart.policy = RestartMode::No;
+    assignment.template.restart.policy = RestartMode::No;
     write(&host.files, &unit, &assignment, 252);
     assert!(host.needs_reload(&unit).await, "its text changed");
     host.systemd.daemon_reload().await.unwrap();
@@ -429,12 +430,12 @@ async fn systemd_takes_every_setting_of_the_fullest_drop_in() {
     let (host, unit) = Host::with("zt-full.service", SLEEP).await;
     let began = shell("date +@%s.%N");
     let mut assignment = assignment(&unit);
-    assignment.restart.policy = RestartMode::OnAbnormal;
-    assignment.restart.delay = Span::from_millis(1500);
-    assignment.restart.max_delay = Some(Span::from_secs(90));
-    assignment.restart.limit_burst = 7;
-    assignment.restart.limit_interval = Span::from_millis(2500);
-    assignment.restart.watchdog = Some(Span::from_secs(10));
+    assignment.template.restart.policy = RestartMode::OnAbnormal;
+    assignment.template.restart.delay = Span::from_millis(1500);
+    assignment.template.restart.max_delay = Some(Span::from_secs(90));
+    assignment.template.restart.limit_burst = 7;
+    assignment.template.restart.limit_interval = Span::from_millis(2500);
+    assignment.template.restart.watchdog = Some(Span::from_secs(10));
     let version = host.systemd.version().await.unwrap();
     write(&host.files, &unit, &assignment, version);
     host.systemd.daemon_reload().await.unwrap();
@@ -572,7 +573,7 @@ async fn a_process_sees_the_environment_that_was_meant() {
     let mut assignment = assignment(&unit);
     assignment.version = Some("v1 \"%n\" $HOME ${HOME} \\ 'x' ;#".to_owned());
     assignment.config_version = Some(7);
-    assignment.port = Some(8080);
+    assignment.template.port = Some(8080);
     let values = [
         ("PLAIN", "hello"),
         ("EMPTY", ""),
@@ -584,7 +585,7 @@ async fn a_process_sees_the_environment_that_was_meant() {
         ("UNICODE", "äöü — 日本 🦀 \u{2028}"),
         ("HASH", "# ; no comment"),
     ];
-    assignment.environment.extend(values.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assignment.template.environment.extend(values.map(|(name, value)| (name.to_owned(), value.to_owned())));
     write(&host.files, &unit, &assignment, 252);
     host.systemd.daemon_reload().await.unwrap();
     assert_eq!(host.run(Verb::Start, &unit).await, JobResult::Done);
@@ -650,7 +651,7 @@ async fn an_alias_signals_and_takes_its_drop_in() {
     let (nick, link) = ("zt-nick.service".parse().unwrap(), "/run/systemd/system/zt-nick.service");
     std::os::unix::fs::symlink("zt-real.service", link).unwrap();
     let mut wanted = assignment(&nick);
-    wanted.restart.policy = RestartMode::No;
+    wanted.template.restart.policy = RestartMode::No;
     write(&host.files, &nick, &wanted, 252);
     host.systemd.daemon_reload().await.unwrap();
     host.systemd.watch_units(&BTreeSet::from([nick.clone()]));
@@ -677,8 +678,8 @@ async fn a_drop_in_is_in_force_until_a_later_one_takes_something_back() {
     let (host, unit) = Host::with("zt-force.service", SLEEP).await;
     let mut wanted = assignment(&unit);
     let values = [("A", "b c"), ("B", "q\"u\\o't"), ("C", "100%n"), ("D", "$HOME ${A}"), ("E", "ü=;#"), ("F", "")];
-    wanted.environment = values.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    wanted.credentials = [("key".to_owned(), "/etc/machine-id".to_owned())].into();
+    wanted.template.environment = values.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    wanted.template.credentials = [("key".to_owned(), "/etc/machine-id".to_owned())].into();
     let version = host.systemd.version().await.unwrap();
     let (unit_file, drop_in) = (host.files.paths().unit_file(&unit), host.files.paths().drop_in(&unit));
     let variables = host.files.paths().variables(&unit);
@@ -693,7 +694,7 @@ async fn a_drop_in_is_in_force_until_a_later_one_takes_something_back() {
     for (policy, interval) in [("always", "1500ms"), ("on-failure", "60s"), ("no", "1us"), ("on-abnormal", "24h")] {
         let policy = serde_json::from_value(policy.into());
         let Ok(policy) = policy else { continue };
-        (wanted.restart.policy, wanted.restart.limit_interval) = (policy, interval.parse().unwrap());
+        (wanted.template.restart.policy, wanted.template.restart.limit_interval) = (policy, interval.parse().unwrap());
         write(&host.files, &unit, &wanted, version);
         host.systemd.daemon_reload().await.unwrap();
         assert_eq!(overruled(&host.unit(&unit).await, &wanted, placed), None, "{interval}");

@@ -21,7 +21,7 @@ pub(super) fn now() -> Timestamp {
 /// A rollout's record, begun two minutes before [`now`].
 pub(super) fn rollout(state: &str, version: &str, config: u64) -> Value {
     json!({"state": state, "revision": {"version": version, "config_version": config,
-                                        "template": {"unit": "webapp@.service"}},
+                                        "unit": "webapp@.service", "template": {}},
            "from": 1, "started": "2026-11-22T18:00:00Z", "progress": "2026-11-22T18:00:10Z", "healthy": 1})
 }
 

@@ -232,7 +232,7 @@ impl Service {
         let revision = &rollout.revision;
         revision.version == desired.version
             && revision.config_version == desired.config_version
-            && revision.template.matches(service)
+            && service.is_brought_by(revision)
     }
 
     /// The operator's word on the newest rollout that the controller has not carried out yet.

@@ -215,7 +215,7 @@ mod tests {
     /// A state folder with a ledger of one replica.
     fn state() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let assignment = json!({"mode": "enabled", "unit": "webapp@0000000001.service"});
+        let assignment = json!({"mode": "enabled", "unit": "webapp@0000000001.service", "template": {}});
         let ledger = json!({"replicas": {"webapp.0000000001": {"assignment": assignment}}});
         fs::write(dir.path().join("ledger.json"), ledger.to_string()).unwrap();
         dir

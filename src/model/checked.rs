@@ -7,10 +7,7 @@ use std::{fmt, ops::Deref};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{
-    Assignment, Mode, Problem,
-    check::{RunSettings, version_problems},
-};
+use super::{Assignment, Mode, Problem, check::version_problems};
 
 /// An assignment that passed every check of what an assignment may say ([`Assignment::problems`]).
 ///
@@ -59,8 +56,8 @@ impl Assignment {
             problems.push(Problem::new("unit", message));
         }
         problems.extend(self.version.iter().flat_map(|version| version_problems("version", version)));
-        problems.extend(RunSettings::from(self).problems());
-        problems.extend(self.version.iter().flat_map(|version| self.source.version_problems(version)));
+        problems.extend(self.template.problems().into_iter().map(|problem| problem.within("template")));
+        problems.extend(self.version.iter().flat_map(|version| self.template.source.version_problems(version)));
         problems
     }
 

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Problem, Span,
-    check::{command_problems, is_unprintable, line_problems, shown},
+    check::{command_problems, line_problems, shown},
+    text::is_unprintable,
 };
 
 /// How a configuration revision comes into force on a host. A service without it has no files in the tree; its

@@ -102,12 +102,12 @@ pub fn drop_in(assignment: &CheckedAssignment, id: &ReplicaId, variables: &Path,
     let mut text = format!("{DROP_IN_MARK}{id}{MARK_END}\n");
     unit_section(&mut text, assignment);
     service_section(&mut text, assignment, systemd_version);
-    for (name, path) in &assignment.credentials {
+    for (name, path) in &assignment.template.credentials {
         if let Some(credential) = credential(name, path) {
             line(&mut text, "LoadCredential", &credential);
         }
     }
-    for (name, value) in &assignment.environment {
+    for (name, value) in &assignment.template.environment {
         line(&mut text, "Environment", &quoted(&format!("{name}={value}")));
     }
     line(&mut text, "EnvironmentFile", &variables.to_string_lossy().replace('%', "%%"));
@@ -172,7 +172,7 @@ fn owner<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
 }
 
 fn unit_section(text: &mut String, assignment: &CheckedAssignment) {
-    let restart = &assignment.restart;
+    let restart = &assignment.template.restart;
     text.push_str("\n[Unit]\n");
     line(text, "Before", SHUTDOWN_UNIT);
     line(text, "StartLimitIntervalSec", &time(restart.limit_interval.get()));
@@ -180,7 +180,7 @@ fn unit_section(text: &mut String, assignment: &CheckedAssignment) {
 }
 
 fn service_section(text: &mut String, assignment: &CheckedAssignment, systemd_version: u32) {
-    let restart = &assignment.restart;
+    let restart = &assignment.template.restart;
     text.push_str("\n[Service]\n");
     line(text, "Restart", restart.policy.as_str());
     line(text, "RestartSec", &time(restart.delay.get()));
@@ -201,7 +201,7 @@ pub fn environment(
     folders: &Folders,
 ) -> BTreeMap<String, String> {
     let own = own_variables(assignment, id, host, folders).into_iter().map(|(name, value)| (name.to_owned(), value));
-    assignment.environment.clone().into_iter().chain(own).collect()
+    assignment.template.environment.clone().into_iter().chain(own).collect()
 }
 
 fn own_variables(
@@ -217,7 +217,7 @@ fn own_variables(
         ("ZKOPS_HOST", Some(host.to_string())),
         ("ZKOPS_VERSION", assignment.version.clone()),
         ("ZKOPS_CONFIG_VERSION", assignment.config_version.map(|version| version.to_string())),
-        ("ZKOPS_PORT", assignment.port.map(|port| port.to_string())),
+        ("ZKOPS_PORT", assignment.template.port.map(|port| port.to_string())),
         ("ZKOPS_RELEASE_DIR", text(folders.release.as_deref())),
         ("ZKOPS_CONFIG_DIR", text(folders.config.as_deref())),
     ];

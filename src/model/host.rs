@@ -69,8 +69,8 @@ pub struct HostAlive {
 
 impl HostAlive {
     /// What the host has against running the unit like this; `None` when nothing, or when it does not tell.
-    pub fn objection<'a>(&self, unit: &UnitName, run: impl Into<RunSettings<'a>>) -> Option<Objection> {
-        self.accepts.as_ref()?.objection(self.address.is_some(), unit, &run.into())
+    pub fn objection(&self, unit: &UnitName, run: &RunSettings<'_>) -> Option<Objection> {
+        self.accepts.as_ref()?.objection(self.address.is_some(), unit, run)
     }
 }
 

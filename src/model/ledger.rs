@@ -187,7 +187,7 @@ impl Record {
 }
 
 fn is_probed(assignment: &Assignment) -> bool {
-    assignment.probes != Probes::default()
+    assignment.template.probes != Probes::default()
 }
 
 /// A unit's invocation that is out of date.
@@ -213,7 +213,9 @@ mod tests {
     fn ledger() -> Ledger {
         let spec = ServiceSpec::new("webapp@.service".parse().unwrap());
         let desired = ReplicaDesired::unplaced(&Desired::default());
-        let record = Record::new(Assignment::new(&(&spec).into(), &desired, ReplicaNumber(1)).check().unwrap());
+        let record = Record::new(
+            Assignment::new(&spec.revision(&Desired::default()), &desired, ReplicaNumber(1)).check().unwrap(),
+        );
         Ledger { replicas: BTreeMap::from([("webapp.0000000001".parse().unwrap(), record)]), ..Ledger::default() }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::check::one_line;
+use super::text::one_line;
 
 /// The largest document that zkops writes or accepts, in bytes: half of ZooKeeper's default `jute.maxbuffer`
 /// (1 MiB), which a packet with its path and headers must stay below.

@@ -1,13 +1,10 @@
 //! A replica: what the controller wants of it, what its host's agent is told, and what the agent sees.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConfigPolicy, Desired, HostName, Mode, Probes, Problem, ReplicaNumber, RestartPolicy, Revision, RolloutPolicy,
-    Source, Span, Template, UnitName,
+    Desired, HostName, Mode, Problem, ReplicaNumber, Revision, RolloutPolicy, Span, Template, UnitName,
     check::{line_problems, version_problems},
 };
 
@@ -94,33 +91,8 @@ pub struct Assignment {
     pub config_version: Option<u64>,
     /// The unit to drive; for a template, this replica's instance.
     pub unit: UnitName,
-    /// The text of the unit's file, when the service brings its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit_file: Option<String>,
-    /// The port published in `instances`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    /// How long it runs on after leaving `instances` in mode `drain`.
-    #[serde(default)]
-    pub drain_time: Span,
-    /// How systemd restarts it.
-    #[serde(default)]
-    pub restart: RestartPolicy,
-    /// The service's own environment variables.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub environment: BTreeMap<String, String>,
-    /// The service's credentials.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub credentials: BTreeMap<String, String>,
-    /// Where its version comes from.
-    #[serde(default, skip_serializing_if = "Source::is_default")]
-    pub source: Source,
-    /// How its configuration comes into force.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config: Option<ConfigPolicy>,
-    /// Whether it is ready, and alive.
-    #[serde(default, skip_serializing_if = "Probes::is_default")]
-    pub probes: Probes,
+    /// How it runs.
+    pub template: Template,
     /// How long its checks have to succeed after a change before it counts as healthy: the rollout's
     /// `min_healthy_time`. Until then it is on trial, and asked more often.
     #[serde(default = "RolloutPolicy::usual_trial", skip_serializing_if = "RolloutPolicy::is_usual_trial")]
@@ -128,22 +100,14 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// The assignment that carries out `desired` for replica `number` by this template, with the usual trial.
-    pub fn new(template: &Template, desired: &ReplicaDesired, number: ReplicaNumber) -> Self {
+    /// The assignment that carries out `desired` for replica `number` by what this revision brought, with the usual trial.
+    pub fn new(revision: &Revision, desired: &ReplicaDesired, number: ReplicaNumber) -> Self {
         Self {
             mode: desired.mode,
             version: desired.version.clone(),
             config_version: desired.config_version,
-            unit: template.unit.for_replica(number),
-            unit_file: template.unit_file.clone(),
-            port: template.port,
-            drain_time: template.drain_time,
-            restart: template.restart.clone(),
-            environment: template.environment.clone(),
-            credentials: template.credentials.clone(),
-            source: template.source.clone(),
-            config: template.config.clone(),
-            probes: template.probes.clone(),
+            unit: revision.unit.for_replica(number),
+            template: revision.template.clone(),
             min_healthy_time: RolloutPolicy::usual_trial(),
         }
     }
@@ -340,4 +304,15 @@ const fn yes() -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 const fn is_none_yet(count: &u32) -> bool {
     *count == 0
+}
+
+/// The document of an assignment with these keys: its own, and those of its template beside them.
+#[cfg(test)]
+pub(crate) fn assigned(keys: serde_json::Value) -> serde_json::Value {
+    let serde_json::Value::Object(keys) = keys else { return keys };
+    let own = ["mode", "version", "config_version", "unit", "min_healthy_time"];
+    let (mut document, template): (serde_json::Map<_, _>, serde_json::Map<_, _>) =
+        keys.into_iter().partition(|(key, _)| own.contains(&key.as_str()));
+    document.insert("template".to_owned(), template.into());
+    document.into()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, Problem, ReplicaNumber, Span, Template, check::version_problems};
+use super::{Amount, Problem, ReplicaNumber, Span, Template, UnitName, check::version_problems};
 
 /// How changes are rolled out. `max_unavailable` is the service's own: drains and failovers share it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,8 @@ pub struct Revision {
     /// The configuration revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_version: Option<u64>,
+    /// The unit, as the description names it.
+    pub unit: UnitName,
     /// The rest of it.
     pub template: Template,
 }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Amount, ConfigPolicy, Probes, Problem, RolloutPolicy, Selector, Source, Span, UnitName,
-    check::{MAX_VERSION_BYTES, RunSettings, line_problems, untidy_paths, version_problems},
+    Amount, ConfigPolicy, Probes, Problem, RestartPolicy, Revision, RolloutPolicy, RunSettings, Selector, Source, Span,
+    Template, UnitName,
+    check::{MAX_VERSION_BYTES, line_problems, version_problems},
+    run_settings::untidy_paths,
 };
 
 /// `/services/<svc>`: the service's description.
@@ -136,6 +138,79 @@ impl ServiceSpec {
             budget => budget,
         }
     }
+
+    /// What replicas run by, as it says now.
+    pub fn template(&self) -> Template {
+        Template {
+            unit_file: self.unit_file.clone(),
+            port: self.port,
+            drain_time: self.drain_time,
+            restart: self.restart.clone(),
+            environment: self.environment.clone(),
+            credentials: self.credentials.clone(),
+            source: self.source.clone(),
+            config: self.config.clone(),
+            probes: self.probes.clone(),
+        }
+    }
+
+    /// What replicas run once what both say is rolled out.
+    pub fn revision(&self, desired: &Desired) -> Revision {
+        let Desired { version, config_version, .. } = desired.clone();
+        Revision { version, config_version, unit: self.unit.clone(), template: self.template() }
+    }
+
+    /// Whether replicas that run this revision run by what the description says now.
+    pub fn is_brought_by(&self, revision: &Revision) -> bool {
+        self.unit == revision.unit && RunSettings::from(self) == (&revision.template).into()
+    }
+
+    /// Has it say what replicas of this revision run by.
+    pub fn go_back_to(&mut self, revision: &Revision) {
+        let Revision { version: _, config_version: _, unit, template } = revision.clone();
+        let Template { unit_file, port, drain_time, restart, environment, credentials, source, config, probes } =
+            template;
+        *self = Self {
+            unit,
+            unit_file,
+            port,
+            drain_time,
+            restart,
+            environment,
+            credentials,
+            source,
+            config,
+            probes,
+            ..self.clone()
+        };
+    }
+}
+
+/// Names every field, so that one that is added to [`Template`] cannot be forgotten here: it would be neither checked nor
+/// rolled out.
+impl<'a> From<&'a ServiceSpec> for RunSettings<'a> {
+    fn from(spec: &'a ServiceSpec) -> Self {
+        let ServiceSpec {
+            unit: _,
+            unit_file,
+            port,
+            lost_after: _,
+            drain_time,
+            max_unavailable: _,
+            wait_for_reboot: _,
+            placement: _,
+            restart,
+            environment,
+            credentials,
+            source,
+            config,
+            probes,
+            rollout: _,
+            deleting: _,
+        } = spec;
+        let (unit_file, port, drain_time, config) = (unit_file.as_deref(), *port, *drain_time, config.as_ref());
+        Self { unit_file, port, drain_time, restart, environment, credentials, source, config, probes }
+    }
 }
 
 /// `/services/<svc>/desired`: what should run. The operator's, by the CLI or by hand.
@@ -230,80 +305,6 @@ pub enum MoveOrder {
     /// Another replica, with a number of its own, is started elsewhere; once that is ready, this one is stopped and
     /// removed.
     StartFirst,
-}
-
-/// How systemd restarts a replica that fails: systemd.service(5) and systemd.unit(5) have the meanings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RestartPolicy {
-    /// `Restart=`
-    pub policy: RestartMode,
-    /// `RestartSec=`: the wait before a restart.
-    pub delay: Span,
-    /// `RestartMaxDelaySec=`: waits grow up to this; only on systemd 254 and later, which has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_delay: Option<Span>,
-    /// `StartLimitBurst=`: so many starts …
-    pub limit_burst: u32,
-    /// `StartLimitIntervalSec=`: … within this time, then the replica is failed.
-    pub limit_interval: Span,
-    /// `WatchdogSec=`, for services that ping systemd's watchdog.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub watchdog: Option<Span>,
-}
-
-impl RestartPolicy {
-    pub(super) fn problems(&self) -> Vec<Problem> {
-        let message = "must be 1 or more; 0 would never stop restarting";
-        let problem = || Problem::new("restart.limit_burst", message);
-        (self.limit_burst == 0).then(problem).into_iter().collect()
-    }
-
-    fn flaws(&self) -> Vec<Problem> {
-        let message = "must be longer than nothing; 0s would never stop restarting";
-        let problem = || Problem::new("restart.limit_interval", message);
-        self.limit_interval.get().is_zero().then(problem).into_iter().collect()
-    }
-}
-
-impl Default for RestartPolicy {
-    fn default() -> Self {
-        Self {
-            policy: RestartMode::OnFailure,
-            delay: Span::from_secs(1),
-            max_delay: None,
-            limit_burst: 5,
-            limit_interval: Span::from_secs(60),
-            watchdog: None,
-        }
-    }
-}
-
-/// `Restart=` of systemd.service(5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RestartMode {
-    /// Never restarted by systemd.
-    No,
-    /// After a failure: a bad exit, a signal, a timeout, a missed watchdog.
-    #[default]
-    OnFailure,
-    /// After anything but an exit.
-    OnAbnormal,
-    /// However it ended.
-    Always,
-}
-
-impl RestartMode {
-    /// The value as the unit file spells it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::No => "no",
-            Self::OnFailure => "on-failure",
-            Self::OnAbnormal => "on-abnormal",
-            Self::Always => "always",
-        }
-    }
 }
 
 const fn default_lost_after() -> Span {

@@ -1,19 +1,15 @@
-//! The part of a description that replicas run by: what a rollout brings into force. The rest (placement, budgets, how
-//! long a host may be lost) holds at once, without touching what runs.
+//! The part of a description that replicas run by, beside their unit: what a rollout brings into force, and each
+//! assignment repeats. The rest (placement, budgets, how long a host may be lost) holds at once, without touching what runs.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Assignment, ConfigPolicy, Probes, Problem, RestartPolicy, ServiceSpec, Source, Span, UnitName, check::RunSettings,
-};
+use super::{ConfigPolicy, Probes, Problem, RestartPolicy, RunSettings, Source, Span};
 
-/// See [`ServiceSpec`], which has the same fields.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// See [`ServiceSpec`](super::ServiceSpec), which has the same fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Template {
-    /// The unit.
-    pub unit: UnitName,
     /// The unit file's text, when the service brings its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit_file: Option<String>,
@@ -43,56 +39,20 @@ pub struct Template {
     pub probes: Probes,
 }
 
-impl From<&ServiceSpec> for Template {
-    fn from(spec: &ServiceSpec) -> Self {
-        Self {
-            unit: spec.unit.clone(),
-            unit_file: spec.unit_file.clone(),
-            port: spec.port,
-            drain_time: spec.drain_time,
-            restart: spec.restart.clone(),
-            environment: spec.environment.clone(),
-            credentials: spec.credentials.clone(),
-            source: spec.source.clone(),
-            config: spec.config.clone(),
-            probes: spec.probes.clone(),
-        }
-    }
-}
-
 impl Template {
     /// What is wrong with it beyond its shape.
     pub(super) fn problems(&self) -> Vec<Problem> {
         RunSettings::from(self).problems()
     }
+}
 
-    /// Whether the description says the same.
-    pub fn matches(&self, spec: &ServiceSpec) -> bool {
-        self.unit == spec.unit && RunSettings::from(self) == spec.into()
-    }
-
-    /// Whether the assignment says the same, its unit aside: that names the replica.
-    pub fn is_repeated_by(&self, assignment: &Assignment) -> bool {
-        RunSettings::from(self) == assignment.into()
-    }
-
-    /// Puts it into the description in place of what is there.
-    pub fn put_into(&self, spec: &mut ServiceSpec) {
-        let Self { unit, unit_file, port, drain_time, restart, environment, credentials, source, config, probes } =
-            self.clone();
-        *spec = ServiceSpec {
-            unit,
-            unit_file,
-            port,
-            drain_time,
-            restart,
-            environment,
-            credentials,
-            source,
-            config,
-            probes,
-            ..spec.clone()
-        };
+/// Names every field, so that one that is added cannot be forgotten: it would be neither checked nor rolled out.
+impl<'a> From<&'a Template> for RunSettings<'a> {
+    fn from(template: &'a Template) -> Self {
+        let Template { unit_file, port, drain_time, restart, environment, credentials, source, config, probes } =
+            template;
+        let (unit_file, port, drain_time, config) = (unit_file.as_deref(), *port, *drain_time, config.as_ref());
+        Self { unit_file, port, drain_time, restart, environment, credentials, source, config, probes }
     }
 }
 
@@ -110,11 +70,7 @@ mod tests {
     /// new key, whose absence means what was so far. So nothing here is ever edited; lines are added.
     #[test]
     fn no_default_ever_changes() {
-        let read = |keys: Value| {
-            let mut template = json!({ "unit": "webapp@.service" });
-            template.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
-            serde_json::from_value::<Template>(template).unwrap()
-        };
+        let read = |keys: Value| serde_json::from_value::<Template>(keys).unwrap();
         let check = json!({ "host": null, "period": "10s", "timeout": "1s", "initial_delay": "0s",
                             "success_threshold": 1, "failure_threshold": 3 });
         let probe = |kind: Value| {
@@ -150,6 +106,6 @@ mod tests {
         }
         let written = serde_json::to_value(read(json!({}))).unwrap();
         let restart = json!({ "policy": "on-failure", "delay": "1s", "limit_burst": 5, "limit_interval": "1m" });
-        assert_eq!(written, json!({ "unit": "webapp@.service", "drain_time": "0s", "restart": restart }));
+        assert_eq!(written, json!({ "drain_time": "0s", "restart": restart }));
     }
 }

@@ -27,10 +27,10 @@ impl<'a> From<&'a Assignment> for ReadAtStart<'a> {
     fn from(assignment: &'a Assignment) -> Self {
         Self {
             version: assignment.version.as_deref(),
-            port: assignment.port,
-            unit_file: assignment.unit_file.as_deref(),
-            environment: &assignment.environment,
-            credentials: &assignment.credentials,
+            port: assignment.template.port,
+            unit_file: assignment.template.unit_file.as_deref(),
+            environment: &assignment.template.environment,
+            credentials: &assignment.template.credentials,
         }
     }
 }
@@ -61,7 +61,7 @@ impl UpdateAction {
         if before.config_version == after.config_version {
             return Self::Adopt;
         }
-        match after.config.as_ref().map(|policy| policy.apply).unwrap_or_default() {
+        match after.template.config.as_ref().map(|policy| policy.apply).unwrap_or_default() {
             ConfigApply::Reload => Self::Reload,
             ConfigApply::Restart => Self::Restart,
             ConfigApply::Signal => Self::Signal,
@@ -86,13 +86,13 @@ enum Release<'a> {
 
 impl<'a> From<&'a Assignment> for Folders<'a> {
     fn from(assignment: &'a Assignment) -> Self {
-        let Source { archive, nix, exec, .. } = &assignment.source;
+        let Source { archive, nix, exec, .. } = &assignment.template.source;
         let release = match nix {
             Some(nix) => Release::StorePath(&nix.store_path),
             None if archive.is_some() || exec.is_some() => Release::ByVersion,
             None => Release::Nowhere,
         };
-        Self { release, config: assignment.config.is_some() }
+        Self { release, config: assignment.template.config.is_some() }
     }
 }
 
@@ -102,12 +102,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::model::assigned;
 
     fn assignment(keys: &Value) -> Assignment {
         let mut assignment =
             json!({"mode": "enabled", "unit": "webapp@0000000001.service", "version": "v1", "config_version": 7});
         assignment.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
-        serde_json::from_value(assignment).unwrap()
+        serde_json::from_value(assigned(assignment)).unwrap()
     }
 
     fn action(before: &Value, after: &Value) -> UpdateAction {

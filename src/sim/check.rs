@@ -211,7 +211,8 @@ pub(super) fn at_rest(host: &Host, tree: &Tree) -> Vec<String> {
 fn replica(host: &Host, tree: &Tree, id: &ReplicaId, wanted: &CheckedAssignment, version: i32) -> Vec<String> {
     let mut wrong = Vec::new();
     let process = host.systemd.unit(&wanted.unit).and_then(|unit| unit.process.as_ref());
-    let serves = wanted.mode == Mode::Enabled && !(host.sick.contains(id) && wanted.probes.readiness.is_some());
+    let serves =
+        wanted.mode == Mode::Enabled && !(host.sick.contains(id) && wanted.template.probes.readiness.is_some());
     if is_listed(host, tree, id) != serves {
         wrong.push(format!("it is{} in instances", if serves { " not" } else { "" }));
     }

@@ -14,7 +14,10 @@ use super::{
     tasks::Luck,
     tree::{Tree, merge},
 };
-use crate::{model::ReplicaId, tree::layout};
+use crate::{
+    model::{ReplicaId, assigned},
+    tree::layout,
+};
 
 pub(super) const REPLICAS: [&str; 3] = ["alpha.0000000001", "alpha.0000000002", "beta.0000000001"];
 
@@ -83,10 +86,13 @@ impl World {
         let path = layout::assignment(&self.host.name, &id);
         let usual = || {
             let unit = format!("{}@{}.service", id.service, id.number);
-            json!({ "mode": "enabled", "unit": unit, "version": "v1", "min_healthy_time": "0s" })
+            json!({ "mode": "enabled", "unit": unit, "version": "v1", "min_healthy_time": "0s", "template": {} })
         };
         let mut document = self.tree.get(&path).map_or_else(usual, |data| serde_json::from_slice(data).unwrap());
-        merge(&mut document, keys);
+        let mut keys = assigned(keys.clone());
+        merge(&mut document["template"], &keys["template"].take());
+        keys.as_object_mut().unwrap().remove("template");
+        merge(&mut document, &keys);
         self.place(&id, "web1");
         self.tree.write(&path, document.to_string().as_bytes()).unwrap();
     }

@@ -186,8 +186,8 @@ fn files(systemd: &Systemd, unit: &crate::model::UnitName) -> Files {
 pub(crate) type Needs = (ReplicaId, Option<String>, Option<u64>);
 
 pub(crate) fn needs(id: &ReplicaId, assignment: &CheckedAssignment) -> Needs {
-    let version = assignment.version.clone().filter(|_| !assignment.source.is_none());
-    (id.clone(), version, assignment.config_version.filter(|_| assignment.config.is_some()))
+    let version = assignment.version.clone().filter(|_| !assignment.template.source.is_none());
+    (id.clone(), version, assignment.config_version.filter(|_| assignment.template.config.is_some()))
 }
 
 impl Host {

@@ -19,7 +19,7 @@ const WEB_UNIT: &str = "webapp@0000000001.service";
 
 fn config(revision: u64, policy: &Value) -> Value {
     let mut wanted = assignment(WEB_UNIT);
-    (wanted["config_version"], wanted["config"]) = (json!(revision), policy.clone());
+    (wanted["config_version"], wanted["template"]["config"]) = (json!(revision), policy.clone());
     wanted
 }
 
@@ -184,7 +184,7 @@ async fn a_host_that_reboots_without_zookeeper_has_its_configuration() {
 async fn a_process_that_systemd_restarted_reads_no_half_configuration() {
     let host = running(&json!({ "apply": "restart" }), reloads()).await;
     let mut wanted = config(2, &json!({ "apply": "restart" }));
-    wanted["drain_time"] = json!("1s");
+    wanted["template"]["drain_time"] = json!("1s");
     host.assign(WEB, &wanted).await;
     host.wait_for_state(WEB, "draining").await;
     host.systemd.end(&name(WEB_UNIT), zkops::systemd::fake::End::Kill);
@@ -225,7 +225,8 @@ async fn what_reloads_and_no_longer_serves_is_unconfirmed_though_it_is_listed() 
     let probed = |revision: u64| {
         let mut wanted = config(revision, &json!({}));
         // As it is by default: only the third failure, 20 s after the first, takes it out of `instances`.
-        wanted["probes"] = json!({ "readiness": { "http": { "path": "/ready", "port": web.port }, "timeout": "5s" } });
+        wanted["template"]["probes"] =
+            json!({ "readiness": { "http": { "path": "/ready", "port": web.port }, "timeout": "5s" } });
         wanted
     };
     let mut host = running(&json!({}), reloads()).await;

@@ -17,7 +17,7 @@ const WEB_UNIT: &str = "webapp@0000000001.service";
 async fn a_lost_ledger_restarts_nothing_while_zookeeper_is_out_of_reach() {
     let mut host = Host::new().await;
     let mut wanted = assignment(WEB_UNIT);
-    (wanted["config_version"], wanted["environment"]) = (json!(7), json!({ "GREETING": "hello" }));
+    (wanted["config_version"], wanted["template"]["environment"]) = (json!(7), json!({ "GREETING": "hello" }));
     host.assign(WEB, &wanted).await;
     host.start();
     host.wait_until_listed(WEB).await;
@@ -43,11 +43,11 @@ async fn a_lost_ledger_restarts_nothing_while_zookeeper_is_out_of_reach() {
 async fn a_unit_file_without_a_last_newline_is_whole() {
     let mut host = Host::new().await;
     let mut wanted = assignment(WEB_UNIT);
-    wanted["unit_file"] = json!("[Service]\nExecStart=/bin/true");
+    wanted["template"]["unit_file"] = json!("[Service]\nExecStart=/bin/true");
     host.assign(WEB, &wanted).await;
     host.start();
     host.wait_until_listed(WEB).await;
-    wanted.as_object_mut().unwrap().remove("unit_file");
+    wanted["template"].as_object_mut().unwrap().remove("unit_file");
     host.assign(WEB, &wanted).await;
     eventually("the unit file gone", async || !host.units().join(WEB_UNIT).exists()).await;
 }
@@ -81,7 +81,7 @@ async fn a_replica_whose_files_cannot_be_written_has_not_answered_and_serves() {
     let before = host.status(WEB).await;
     fs::create_dir_all(host.units().join(format!("{WEB_UNIT}.d/.zkops.tmp/in-the-way"))).unwrap();
     let mut wanted = assignment(WEB_UNIT);
-    wanted["environment"] = json!({ "GREETING": "hello" });
+    wanted["template"]["environment"] = json!({ "GREETING": "hello" });
     host.assign(WEB, &wanted).await;
     host.wait_for_message(WEB, "webapp@0000000001.service.d").await;
     let status = host.status(WEB).await;

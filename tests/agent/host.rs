@@ -42,7 +42,7 @@ pub struct Host {
 
 /// What is wanted of a replica, as its assignment has it.
 pub fn assignment(unit: &str) -> Value {
-    json!({ "mode": "enabled", "unit": unit, "version": "v1" })
+    json!({ "mode": "enabled", "unit": unit, "version": "v1", "template": {} })
 }
 
 impl Host {

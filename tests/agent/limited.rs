@@ -26,7 +26,7 @@ async fn a_limited_agent_drives_units_without_a_drop_in_or_a_reload() {
     host.wait_until_listed(WEB).await;
     assert!(!host.drop_in(WEB_UNIT).exists());
     assert!(host.variables(WEB_UNIT).contains("ZKOPS_VERSION=\"v1\""), "{}", host.variables(WEB_UNIT));
-    host.assign(WEB, &json!({ "mode": "enabled", "unit": WEB_UNIT, "version": "v2" })).await;
+    host.assign(WEB, &json!({ "mode": "enabled", "unit": WEB_UNIT, "version": "v2", "template": {} })).await;
     eventually_runs(&host, "v2").await;
     assert!(host.variables(WEB_UNIT).contains("ZKOPS_VERSION=\"v2\""));
     assert!(!host.systemd.calls().contains(&Call::DaemonReload), "{:?}", host.systemd.calls());
@@ -50,7 +50,7 @@ async fn a_limited_agent_refuses_what_takes_a_drop_in() {
         ("unit_file", json!("[Service]\nExecStart=/bin/sleep 1\n"), "accept_unit_files"),
     ] {
         let mut wanted = assignment(WEB_UNIT);
-        wanted[key] = value;
+        wanted["template"][key] = value;
         host.assign(WEB, &wanted).await;
         host.wait_for_message(WEB, what).await;
         host.wait_for_state(WEB, "refused").await;

@@ -21,7 +21,8 @@ const WEB_UNIT: &str = "webapp@0000000001.service";
 fn probed(web: &Web, kind: &str, path: &str) -> Value {
     let mut wanted = assignment(WEB_UNIT);
     let http = json!({ "path": path, "port": web.port });
-    wanted["probes"] = json!({ kind: { "http": http, "period": "50ms", "timeout": "5s", "failure_threshold": 1 } });
+    wanted["template"]["probes"] =
+        json!({ kind: { "http": http, "period": "50ms", "timeout": "5s", "failure_threshold": 1 } });
     wanted
 }
 
@@ -118,7 +119,8 @@ async fn a_first_probe_is_on_trial_until_a_check_has_succeeded() {
     host.assign(WEB, &wanted).await;
     host.start();
     host.wait_until_listed(WEB).await;
-    wanted["probes"] = json!({ "readiness": { "http": { "path": "/ready", "port": web.port }, "timeout": "5s" } });
+    wanted["template"]["probes"] =
+        json!({ "readiness": { "http": { "path": "/ready", "port": web.port }, "timeout": "5s" } });
     host.assign(WEB, &wanted).await;
     let says = async |host: &Host, unconfirmed: bool| {
         let status = host.status(WEB).await;
@@ -135,7 +137,7 @@ async fn what_is_not_alive_is_restarted_and_given_up_when_that_does_not_help() {
     let (mut host, web) = (Host::new().await, Web::start().await);
     web.answer("/live", 200, b"");
     let mut wanted = probed(&web, "liveness", "/live");
-    wanted["restart"] = json!({ "limit_burst": 2, "limit_interval": "60s" });
+    wanted["template"]["restart"] = json!({ "limit_burst": 2, "limit_interval": "60s" });
     host.assign(WEB, &wanted).await;
     host.start();
     host.wait_until_listed(WEB).await;
@@ -165,7 +167,7 @@ async fn what_a_host_does_not_accept_is_refused() {
         ("source", json!({ "nix": { "store_path": "{version}" } }), "accept_packages"),
     ] {
         let mut wanted = assignment(WEB_UNIT);
-        wanted[key] = value;
+        wanted["template"][key] = value;
         host.assign(WEB, &wanted).await;
         host.wait_for_state(WEB, "refused").await;
         host.wait_for_message(WEB, setting).await;
@@ -178,7 +180,7 @@ async fn probes_of_an_address_that_is_not_set_are_refused() {
     let mut host = Host::new().await;
     host.start();
     let mut wanted = assignment(WEB_UNIT);
-    wanted["probes"] = json!({ "readiness": { "tcp": { "host": "{address}", "port": 80 } } });
+    wanted["template"]["probes"] = json!({ "readiness": { "tcp": { "host": "{address}", "port": 80 } } });
     host.assign(WEB, &wanted).await;
     host.wait_for_state(WEB, "refused").await;
     host.wait_for_message(WEB, "address is not set in web1's agent.toml").await;
@@ -194,7 +196,7 @@ async fn what_a_host_does_not_accept_leaves_what_runs_alone() {
     host.wait_until_listed(WEB).await;
     host.jobs();
     let mut wanted = assignment(WEB_UNIT);
-    wanted["probes"] = json!({ "readiness": { "exec": { "command": ["/bin/true"] } } });
+    wanted["template"]["probes"] = json!({ "readiness": { "exec": { "command": ["/bin/true"] } } });
     host.assign(WEB, &wanted).await;
     eventually("rejected", async || host.status(WEB).await["rejected"] == true).await;
     let status = host.status(WEB).await;
@@ -208,11 +210,11 @@ async fn what_a_host_does_not_accept_leaves_what_runs_alone() {
 async fn what_is_not_asked_any_more_is_listed_again_when_systemd_has_restarted_it() {
     let mut host = Host::new().await;
     let mut wanted = assignment(WEB_UNIT);
-    wanted["probes"] = json!({ "readiness": { "exec": { "command": ["/bin/true"] }, "period": "50ms" } });
+    wanted["template"]["probes"] = json!({ "readiness": { "exec": { "command": ["/bin/true"] }, "period": "50ms" } });
     host.assign(WEB, &wanted).await;
     let mut never = wanted.clone();
     never["unit"] = json!("db.service");
-    never["probes"]["readiness"]["exec"]["command"] = json!(["/bin/false"]);
+    never["template"]["probes"]["readiness"]["exec"]["command"] = json!(["/bin/false"]);
     host.assign("db.0000000001", &never).await;
     host.start();
     host.wait_until_listed(WEB).await;

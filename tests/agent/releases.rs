@@ -20,7 +20,7 @@ const WEB_UNIT: &str = "webapp@0000000001.service";
 /// What is wanted of the replica: this version from `source`.
 fn version(source: &Value, version: &str) -> Value {
     let mut wanted = assignment(WEB_UNIT);
-    (wanted["version"], wanted["source"]) = (json!(version), source.clone());
+    (wanted["version"], wanted["template"]["source"]) = (json!(version), source.clone());
     wanted
 }
 
@@ -219,7 +219,7 @@ async fn a_process_that_systemd_restarts_meanwhile_does_not_pass_for_the_new_ver
     let web = Web::start().await;
     let (host, source) = running(&web).await;
     let mut wanted = version(&source, "v2");
-    wanted["drain_time"] = json!("1500ms");
+    wanted["template"]["drain_time"] = json!("1500ms");
     host.assign(WEB, &wanted).await;
     host.wait_for_state(WEB, "draining").await;
     host.systemd.end(&name(WEB_UNIT), End::Kill);
@@ -249,7 +249,11 @@ async fn the_old_version_is_looked_after_while_the_new_one_is_fetched() {
     .await;
     let status = host.status(WEB).await;
     assert_eq!((&status["version"], &status["assignment"]), (&json!("v1"), &json!(1)));
-    host.put("/hosts/web1/assigned/webapp.0000000001", &json!({ "mode": "disabled", "unit": WEB_UNIT })).await;
+    host.put(
+        "/hosts/web1/assigned/webapp.0000000001",
+        &json!({ "mode": "disabled", "unit": WEB_UNIT, "template": {} }),
+    )
+    .await;
     host.wait_for_state(WEB, "stopped").await;
 }
 

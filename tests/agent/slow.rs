@@ -128,7 +128,7 @@ async fn a_config_that_comes_during_a_reload_is_reloaded_too() {
 async fn a_leftover_without_a_process_does_not_keep_the_host_from_registering() {
     let mut host = Host::new().await;
     let mut wanted = assignment(WEB_UNIT);
-    wanted["unit_file"] = json!("[Service]\nExecStart=/bin/true\n");
+    wanted["template"]["unit_file"] = json!("[Service]\nExecStart=/bin/true\n");
     host.assign(WEB, &wanted).await;
     host.assign("db.0000000001", &assignment("db.service")).await;
     host.start();

@@ -141,7 +141,7 @@ async fn files_that_systemd_cannot_load_are_taken_back_and_the_old_ones_serve() 
     let before = fs::read_to_string(host.drop_in(PLAIN)).unwrap();
     host.jobs();
     let mut always = assignment(PLAIN);
-    (always["restart"], always["version"]) = (json!({ "policy": "always" }), json!("v2"));
+    (always["template"]["restart"], always["version"]) = (json!({ "policy": "always" }), json!("v2"));
     host.assign(WEB, &always).await;
     let status = wait_until_rejected(&host).await;
     assert_eq!((&status["state"], &status["version"]), (&json!("running"), &json!("v1")));
@@ -169,7 +169,7 @@ async fn files_that_a_predecessor_left_and_systemd_cannot_load_are_taken_back() 
         Arc::new(Slow { reload: Duration::from_secs(3600), ..Slow::new(&host.systemd) }),
     );
     let mut always = assignment(PLAIN);
-    (always["restart"], always["version"]) = (json!({ "policy": "always" }), json!("v2"));
+    (always["template"]["restart"], always["version"]) = (json!({ "policy": "always" }), json!("v2"));
     host.assign(WEB, &always).await;
     eventually("written", async || fs::read_to_string(host.drop_in(PLAIN)).unwrap() != before).await;
     host.kill().await;
@@ -188,14 +188,14 @@ async fn files_that_a_predecessor_left_and_systemd_cannot_load_are_taken_back() 
 async fn a_unit_file_that_systemd_cannot_load_leaves_nothing_behind() {
     let mut host = Host::new().await;
     let mut wanted = assignment(PLAIN);
-    wanted["unit_file"] = json!("[Service]\nType=simple\n");
+    wanted["template"]["unit_file"] = json!("[Service]\nType=simple\n");
     host.assign(WEB, &wanted).await;
     host.start();
     host.wait_for_state(WEB, "failed").await;
     host.wait_for_message(WEB, "it has no ExecStart=").await;
     assert_eq!(host.status(WEB).await["rejected"], true);
     assert!(!host.units().join(PLAIN).exists() && !host.drop_in(PLAIN).exists());
-    wanted["unit_file"] = json!("[Service]\nExecStart=/bin/true\n");
+    wanted["template"]["unit_file"] = json!("[Service]\nExecStart=/bin/true\n");
     host.assign(WEB, &wanted).await;
     host.wait_until_listed(WEB).await;
 }
@@ -205,7 +205,7 @@ async fn a_unit_file_that_another_hides_is_refused_naming_that_one() {
     let fragment = "/etc/systemd/system/webapp.service";
     let mut host = with(Behaviour { fragment: Some(fragment.to_owned()), ..Behaviour::default() }).await;
     let mut wanted = assignment(PLAIN);
-    wanted["unit_file"] = json!("[Service]\nExecStart=/bin/true\n");
+    wanted["template"]["unit_file"] = json!("[Service]\nExecStart=/bin/true\n");
     host.assign(WEB, &wanted).await;
     host.start();
     host.wait_for_state(WEB, "refused").await;
@@ -258,7 +258,7 @@ async fn what_cannot_come_up_here_is_failed_after_the_start_limit() {
         let starts = if obstacle == Obstacle::RefusesStart { 0 } else { 3 };
         let mut host = with(Behaviour { obstacle: Some(obstacle), ..Behaviour::default() }).await;
         let mut wanted = assignment(PLAIN);
-        wanted["restart"] = json!({ "delay": "20ms", "limit_burst": 3 });
+        wanted["template"]["restart"] = json!({ "delay": "20ms", "limit_burst": 3 });
         host.assign(WEB, &wanted).await;
         host.start();
         host.wait_for_state(WEB, "failed").await;
@@ -278,7 +278,7 @@ async fn a_start_that_fails_after_one_that_was_obstructed_is_a_failure() {
     let obstacle = Obstacle::Requirement("needs.service".to_owned());
     let mut host = with(Behaviour { obstacle: Some(obstacle), ..Behaviour::default() }).await;
     let mut wanted = assignment(PLAIN);
-    wanted["restart"] = json!({ "delay": "50ms", "limit_burst": 1000 });
+    wanted["template"]["restart"] = json!({ "delay": "50ms", "limit_burst": 1000 });
     host.assign(WEB, &wanted).await;
     host.start();
     host.wait_for_message(WEB, "it requires needs.service, which failed").await;
@@ -298,7 +298,7 @@ async fn what_is_not_accepted_any_more_runs_on_and_can_be_stopped() {
     ] {
         let mut host = Host::new().await;
         let mut wanted = assignment(WEB_UNIT);
-        wanted[key] = value;
+        wanted["template"][key] = value;
         host.assign(WEB, &wanted).await;
         host.start();
         host.wait_until_listed(WEB).await;
@@ -328,7 +328,7 @@ async fn what_is_not_accepted_any_more_runs_on_and_can_be_stopped() {
 async fn what_was_not_ready_does_not_become_so_by_not_being_asked() {
     let mut host = Host::new().await;
     let mut wanted = assignment(WEB_UNIT);
-    wanted["probes"] = json!({ "readiness": { "exec": { "command": ["/bin/false"] }, "period": "50ms" } });
+    wanted["template"]["probes"] = json!({ "readiness": { "exec": { "command": ["/bin/false"] }, "period": "50ms" } });
     host.assign(WEB, &wanted).await;
     host.start();
     host.wait_for_state(WEB, "running").await;
@@ -345,7 +345,7 @@ async fn what_is_left_alone_keeps_its_release() {
     let web = Web::start().await;
     let mut host = Host::new().await;
     let mut wanted = assignment(WEB_UNIT);
-    wanted["source"] = web.release(&["v1"]);
+    wanted["template"]["source"] = web.release(&["v1"]);
     host.assign(WEB, &wanted).await;
     host.start();
     host.wait_until_listed(WEB).await;
@@ -359,7 +359,7 @@ async fn what_is_left_alone_keeps_its_release() {
     host.wait_for_ledger("\"left\"").await;
     // Another replica of the service comes and goes, and what only it needed with it.
     let mut other = assignment("db.service");
-    (other["source"], other["version"]) = (web.release(&["v2"]), json!("v2"));
+    (other["template"]["source"], other["version"]) = (web.release(&["v2"]), json!("v2"));
     host.assign("webapp.0000000002", &other).await;
     eventually("the other", async || host.status("webapp.0000000002").await["state"] == "running").await;
     host.withdraw("webapp.0000000002").await;
@@ -390,7 +390,7 @@ async fn a_credential_that_is_no_file_is_rejected_and_what_runs_stays_as_it_is()
     let listed = "/services/webapp/instances/web1";
     let before = host.tree.client.get(listed).await.unwrap().unwrap().mzxid;
     wanted["version"] = json!("v2");
-    wanted["credentials"] = json!({ "x": "/dev/null" });
+    wanted["template"]["credentials"] = json!({ "x": "/dev/null" });
     host.assign(WEB, &wanted).await;
     host.wait_for_message(WEB, "/dev/null is a device; a credential has to be a file").await;
     let after = host.tree.client.get(listed).await.unwrap().unwrap().mzxid;
@@ -414,7 +414,7 @@ async fn a_credential_is_looked_at_before_each_start() {
     fs::write(&path, "secret").unwrap();
     let mut host = with(Behaviour::default()).await;
     let mut wanted = assignment(PLAIN);
-    wanted["credentials"] = json!({ "x": path });
+    wanted["template"]["credentials"] = json!({ "x": path });
     host.assign(WEB, &wanted).await;
     host.start();
     host.wait_for_state(WEB, "running").await;

@@ -110,7 +110,7 @@ async fn a_unit_that_is_not_allowed_is_never_touched() {
 async fn a_drain_goes_on_across_a_restart_of_the_agent() {
     let mut host = Host::new().await;
     let mut wanted = assignment(WEB_UNIT);
-    wanted["drain_time"] = json!("2s");
+    wanted["template"]["drain_time"] = json!("2s");
     host.assign(WEB, &wanted).await;
     host.start();
     host.wait_until_listed(WEB).await;

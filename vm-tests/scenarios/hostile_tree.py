@@ -106,6 +106,8 @@ WANTED = {"mode": "enabled", "version": "v1", "replicas": 1}
 GOOD_UNIT = "webapp@0000000001.service"
 INDEX = "/services/webapp/0000000001/desired"
 LONG_AGO = "2024-01-01T00:00:00Z"
+#: What an assignment says beside its template.
+OWN_KEYS = ("mode", "version", "config_version", "unit")
 #: The longest time that a number of seconds can say.
 AGES = "9223372036854775807s"
 
@@ -211,10 +213,10 @@ SHAPES = [
     for name, document in {
         "no JSON": '{"mode": "enabled", ', "nothing": "", "a list": "[1, 2]", "a number": "1e999", "no text": b"\xff\xfe{}",
         "deep": "[" * 200_000, "deep in a field": '{"mode":"enabled","unit":' + '{"a":' * 100_000,
-        "a key twice": '{"mode":"enabled","unit":"decoy@1.service","unit":"forbidden.service"}',
-        "half a surrogate": '{"mode":"enabled","unit":"\\ud800.service"}',
-        "a megabyte": '{"mode":"enabled","unit":"decoy@1.service","x":"' + "x" * 1_000_000 + '"}',
-        "a variable of 300 KiB": json.dumps({"mode": "enabled", "unit": "decoy@1.service", "environment": {"X": "x" * 300_000}}),
+        "a key twice": '{"mode":"enabled","unit":"decoy@1.service","unit":"forbidden.service","template":{}}',
+        "half a surrogate": '{"mode":"enabled","unit":"\\ud800.service","template":{}}',
+        "a megabyte": '{"mode":"enabled","unit":"decoy@1.service","template":{},"x":"' + "x" * 1_000_000 + '"}',
+        "a variable of 300 KiB": json.dumps({"mode": "enabled", "unit": "decoy@1.service", "template": {"environment": {"X": "x" * 300_000}}}),
     }.items()
 ]
 
@@ -292,8 +294,11 @@ def assignment(number: int, attack: Attack) -> Any:
     """The document below a host's `assigned`."""
     if not isinstance(attack.document, dict):
         return attack.document
-    harmless = {"mode": "enabled", "version": "v1", "unit": f"decoy@{number}.service", "restart": {"policy": "no"}}
-    return json.loads(json.dumps({**harmless, **attack.document}).replace("pwned-NN", f"pwned-{number}"))
+    own = {key: value for key, value in attack.document.items() if key in OWN_KEYS}
+    template = {key: value for key, value in attack.document.items() if key not in OWN_KEYS}
+    harmless = {"mode": "enabled", "version": "v1", "unit": f"decoy@{number}.service"}
+    document = {**harmless, **own, "template": {"restart": {"policy": "no"}, **template}}
+    return json.loads(json.dumps(document).replace("pwned-NN", f"pwned-{number}"))
 
 
 def assigned(prefix: str, attacks: list[Attack], *, services: bool) -> dict[str, Any]:

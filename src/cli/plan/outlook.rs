@@ -8,7 +8,7 @@ use crate::{
     cli::fleet::{self, Replica, Service},
     model::{
         Desired, Mode, ReplicaNumber, Revision, Rollout, RolloutPolicy, RolloutState, ServiceName, ServiceSpec, Span,
-        Template, UpdateAction,
+        UpdateAction,
     },
     plan::controller::{Batch as Place, Report, Step as Decision, What},
 };
@@ -134,11 +134,7 @@ impl Outlook {
             before: from.and_then(|from| record(service, from)).map(|good| good.revision.clone()),
             mode: desired.mode,
             completes,
-            revision: Revision {
-                version: desired.version.clone(),
-                config_version: desired.config_version,
-                template: Template::from(spec),
-            },
+            revision: spec.revision(desired),
         })
     }
 }

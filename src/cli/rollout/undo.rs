@@ -64,7 +64,7 @@ async fn undo(args: &Args, client: &Client) -> anyhow::Result<(Vec<Op>, Undone)>
     if spec.deleting {
         return Err(Failure::Conflict(format!("service/{name} is being deleted")).into());
     }
-    revision.template.put_into(&mut spec);
+    spec.go_back_to(&revision);
     let service = Change::to(layout::service(name), Some(&node), &spec);
     let node = client.get(&layout::desired(name)).await?;
     let mut wanted: Desired = match &node {

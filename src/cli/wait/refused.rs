@@ -54,7 +54,7 @@ fn is_open(host: &Host, service: &Service) -> bool {
 /// What of the service's description the host does not run, as it tells itself.
 fn objection(service: &Service, host: &Host) -> Option<String> {
     let spec = fleet::read(service.spec.as_ref())?;
-    Some(fleet::read(host.alive.as_ref())?.objection(&spec.unit, spec)?.words("their"))
+    Some(fleet::read(host.alive.as_ref())?.objection(&spec.unit, &spec.into())?.words("their"))
 }
 
 /// What the host's agent says of a replica that it refuses now.

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::model::{
-    Desired, ReplicaDesired, ReplicaNumber, ServiceSpec, ServiceStatus, Template, decode, encode, released,
+    Desired, ReplicaDesired, ReplicaNumber, ServiceSpec, ServiceStatus, assigned, decode, encode, released,
 };
 
+/// An assignment's keys, and beside them those of its template.
 fn good() -> Value {
     json!({
         "mode": "enabled", "unit": "webapp@0000000001.service", "version": "v1.2.3", "port": 8080,
@@ -19,7 +20,7 @@ fn good() -> Value {
 
 #[test]
 fn what_is_good_passes_and_reads_back() {
-    let checked: CheckedAssignment = decode(good().to_string().as_bytes()).unwrap();
+    let checked: CheckedAssignment = decode(assigned(good()).to_string().as_bytes()).unwrap();
     assert_eq!(decode::<CheckedAssignment>(&encode(&checked)), Ok(checked.clone()));
     assert_eq!(checked.with_mode(Mode::Drain).mode, Mode::Drain);
     assert_eq!(decode::<Assignment>(&encode(&checked)), Ok(checked.into()));
@@ -65,7 +66,7 @@ fn what_is_good_passes_and_reads_back() {
 fn what_would_break_a_line_or_leave_a_folder_is_refused(#[case] change: Value, #[case] says: &str) {
     let mut document = good();
     document.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-    let error = decode::<CheckedAssignment>(document.to_string().as_bytes()).unwrap_err().to_string();
+    let error = decode::<CheckedAssignment>(assigned(document.clone()).to_string().as_bytes()).unwrap_err().to_string();
     assert!(error.contains(says), "{error}");
     assert!(!error.chars().any(char::is_control), "{error:?}");
 }
@@ -76,7 +77,7 @@ fn what_earlier_releases_accepted_and_does_no_harm_passes() {
     for change in released() {
         let mut document = good();
         document.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        let checked = decode::<CheckedAssignment>(document.to_string().as_bytes());
+        let checked = decode::<CheckedAssignment>(assigned(document.clone()).to_string().as_bytes());
         assert!(checked.is_ok(), "{change}: {checked:?}");
         document["unit"] = "webapp@.service".into();
         let spec: ServiceSpec = decode(document.to_string().as_bytes()).unwrap();
@@ -84,7 +85,7 @@ fn what_earlier_releases_accepted_and_does_no_harm_passes() {
         let status = json!({ "accepted": { "service": document, "desired": { "replicas": 2 } } });
         let status: ServiceStatus = decode(status.to_string().as_bytes()).unwrap();
         assert_eq!(status.problems(), [], "{change}");
-        assert_eq!(Template::from(&spec).problems(), [], "{change}");
+        assert_eq!(spec.template().problems(), [], "{change}");
     }
 }
 
@@ -109,12 +110,13 @@ fn there_are_not_too_many_of_anything() {
     for key in ["environment", "credentials"] {
         let mut document = good();
         document[key] = Value::Object(many.clone());
-        let error = decode::<CheckedAssignment>(document.to_string().as_bytes()).unwrap_err().to_string();
+        let error =
+            decode::<CheckedAssignment>(assigned(document.clone()).to_string().as_bytes()).unwrap_err().to_string();
         assert!(error.contains(&format!("{key}: has 501 entries, 500 are allowed")), "{error}");
     }
     let mut document = good();
     document["environment"]["GREETING"] = "x".repeat(Assignment::MAX_BYTES).into();
-    let error = decode::<CheckedAssignment>(document.to_string().as_bytes()).unwrap_err().to_string();
+    let error = decode::<CheckedAssignment>(assigned(document.clone()).to_string().as_bytes()).unwrap_err().to_string();
     assert!(error.contains("are allowed"), "{error}");
 }
 
@@ -127,7 +129,6 @@ fn the_largest_description_makes_a_good_assignment() {
     assert!((ServiceSpec::MAX_BYTES - 300..=ServiceSpec::MAX_BYTES).contains(&size), "{size}");
     assert_eq!(spec.problems(), []);
     let desired = Desired { version: Some("v".repeat(255)), ..Desired::default() };
-    let desired = ReplicaDesired::unplaced(&desired);
-    let made = Assignment::new(&Template::from(&spec), &desired, ReplicaNumber(u32::MAX));
+    let made = Assignment::new(&spec.revision(&desired), &ReplicaDesired::unplaced(&desired), ReplicaNumber(u32::MAX));
     assert_eq!(made.problems(), []);
 }

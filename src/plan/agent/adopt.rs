@@ -23,9 +23,9 @@ pub fn adopt(
 
 /// What is known of a replica that was found by its unit's drop-in.
 fn work_of(unit: &UnitName) -> Result<CheckedAssignment, InvalidAssignment> {
-    let spec = ServiceSpec::new(unit.clone());
-    let desired = ReplicaDesired::unplaced(&Desired::default());
+    let desired = Desired::default();
+    let revision = ServiceSpec::new(unit.clone()).revision(&desired);
     // The unit is an instance already, or none.
-    let assignment = Assignment::new(&(&spec).into(), &desired, ReplicaNumber(0));
+    let assignment = Assignment::new(&revision, &ReplicaDesired::unplaced(&desired), ReplicaNumber(0));
     Assignment { unit: unit.clone(), ..assignment }.check()
 }

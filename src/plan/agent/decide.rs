@@ -80,7 +80,7 @@ fn settled(view: &View<'_>, owner: Option<Owner<'_>>, now: Instant) -> Decision 
         (Wanted::Assigned { assignment, files, key }, None) => match assignment.mode {
             Mode::Enabled => enabled(view, assignment, files, key, now),
             Mode::Disabled => stopped(view, Duration::ZERO, "mode is disabled", now),
-            Mode::Drain => stopped(view, assignment.drain_time.get(), "mode is drain", now),
+            Mode::Drain => stopped(view, assignment.template.drain_time.get(), "mode is drain", now),
         },
     }
 }
@@ -232,7 +232,7 @@ fn is_unread(view: &View<'_>, assignment: &Assignment) -> bool {
 
 /// Has the process read its configuration, without a restart where that is possible.
 fn reread(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
-    let policy = assignment.config.as_ref();
+    let policy = assignment.template.config.as_ref();
     let apply = policy.map(|policy| policy.apply).unwrap_or_default();
     let step = match apply {
         ConfigApply::Reload if view.unit.can_reload => Step::Job(Verb::Reload),
@@ -253,7 +253,7 @@ fn restart(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
         }
         _ => "what it was started with has changed".to_owned(),
     };
-    leave(view, assignment.drain_time.get(), Step::Job(Verb::Restart), reason, now)
+    leave(view, assignment.template.drain_time.get(), Step::Job(Verb::Restart), reason, now)
 }
 
 /// The process must go, or be replaced: first out of `instances`, then the drain time, then the step.

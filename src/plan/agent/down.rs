@@ -43,8 +43,8 @@ pub(super) fn unusable(view: &View<'_>) -> Option<String> {
 /// `restart.limit_burst` times in a row it counts as failed on this host, and is tried more and more rarely.
 fn obstructed(view: &View<'_>, assignment: &Assignment, step: Step, now: Instant) -> Decision {
     let Some(obstructed) = &view.memory.obstructed else { return start(view, step, "is enabled", now) };
-    let rest = match obstructed.count.checked_sub(assignment.restart.limit_burst) {
-        None => assignment.restart.delay.get(),
+    let rest = match obstructed.count.checked_sub(assignment.template.restart.limit_burst) {
+        None => assignment.template.restart.delay.get(),
         Some(past) => STARTS.rest(past),
     };
     let state = if view.is_obstructed() { ReplicaState::Failed } else { ReplicaState::Pending };

@@ -62,7 +62,7 @@ pub fn overruled(unit: &UnitStatus, assignment: &Assignment, placed: Placed<'_>)
     if unit.load != LoadState::Loaded {
         return None;
     }
-    let shadowed = assignment.unit_file.is_some().then(|| shadowed(unit, placed)).flatten();
+    let shadowed = assignment.template.unit_file.is_some().then(|| shadowed(unit, placed)).flatten();
     let undone = || (placed.has_drop_in && placed.loaded).then(|| undone(unit, assignment, placed)).flatten();
     shadowed.map(|why| Part::UnitFile.overruled(why)).or_else(undone)
 }
@@ -107,7 +107,7 @@ fn undone(unit: &UnitStatus, assignment: &Assignment, placed: Placed<'_>) -> Opt
 
 /// The first setting of the restart policy and the start limit that is not in force, and what is instead.
 fn other_policy(settings: &UnitSettings, assignment: &Assignment) -> Option<(String, String)> {
-    let restart = &assignment.restart;
+    let restart = &assignment.template.restart;
     let policy = restart.policy.as_str();
     if settings.restart != policy {
         return Some((format!("Restart={policy}"), format!("Restart={}", settings.restart)));
@@ -129,7 +129,7 @@ fn lost(settings: &UnitSettings, assignment: &Assignment, variables: &Path) -> O
     if !settings.environment_files.iter().any(|path| Path::new(path) == variables) {
         return Some(format!("EnvironmentFile={}", variables.display()));
     }
-    let unset = assignment.environment.iter().find(|(name, value)| {
+    let unset = assignment.template.environment.iter().find(|(name, value)| {
         let wanted = |word: &String| word.split_once('=') == Some((name.as_str(), value.as_str()));
         !settings.environment.iter().any(wanted)
     });
@@ -138,6 +138,7 @@ fn lost(settings: &UnitSettings, assignment: &Assignment, variables: &Path) -> O
         return Some(format!("Environment={name}"));
     }
     let lost = assignment
+        .template
         .credentials
         .iter()
         .find(|(name, path)| !settings.credentials.iter().any(|(there, from)| (there, from) == (*name, *path)));

@@ -8,11 +8,12 @@ use crate::model::Assignment;
 /// Its liveness probe fails: it is restarted, and when that was done too often, stopped for good.
 pub(super) fn dead(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
     let why = view.probed.message.unwrap_or("liveness: its probe fails").to_owned();
-    let (step, reason) = if view.is_stale() || revived(view.memory, assignment, now) < assignment.restart.limit_burst {
-        (Step::Revive, why)
-    } else {
-        (Step::GiveUp, format!("{why}; {} restarts did not help", assignment.restart.limit_burst))
-    };
+    let (step, reason) =
+        if view.is_stale() || revived(view.memory, assignment, now) < assignment.template.restart.limit_burst {
+            (Step::Revive, why)
+        } else {
+            (Step::GiveUp, format!("{why}; {} restarts did not help", assignment.template.restart.limit_burst))
+        };
     decide::leave(view, Duration::ZERO, step, reason.clone(), now).message(reason)
 }
 
@@ -26,9 +27,9 @@ fn revived(memory: &Memory, assignment: &Assignment, now: Instant) -> u32 {
 /// `restart.limit_interval`, unless the probe takes longer to fail so often: a replica that never comes alive must reach
 /// its limit, however slow its probe is.
 fn window(assignment: &Assignment) -> Duration {
-    let interval = assignment.restart.limit_interval.get();
-    let Some(probe) = &assignment.probes.liveness else { return interval };
+    let interval = assignment.template.restart.limit_interval.get();
+    let Some(probe) = &assignment.template.probes.liveness else { return interval };
     let checks = probe.period.get().saturating_add(probe.timeout.get()).saturating_mul(probe.failure_threshold);
     let verdict = probe.initial_delay.get().saturating_add(checks);
-    interval.max(verdict.saturating_mul(assignment.restart.limit_burst.saturating_mul(2)))
+    interval.max(verdict.saturating_mul(assignment.template.restart.limit_burst.saturating_mul(2)))
 }

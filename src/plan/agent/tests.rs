@@ -47,7 +47,7 @@ impl Case {
     fn running() -> Self {
         let spec = ServiceSpec::new("webapp@.service".parse().unwrap());
         let desired = ReplicaDesired::unplaced(&Desired { version: Some("v1".into()), ..Desired::default() });
-        let assignment = Assignment::new(&(&spec).into(), &desired, ReplicaNumber(1));
+        let assignment = Assignment::new(&spec.revision(&Desired::default()), &desired, ReplicaNumber(1));
         let files = Files { drop_in: Some("v1".into()), variables: None, unit_file: None };
         let record = Record { prepared_key: Some("v1".into()), ..Record::new(assignment.clone().check().unwrap()) };
         let unit = UnitStatus {
@@ -313,7 +313,7 @@ fn a_new_config_restarts_where_the_unit_cannot_reload() {
 #[test]
 fn disabled_leaves_instances_then_stops_at_once() {
     let mut case = Case::running().mode(Mode::Disabled);
-    case.assignment.drain_time = Span::from_secs(60);
+    case.assignment.template.drain_time = Span::from_secs(60);
     assert_eq!((case.decide().step, case.decide().listed), (None, false));
     (case.in_instances, case.memory.unlisted_at) = (false, Some(case.now));
     assert_eq!(job(&case.decide()), Some(Verb::Stop));
@@ -322,7 +322,7 @@ fn disabled_leaves_instances_then_stops_at_once() {
 #[test]
 fn drain_waits_its_time_outside_instances() {
     let mut case = Case::running().mode(Mode::Drain);
-    case.assignment.drain_time = Span::from_secs(60);
+    case.assignment.template.drain_time = Span::from_secs(60);
     assert_eq!((case.decide().step, case.decide().listed), (None, false));
     (case.in_instances, case.memory.unlisted_at) = (false, Some(case.now));
     let waiting = case.decide();

@@ -60,7 +60,7 @@ fn also(decision: Decision, message: &str) -> Decision {
 
 /// The work, in words.
 pub(super) fn what(assignment: &Assignment) -> String {
-    let version = assignment.version.iter().filter(|_| !assignment.source.is_none()).cloned();
-    let config = assignment.config_version.filter(|_| assignment.config.is_some());
+    let version = assignment.version.iter().filter(|_| !assignment.template.source.is_none()).cloned();
+    let config = assignment.config_version.filter(|_| assignment.template.config.is_some());
     version.chain(config.map(|revision| format!("configuration {revision}"))).collect::<Vec<_>>().join(" and ")
 }

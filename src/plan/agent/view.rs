@@ -216,7 +216,7 @@ impl<'a> View<'a> {
 
     /// Whether systemd did not even begin to start it so often that it counts as failed here.
     pub fn is_obstructed(&self) -> bool {
-        let limit = self.assignment().restart.limit_burst;
+        let limit = self.assignment().template.restart.limit_burst;
         self.memory.obstructed.as_ref().is_some_and(|obstructed| obstructed.count >= limit)
     }
 
@@ -225,7 +225,7 @@ impl<'a> View<'a> {
     /// somebody else has installed another version is no reason to restart what runs.
     pub fn is_misplaced(&self) -> bool {
         let runs = !matches!(self.unit.active, ActiveState::Inactive | ActiveState::Failed);
-        let is_package = self.assignment().source.apt.is_some();
+        let is_package = self.assignment().template.source.apt.is_some();
         !self.links.release && !is_package && runs && !self.unit.invocation.is_empty() && !self.is_stale()
     }
 

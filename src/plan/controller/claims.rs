@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::host::{Host, HostIndex, placed_on};
 use crate::{
-    model::{HostName, ReplicaId, ServiceName, ServiceSpec, Template, UnitName},
+    model::{HostName, ReplicaId, Revision, ServiceName, ServiceSpec, Template, UnitName},
     tree::snapshot::{Cluster, Doc, ServiceView},
 };
 
@@ -23,9 +23,10 @@ impl<'a> From<&'a ServiceSpec> for UnitRef<'a> {
     }
 }
 
-impl<'a> From<&'a Template> for UnitRef<'a> {
-    fn from(template: &'a Template) -> Self {
-        Self { unit: &template.unit, unit_file: template.unit_file.as_deref(), port: template.port }
+impl<'a> From<&'a Revision> for UnitRef<'a> {
+    fn from(revision: &'a Revision) -> Self {
+        let Template { unit_file, port, .. } = &revision.template;
+        Self { unit: &revision.unit, unit_file: unit_file.as_deref(), port: *port }
     }
 }
 
@@ -78,7 +79,7 @@ impl<'a> Claims<'a> {
                 match doc.good() {
                     Some(found) => {
                         let (service, unit) = (id.service.clone(), found.unit.clone());
-                        let unit_file = found.unit_file.as_deref();
+                        let unit_file = found.template.unit_file.as_deref();
                         let strength = strength(cluster, host.name, id, &unit);
                         claims.add(index, Claim { service, unit, unit_file, strength });
                     }
@@ -118,7 +119,7 @@ impl<'a> Claims<'a> {
         let desired = service.replicas.get(&id.number).and_then(|replica| replica.desired.as_ref()?.good());
         let record = desired.and_then(|desired| service.rollouts.get(&desired.rollout?)?.good());
         if let Some(record) = record {
-            self.add_unit(host, id, (&record.revision.template).into(), Strength::Held);
+            self.add_unit(host, id, (&record.revision).into(), Strength::Held);
         }
     }
 
@@ -168,7 +169,7 @@ fn is_placed(cluster: &Cluster, host: &HostName, id: &ReplicaId) -> bool {
 fn describes(service: &ServiceView, id: &ReplicaId, unit: &UnitName) -> bool {
     let described = service.spec.as_ref().and_then(Doc::good).map(|spec| &spec.unit);
     let accepted = accepted(service).map(|spec| &spec.unit);
-    let rolled_out = service.rollouts.values().filter_map(Doc::good).map(|record| &record.revision.template.unit);
+    let rolled_out = service.rollouts.values().filter_map(Doc::good).map(|record| &record.revision.unit);
     described.into_iter().chain(accepted).chain(rolled_out).any(|it| it.for_replica(id.number) == *unit)
 }
 
@@ -185,7 +186,7 @@ fn shared_files(cluster: &Cluster) -> BTreeSet<String> {
     let described = cluster.services.iter().flat_map(|(name, service)| {
         let now = service.spec.as_ref().and_then(Doc::good).map(|spec| &spec.unit);
         let accepted = accepted(service).map(|spec| &spec.unit);
-        let rolled_out = service.rollouts.values().filter_map(Doc::good).map(|record| &record.revision.template.unit);
+        let rolled_out = service.rollouts.values().filter_map(Doc::good).map(|record| &record.revision.unit);
         now.into_iter().chain(accepted).chain(rolled_out).map(move |unit| (unit, name))
     });
     let assigned = cluster.hosts.values().flat_map(|host| &host.assigned);

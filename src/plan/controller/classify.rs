@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::{fleet::Fleet, host::HostIndex};
 use crate::{
     model::{
-        Assignment, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, ReplicaState, ReplicaStatus, ServiceName, Template,
+        Assignment, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, ReplicaState, ReplicaStatus, Revision, ServiceName,
     },
     tree::snapshot::{Doc, ReplicaView, ServiceView},
 };
@@ -110,10 +110,10 @@ impl<'a> Case<'a> {
         self.status.is_some_and(|status| status.rejected && status.assignment == version)
     }
 
-    /// Whether its index says what the template does; one that is missing contradicts nothing.
-    pub(super) fn runs_by(&self, template: &Template) -> bool {
+    /// Whether its index says what the revision does; one that is missing contradicts nothing.
+    pub(super) fn runs_by(&self, revision: &Revision) -> bool {
         self.assignment.and_then(Doc::good).is_none_or(|assignment| {
-            template.is_repeated_by(assignment) && is_unit_of(assignment, template.unit.as_str(), self.number())
+            assignment.template == revision.template && is_unit_of(assignment, revision.unit.as_str(), self.number())
         })
     }
 }

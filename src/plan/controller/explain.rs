@@ -82,7 +82,7 @@ fn look<'a, T: Default>(
 /// may: the port, and who has it.
 pub fn port_neighbours(cluster: &Cluster, id: &ReplicaId) -> Option<(u16, Vec<ReplicaId>)> {
     let view = cluster.hosts.values().find(|view| view.assigned.contains_key(id))?;
-    let port = |doc: &Doc<Assignment>| doc.good().and_then(|assignment| assignment.port);
+    let port = |doc: &Doc<Assignment>| doc.good().and_then(|assignment| assignment.template.port);
     let own = port(view.assigned.get(id)?)?;
     let others = view.assigned.iter().filter(|(other, doc)| *other != id && port(doc) == Some(own));
     let others: Vec<ReplicaId> = others.map(|(other, _)| other.clone()).collect();

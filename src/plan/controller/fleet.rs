@@ -209,7 +209,7 @@ impl<'a> Fleet<'a> {
     pub(super) fn port_of_another(&self, host: HostIndex, port: u16, id: &ReplicaId) -> Option<&ReplicaId> {
         let assigned = self.hosts[host].view.iter().flat_map(|view| &view.assigned);
         let has_it = |doc: &Doc<Assignment>| {
-            doc.good().is_some_and(|index| index.port == Some(port) && index.mode != Mode::Disabled)
+            doc.good().is_some_and(|index| index.template.port == Some(port) && index.mode != Mode::Disabled)
         };
         let mut holders = assigned.filter(|(other, doc)| other.service != id.service && has_it(doc));
         holders.next().map(|(holder, _)| holder).or_else(|| self.given_ports.taken_by_another_service(host, port, id))

@@ -17,13 +17,13 @@ use super::{
     no_feasible_host::{Holder, NoFeasibleHost, Obstacle},
     occupancy::{Occupancy, View},
 };
-use crate::model::{FailedOn, HostName, Objection, ReplicaId, RunSettings, ServiceSpec, Template};
+use crate::model::{FailedOn, HostName, Objection, ReplicaId, Revision, RunSettings, ServiceSpec};
 
 /// What a place is asked for.
 pub(super) struct Ask<'q, 'a> {
     pub(super) id: &'q ReplicaId,
     /// What it runs there at first, while its turn for what the others are brought to has not come. A place does for both.
-    pub(super) first: Option<&'a Template>,
+    pub(super) first: Option<&'a Revision>,
     /// Where it is now, which is not an answer.
     pub(super) from: Option<HostIndex>,
     /// Whether its processes are still there for a while: the seat is for later.
@@ -46,7 +46,7 @@ pub(super) struct Placer<'a> {
     /// And how.
     run: RunSettings<'a>,
     /// What hosts have against that, or against what a replica runs at first, whichever was asked last.
-    objections: Option<(Option<&'a Template>, Rc<Objections<'a>>)>,
+    objections: Option<(Option<&'a Revision>, Rc<Objections<'a>>)>,
     pub(super) occupancy: Occupancy<'a>,
     /// Why a replica with no past fits nowhere, whatever its number; holds until a seat is given back.
     full: Option<NoFeasibleHost>,
@@ -84,11 +84,11 @@ impl<'a> Placer<'a> {
     }
 
     /// From now on they run like this.
-    pub(super) fn run_as(&mut self, template: &'a Template) {
-        (self.unit, self.run, self.objections, self.full) = (template.into(), template.into(), None, None);
+    pub(super) fn run_as(&mut self, revision: &'a Revision) {
+        (self.unit, self.run, self.objections, self.full) = (revision.into(), (&revision.template).into(), None, None);
     }
 
-    fn asked(&mut self, fleet: &mut Fleet<'a>, first: Option<&'a Template>) -> Asked<'_, 'a> {
+    fn asked(&mut self, fleet: &mut Fleet<'a>, first: Option<&'a Revision>) -> Asked<'_, 'a> {
         let units = (self.unit, first.map(UnitRef::from));
         if units.0.port.or(units.1.and_then(|first| first.port)).is_some() {
             fleet.count_ports();
@@ -98,16 +98,16 @@ impl<'a> Placer<'a> {
     }
 
     /// What hosts have against what the replica would run.
-    fn objections(&mut self, fleet: &mut Fleet<'a>, first: Option<&'a Template>) -> Rc<Objections<'a>> {
+    fn objections(&mut self, fleet: &mut Fleet<'a>, first: Option<&'a Revision>) -> Rc<Objections<'a>> {
         if let Some((of, known)) = &self.objections
             && of.map(ptr::from_ref) == first.map(ptr::from_ref)
         {
             return Rc::clone(known);
         }
-        let (unit, run) = first.map_or((self.unit.unit, self.run), |first| (&first.unit, first.into()));
+        let (unit, run) = first.map_or((self.unit.unit, self.run), |first| (&first.unit, (&first.template).into()));
         let acceptance = fleet.acceptance();
         fleet.work += acceptance.patterns;
-        let to = acceptance.answers.iter().map(|alive| alive.and_then(|alive| alive.objection(unit, run)));
+        let to = acceptance.answers.iter().map(|alive| alive.and_then(|alive| alive.objection(unit, &run)));
         let to = to.collect();
         let objections = Rc::new(Objections { acceptance, to });
         self.objections = Some((first, Rc::clone(&objections)));
@@ -139,7 +139,7 @@ impl<'a> Placer<'a> {
     pub(super) fn unpick(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>, choice: &Choice) {
         self.full = None;
         self.occupancy.give_back(fleet, choice.host);
-        for port in [self.unit.port, ask.first.and_then(|first| first.port)] {
+        for port in [self.unit.port, ask.first.and_then(|first| first.template.port)] {
             fleet.release_port(choice.host, port, ask.id);
         }
         fleet.hosts[choice.host].load -= 1;

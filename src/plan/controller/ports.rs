@@ -22,7 +22,7 @@ impl Ports {
         let mut ports = Self::default();
         for (index, host) in hosts.iter().enumerate() {
             for (id, doc) in host.view.iter().flat_map(|view| &view.assigned) {
-                ports.take(index, doc.good().and_then(|assignment| assignment.port), id);
+                ports.take(index, doc.good().and_then(|assignment| assignment.template.port), id);
             }
         }
         for (name, service) in &cluster.services {

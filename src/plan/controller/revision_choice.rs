@@ -8,7 +8,7 @@ use super::{
     words::Held,
 };
 use crate::{
-    model::{Assignment, ReplicaDesired, ReplicaNumber, Template},
+    model::{Assignment, ReplicaDesired, ReplicaNumber, Revision},
     tree::snapshot::Doc,
 };
 
@@ -56,7 +56,8 @@ impl<'a> ActiveRollout<'a> {
     /// another, a place is looked for as that.
     fn is_known(&self, unit: UnitRef<'a>, case: &Case<'a>) -> bool {
         let is_same = |before: &Assignment| {
-            before.unit == unit.unit.for_replica(case.number()) && before.unit_file.as_deref() == unit.unit_file
+            before.unit == unit.unit.for_replica(case.number())
+                && before.template.unit_file.as_deref() == unit.unit_file
         };
         self.own(case).is_some() || case.assignment.and_then(Doc::good).is_some_and(is_same)
     }
@@ -77,9 +78,9 @@ impl<'a> ActiveRollout<'a> {
     }
 
     /// How a replica runs at first that is not brought to the goal yet.
-    pub(super) fn runs_first(&self, own: Goal<'a>) -> Option<&'a Template> {
+    pub(super) fn runs_first(&self, own: Goal<'a>) -> Option<&'a Revision> {
         let brought = self.goal().is_some_and(|goal| goal.number == own.number);
-        (!brought).then_some(&own.revision.template)
+        (!brought).then_some(own.revision)
     }
 
     pub(super) fn desired_of(&self, revision: RevisionChoice<'_, 'a>) -> ReplicaDesired {
@@ -114,6 +115,6 @@ impl<'a> ActiveRollout<'a> {
     /// as long again.
     pub(super) fn assignment(&self, goal: Goal<'a>, desired: &ReplicaDesired, number: ReplicaNumber) -> Assignment {
         let min_healthy_time = self.min_healthy_time();
-        Assignment { min_healthy_time, ..Assignment::new(&goal.revision.template, desired, number) }
+        Assignment { min_healthy_time, ..Assignment::new(goal.revision, desired, number) }
     }
 }

@@ -68,7 +68,7 @@ impl<'p, 'a> Round<'p, 'a> {
         let Self { facts, course, places, failures, out, .. } = self;
         Steering { facts: *facts, course, places, failures: *failures, out }.steer(found);
         if let Some(goal) = self.course.goal() {
-            self.places.placer.run_as(&goal.revision.template);
+            self.places.placer.run_as(goal.revision);
         }
     }
 

@@ -55,7 +55,7 @@ impl<'a> Placement<'_, 'a> {
     /// Who has the port on the replica's host that it is to get with what is new. Who shares one already is not moved for it.
     fn next_port_holder(&self, case: &Case<'a>, host: HostIndex) -> Option<(u16, &ReplicaId)> {
         let port = self.placer.unit.port?;
-        let has_another = case.assignment.and_then(Doc::good).is_some_and(|now| now.port != Some(port));
+        let has_another = case.assignment.and_then(Doc::good).is_some_and(|now| now.template.port != Some(port));
         has_another.then(|| self.fleet.port_of_another(host, port, &case.id))?.map(|holder| (port, holder))
     }
 

@@ -44,7 +44,7 @@ impl Store {
         // One whose disk does not answer is looked at again before the start.
         let bad = matches!(Credentials::look(id, assignment, &self.root).await, Credentials::Bad(_));
         let (store, id, assignment) = (self.clone(), id.clone(), assignment.clone());
-        let package = assignment.source.apt.is_some();
+        let package = assignment.template.source.apt.is_some();
         let look = move || store.look(&id, &assignment);
         let found = if package { blocking::PACKAGES.run(look).await } else { blocking::beside(look).await };
         Artifacts { staged: found.staged && !bad, ..found }
@@ -75,8 +75,14 @@ impl Store {
         id: &'a ReplicaId,
         assignment: &'a CheckedAssignment,
     ) -> Option<source::Wanted<'a>> {
-        let version = assignment.version.as_deref().filter(|_| !assignment.source.is_none())?;
-        Some(source::Wanted { id, unit: &assignment.unit, source: &assignment.source, version, host: &self.host })
+        let version = assignment.version.as_deref().filter(|_| !assignment.template.source.is_none())?;
+        Some(source::Wanted {
+            id,
+            unit: &assignment.unit,
+            source: &assignment.template.source,
+            version,
+            host: &self.host,
+        })
     }
 
     /// The folders that its processes are told of.
@@ -97,7 +103,7 @@ fn is_shared(release: &source::Wanted<'_>) -> bool {
 
 /// The configuration that the work needs, if any.
 pub(super) fn config<'a>(id: &'a ReplicaId, assignment: &'a CheckedAssignment) -> Option<configuration::Wanted<'a>> {
-    let revision = assignment.config_version.filter(|_| assignment.config.is_some())?;
-    let Assignment { unit, version, port, .. } = &**assignment;
-    Some(configuration::Wanted { id, unit, revision, version: version.as_deref(), port: *port })
+    let revision = assignment.config_version.filter(|_| assignment.template.config.is_some())?;
+    let Assignment { unit, version, template, .. } = &**assignment;
+    Some(configuration::Wanted { id, unit, revision, version: version.as_deref(), port: template.port })
 }

@@ -50,10 +50,10 @@ pub(super) enum Credentials {
 impl Credentials {
     /// Looks at them, below the root that systemd has.
     pub(super) async fn look(id: &ReplicaId, assignment: &CheckedAssignment, root: &Path) -> Self {
-        if assignment.credentials.is_empty() {
+        if assignment.template.credentials.is_empty() {
             return Self::Fine;
         }
-        let (id, paths, root) = (id.clone(), assignment.credentials.clone(), root.to_owned());
+        let (id, paths, root) = (id.clone(), assignment.template.credentials.clone(), root.to_owned());
         if !looking(|all| all.insert(id.clone())) {
             return Self::Late;
         }
@@ -165,7 +165,10 @@ mod tests {
         os::unix::{fs::symlink, net::UnixListener},
     };
 
+    use serde_json::json;
+
     use super::*;
+    use crate::model::assigned;
 
     fn problem_of(root: &Path, path: &str) -> Option<String> {
         problem(&BTreeMap::from([("x".to_owned(), path.to_owned())]), root)
@@ -210,9 +213,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_disk_that_hangs_takes_one_thread_of_a_replica() {
-        let assignment: CheckedAssignment =
-            crate::model::decode(br#"{"mode":"enabled","unit":"web.service","credentials":{"x":"/etc/hostname"}}"#)
-                .unwrap();
+        let wanted = json!({"mode": "enabled", "unit": "web.service", "credentials": {"x": "/etc/hostname"}});
+        let assignment: CheckedAssignment = serde_json::from_value(assigned(wanted)).unwrap();
         let id: ReplicaId = "web.0000000001".parse().unwrap();
         looking(|all| all.insert(id.clone()));
         assert_eq!(Credentials::look(&id, &assignment, Path::new("/")).await, Credentials::Late);

@@ -76,7 +76,8 @@ impl Order {
     }
 
     async fn stage_config(&self) -> Result<(), Refusal> {
-        let (Some(wanted), Some(policy)) = (config(&self.id, &self.assignment), &self.assignment.config) else {
+        let (Some(wanted), Some(policy)) = (config(&self.id, &self.assignment), &self.assignment.template.config)
+        else {
             return Ok(());
         };
         if let Some(name) = policy.signal.as_deref().filter(|_| policy.apply == ConfigApply::Signal)

@@ -13,7 +13,7 @@ use rustix::fs::Mode;
 use super::{FileError, UnitFiles};
 use crate::model::{
     Assignment, CheckedAssignment, DROP_IN_NAME, Desired, Folders, ReplicaDesired, ReplicaId, ReplicaNumber,
-    ServiceSpec, Span, UnitName, UnitStatus, drop_in, restart_key, variables,
+    ServiceSpec, Span, Template, UnitName, UnitStatus, drop_in, restart_key, variables,
 };
 
 const VARIABLES: &str = "/run/webapp.service.d/50-zkops.env";
@@ -28,19 +28,23 @@ fn id() -> ReplicaId {
 
 fn assignment() -> Assignment {
     let spec = ServiceSpec::new(unit("webapp@.service"));
-    Assignment::new(&(&spec).into(), &ReplicaDesired::unplaced(&Desired::default()), ReplicaNumber(1))
+    Assignment::new(
+        &spec.revision(&Desired::default()),
+        &ReplicaDesired::unplaced(&Desired::default()),
+        ReplicaNumber(1),
+    )
 }
 
 fn full() -> Assignment {
     let mut assignment = assignment();
     assignment.version = Some("v1.2.3".to_owned());
     assignment.config_version = Some(7);
-    assignment.port = Some(8080);
-    assignment.restart.max_delay = Some(Span::from_secs(30));
-    assignment.restart.delay = Span::from_millis(1500);
-    assignment.restart.watchdog = Some(Span::from_secs(10));
+    assignment.template.port = Some(8080);
+    assignment.template.restart.max_delay = Some(Span::from_secs(30));
+    assignment.template.restart.delay = Span::from_millis(1500);
+    assignment.template.restart.watchdog = Some(Span::from_secs(10));
     let greeting = r#"say "100 %" of $HOME \o/ — 'ok'"#;
-    assignment.environment.insert("GREETING".to_owned(), greeting.to_owned());
+    assignment.template.environment.insert("GREETING".to_owned(), greeting.to_owned());
     assignment
 }
 
@@ -66,7 +70,7 @@ fn folders() -> Folders {
 #[test]
 fn credentials_and_folders_are_told_to_the_unit() {
     let mut assignment = assignment();
-    assignment.credentials.insert("tls-key".to_owned(), "/etc/webapp/tls.key".to_owned());
+    assignment.template.credentials.insert("tls-key".to_owned(), "/etc/webapp/tls.key".to_owned());
     let text = rendered(&assignment, 252);
     let (_, service) = text.split_once("[Service]\n").unwrap();
     assert_snapshot!(service, @r#"
@@ -137,7 +141,7 @@ fn the_fullest_drop_in() {
 fn settings_that_a_systemd_does_not_know_are_left_out() {
     assert!(!rendered(&full(), 253).contains("RestartSteps"));
     let mut shrinking = full();
-    shrinking.restart.max_delay = Some(Span::from_secs(1));
+    shrinking.template.restart.max_delay = Some(Span::from_secs(1));
     assert!(!rendered(&shrinking, 257).contains("RestartSteps"), "systemd ignores a maximum below the delay");
 }
 
@@ -145,7 +149,7 @@ fn settings_that_a_systemd_does_not_know_are_left_out() {
 fn a_restart_is_for_what_a_process_cannot_pick_up_otherwise() {
     let restart_key = |assignment: &Assignment| restart_key(&checked(assignment), &Folders::default());
     let mut before = full();
-    before.environment.insert("ZKOPS_HOST".to_owned(), "elsewhere".to_owned());
+    before.template.environment.insert("ZKOPS_HOST".to_owned(), "elsewhere".to_owned());
     let before = crate::model::restart_key(&CheckedAssignment::unchecked(before), &Folders::default());
     assert_eq!(before, "85ab0b89727433bd34eeffd6e76dbf63", "kept on disk, so it must not change between builds");
     let key = restart_key(&full());
@@ -156,21 +160,21 @@ fn a_restart_is_for_what_a_process_cannot_pick_up_otherwise() {
     };
     assert!(changed(|it| it.version = Some("v1.2.4".to_owned())));
     assert!(changed(|it| it.version = None));
-    assert!(changed(|it| it.port = None));
-    assert!(changed(|it| it.unit_file = Some("[Service]\n".to_owned())));
-    assert!(changed(|it| it.environment.clear()));
-    assert!(changed(|it| drop(it.credentials.insert("key".to_owned(), "/etc/key".to_owned()))));
+    assert!(changed(|it| it.template.port = None));
+    assert!(changed(|it| it.template.unit_file = Some("[Service]\n".to_owned())));
+    assert!(changed(|it| it.template.environment.clear()));
+    assert!(changed(|it| drop(it.template.credentials.insert("key".to_owned(), "/etc/key".to_owned()))));
     assert_ne!(crate::model::restart_key(&checked(&full()), &folders()), key);
     assert!(!changed(|it| it.config_version = Some(8)));
-    assert!(!changed(|it| it.restart.limit_burst = 1));
-    assert!(!changed(|it| it.drain_time = Span::from_secs(1)));
+    assert!(!changed(|it| it.template.restart.limit_burst = 1));
+    assert!(!changed(|it| it.template.drain_time = Span::from_secs(1)));
 }
 
 #[test]
 fn fields_of_the_key_cannot_run_into_each_other() {
     let with = |pairs: &[(&str, &str)]| {
         let mut assignment = assignment();
-        assignment.environment = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        assignment.template.environment = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         restart_key(&checked(&assignment), &Folders::default())
     };
     assert_ne!(with(&[("A", "B"), ("C", "D")]), with(&[("A", "BCD")]));
@@ -217,7 +221,7 @@ proptest! {
     #[test]
     fn systemd_reads_the_value_that_was_meant(value in "[^\0]*", version in "\\PC+") {
         let mut assignment = assignment();
-        assignment.environment.insert("VALUE".to_owned(), value.clone());
+        assignment.template.environment.insert("VALUE".to_owned(), value.clone());
         assignment.version = Some(version.clone());
         // The renderer does not rely on the checks.
         let assignment = CheckedAssignment::unchecked(assignment);
@@ -251,7 +255,7 @@ proptest! {
         version in proptest::option::of(hostile()),
     ) {
         let counted = (environment.len(), credentials.len());
-        let assignment = Assignment { version, environment, credentials, ..full() };
+        let assignment = Assignment { version, template: Template { environment, credentials, ..full().template }, ..full() };
         let assignment = CheckedAssignment::unchecked(assignment);
         let text = drop_in(&assignment, &id(), VARIABLES.as_ref(), 257);
         let mut keys = keys(&text);

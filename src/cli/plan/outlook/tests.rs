@@ -43,7 +43,7 @@ fn tree() -> BTreeMap<String, Node> {
         put(format!("/hosts/{host}/alive"), alive);
         put(format!("/hosts/{host}/assigned"), json!({}));
         let unit = format!("webapp@{number:010}.service");
-        put(format!("/hosts/{host}/assigned/webapp.{number:010}"), with(json!({"unit": unit})));
+        put(format!("/hosts/{host}/assigned/webapp.{number:010}"), with(json!({"unit": unit, "template": {}})));
         let status = json!({"state": "running", "node": host, "version": "v1", "config_version": 7, "assignment": 0,
                             "ready": number != 3, "updated": "2026-11-22T18:00:00Z"});
         put(format!("{replica}/status"), status);

@@ -113,16 +113,17 @@ impl State {
 
 /// Whether anything has to be on the host before the work can run.
 pub fn needs_any(assignment: &CheckedAssignment) -> bool {
-    !assignment.credentials.is_empty()
-        || (!assignment.source.is_none() && assignment.version.is_some())
-        || (assignment.config.is_some() && assignment.config_version.is_some())
+    !assignment.template.credentials.is_empty()
+        || (!assignment.template.source.is_none() && assignment.version.is_some())
+        || (assignment.template.config.is_some() && assignment.config_version.is_some())
 }
 
 /// Whether the two need the same.
 pub(super) fn needs_the_same(one: &CheckedAssignment, other: &CheckedAssignment) -> bool {
-    (one.version == other.version && one.source == other.source)
-        && (one.config_version == other.config_version && one.config == other.config)
-        && (&one.unit, one.port, &one.credentials) == (&other.unit, other.port, &other.credentials)
+    let (mine, others) = (&one.template, &other.template);
+    (one.version == other.version && mine.source == others.source)
+        && (one.config_version == other.config_version && mine.config == others.config)
+        && (&one.unit, mine.port, &mine.credentials) == (&other.unit, others.port, &others.credentials)
 }
 
 #[cfg(test)]
@@ -132,12 +133,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::plan::agent::Links;
+    use crate::{model::assigned, plan::agent::Links};
 
     fn version(version: &str) -> CheckedAssignment {
         let source = json!({ "exec": { "command": ["/bin/true"] } });
         let wanted = json!({ "mode": "enabled", "unit": "webapp.service", "version": version, "source": source });
-        serde_json::from_value(wanted).unwrap()
+        serde_json::from_value(assigned(wanted)).unwrap()
     }
 
     const STAGED: Artifacts = Artifacts { staged: true, links: Links { release: false, config: true } };

@@ -53,7 +53,7 @@ impl State {
         if let Some(record) = self.ledger.replicas.get_mut(&id).filter(|_| applied) {
             record.applied_config = assignment.config_version;
         }
-        if applied && assignment.config.is_some() {
+        if applied && assignment.template.config.is_some() {
             self.count(Counted::Config(true));
         }
         if order.verb() == Verb::Reload {
@@ -181,5 +181,5 @@ impl Job {
 /// What was in force before, when its configuration is still what the process has read.
 fn fallback(record: &Record) -> Option<Box<CheckedAssignment>> {
     let before = record.before.as_ref().filter(|before| before.config_version == record.applied_config)?;
-    (before.config_version.is_some() && before.config.is_some()).then(|| before.clone())
+    (before.config_version.is_some() && before.template.config.is_some()).then(|| before.clone())
 }

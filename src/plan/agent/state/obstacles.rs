@@ -101,7 +101,7 @@ impl State {
     /// Which part of the work this host's configuration does not allow, if any.
     fn not_accepted(&self, assignment: &CheckedAssignment) -> Option<String> {
         let has_address = self.policy.address.is_some();
-        let objection = self.policy.accepts.objection(has_address, &assignment.unit, &(&**assignment).into());
+        let objection = self.policy.accepts.objection(has_address, &assignment.unit, &(&assignment.template).into());
         objection.map(|objection| objection.words(&format!("{}'s", self.policy.host)))
     }
 

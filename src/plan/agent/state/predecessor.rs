@@ -21,7 +21,7 @@ impl State {
         unit: &UnitStatus,
         now: Instant,
     ) -> Option<bool> {
-        if self.health.is_judged(id, &unit.invocation) || assignment.probes.readiness.is_none() {
+        if self.health.is_judged(id, &unit.invocation) || assignment.template.probes.readiness.is_none() {
             return Some(false);
         }
         self.listed(id, unit, now).map(|listed| listed == Listed::Now)

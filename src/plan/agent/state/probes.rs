@@ -111,7 +111,9 @@ impl Health {
     /// What the probes of a replica say. One that is not probed is alive; it is ready if it has no readiness probe.
     pub(super) fn of(&self, id: &ReplicaId, target: &Target) -> Probed<'_> {
         let ready = match target {
-            Target::Ours { assignment, .. } | Target::Kept { assignment, .. } => assignment.probes.readiness.is_none(),
+            Target::Ours { assignment, .. } | Target::Kept { assignment, .. } => {
+                assignment.template.probes.readiness.is_none()
+            }
             _ => true,
         };
         let unprobed = Probed { ready, ..Probed::FINE };
@@ -169,7 +171,7 @@ impl State {
         for (id, target) in targets {
             let (Target::Ours { assignment, .. } | Target::Kept { assignment, .. }) = target else { continue };
             let Some(unit) = self.units.get(&assignment.unit).cloned() else { continue };
-            if assignment.mode != Mode::Enabled || assignment.probes == Probes::default() {
+            if assignment.mode != Mode::Enabled || assignment.template.probes == Probes::default() {
                 continue;
             }
             if self.is_unasked(target) {
@@ -233,7 +235,7 @@ impl State {
     /// Whether the replica runs on with probes whose commands this host does not run any more.
     fn is_unasked(&self, target: &Target) -> bool {
         let Target::Kept { assignment, .. } = target else { return false };
-        !self.policy.accepts.commands && assignment.probes.run_commands()
+        !self.policy.accepts.commands && assignment.template.probes.run_commands()
     }
 
     /// Whether what is not asked any more was ready when it last was, here or by a predecessor. `None` = that is not known
@@ -250,7 +252,7 @@ impl State {
         }
         let ready = match self.health.verdicts.get(id) {
             Some(judged) => judged.verdict.ready,
-            None => assignment.probes.readiness.is_none() || self.listed(id, unit, now)? != Listed::No,
+            None => assignment.template.probes.readiness.is_none() || self.listed(id, unit, now)? != Listed::No,
         };
         self.health.unasked.insert(id.clone(), ready);
         Some(ready)
@@ -284,7 +286,7 @@ impl State {
             let content = targets[id].assignment();
             let reloads = self.health.reloads.get(id).copied().unwrap_or_default();
             if trial.is_outdated(reloads, content) {
-                (trial.reloads, trial.outcome) = (reloads, begun(&content.probes));
+                (trial.reloads, trial.outcome) = (reloads, begun(&content.template.probes));
                 trial.content.clone_from(content);
                 self.actions.push(Action::BeginTrial(id.clone(), content.min_healthy_time));
             } else if trial.outcome.over
@@ -309,9 +311,9 @@ impl State {
         let mut environment = environment(assignment, id, &self.policy.host, &folders);
         environment.retain(|name, _| name.starts_with("ZKOPS_"));
         Probing {
-            readiness: assignment.probes.readiness.clone(),
-            liveness: assignment.probes.liveness.clone(),
-            port: assignment.port,
+            readiness: assignment.template.probes.readiness.clone(),
+            liveness: assignment.template.probes.liveness.clone(),
+            port: assignment.template.port,
             address: self.policy.address.clone(),
             environment,
             was_ready,

@@ -133,7 +133,7 @@ impl State {
             versions.extend(left.versions.iter().cloned());
             revisions.extend(left.config_version);
         }
-        let keep = used.iter().filter_map(|it| it.source.keep).max().unwrap_or(KEEP);
+        let keep = used.iter().filter_map(|it| it.template.source.keep).max().unwrap_or(KEEP);
         let keep = if used.is_empty() { 0 } else { keep };
         Prune { service, versions, units, revisions, keep }
     }

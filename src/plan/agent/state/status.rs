@@ -142,7 +142,7 @@ impl State {
             replica: id.number,
             pid: unit.main_pid,
             address: self.policy.address.clone(),
-            port: assignment.port,
+            port: assignment.template.port,
             version: self.statuses.get(id).and_then(|status| status.version.clone()),
             started: unit.active_since.unwrap_or(Timestamp::UNIX_EPOCH),
         }

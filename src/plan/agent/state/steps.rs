@@ -53,7 +53,7 @@ impl State {
         };
         self.run(id, assignment, order, reason, now);
         if decision.step == Some(Step::Revive) {
-            self.memory_of(id).revived(assignment.restart.limit_burst, now);
+            self.memory_of(id).revived(assignment.template.restart.limit_burst, now);
         }
         None
     }

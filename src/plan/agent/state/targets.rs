@@ -200,7 +200,7 @@ impl State {
         }
         Some(Target::Leaving {
             why: format!("its unit is {} from now on", assignment.unit),
-            drain_time: assignment.drain_time.get(),
+            drain_time: assignment.template.drain_time.get(),
             assignment: before,
             gone: false,
         })
@@ -215,7 +215,11 @@ impl State {
         let text = drop_in(assignment, id, &path, self.alive.systemd.unwrap_or(0));
         // As it reads back: a file's last line ends, too.
         let whole = |text: &String| if text.ends_with('\n') { text.clone() } else { format!("{text}\n") };
-        Files { drop_in: Some(text), variables: Some(variables), unit_file: assignment.unit_file.as_ref().map(whole) }
+        Files {
+            drop_in: Some(text),
+            variables: Some(variables),
+            unit_file: assignment.template.unit_file.as_ref().map(whole),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::{
-    model::UnitSettings,
+    model::{Template, UnitSettings},
     plan::agent::{Overruled, Part, Placed, overruled},
 };
 
@@ -25,15 +25,15 @@ fn placed(loaded: bool) -> Placed<'static> {
 
 fn wanted() -> Assignment {
     let mut assignment = Case::running().assignment;
-    assignment.unit_file = Some("unit".to_owned());
-    assignment.environment = [("COLOUR".to_owned(), "a=b".to_owned())].into();
-    assignment.credentials = [("key".to_owned(), "/etc/key".to_owned())].into();
+    assignment.template.unit_file = Some("unit".to_owned());
+    assignment.template.environment = [("COLOUR".to_owned(), "a=b".to_owned())].into();
+    assignment.template.credentials = [("key".to_owned(), "/etc/key".to_owned())].into();
     assignment
 }
 
 /// The unit as its files make it when nobody takes anything back.
 fn loaded() -> UnitStatus {
-    let restart = wanted().restart;
+    let restart = wanted().template.restart;
     let settings = UnitSettings {
         restart: restart.policy.as_str().to_owned(),
         limit_burst: restart.limit_burst,
@@ -63,7 +63,7 @@ fn a_unit_file_that_another_one_hides_is_not_in_force_whenever_that_came() {
             assert_eq!(said.is_some(), expected, "{path} {is_loaded}: {said:?}");
             assert!(said.is_none_or(|said| said.why.contains(path) && said.part == Part::UnitFile));
         }
-        let installed = Assignment { unit_file: None, ..wanted() };
+        let installed = Assignment { template: Template { unit_file: None, ..wanted().template }, ..wanted() };
         assert_eq!(overruled(&unit, &installed, placed(true)), None, "{path} is the service's own");
     }
 }

@@ -12,7 +12,7 @@ fn dead() -> Case {
     case.probed = DEAD;
     let systemd = Some(SystemdCheck {});
     let liveness = Probe { systemd, period: Span::from_secs(1), failure_threshold: 1, ..Probe::default() };
-    case.assignment.probes = Probes { liveness: Some(liveness), readiness: None };
+    case.assignment.template.probes = Probes { liveness: Some(liveness), readiness: None };
     case.record.as_mut().unwrap().assignment = case.assignment.clone().check().unwrap();
     case
 }
@@ -45,7 +45,7 @@ fn what_is_not_ready_stays_out_while_a_step_is_under_way() {
 #[test]
 fn what_is_not_alive_leaves_instances_then_is_restarted() {
     let mut case = dead();
-    case.assignment.drain_time = Span::from_secs(60);
+    case.assignment.template.drain_time = Span::from_secs(60);
     let decision = case.decide();
     assert_eq!((decision.step, decision.listed, decision.state), (None, false, ReplicaState::Draining));
     (case.in_instances, case.memory.unlisted_at) = (false, Some(case.now));
@@ -58,7 +58,7 @@ fn what_is_not_alive_leaves_instances_then_is_restarted() {
 fn restarts_that_do_not_help_end() {
     let mut case = dead();
     case.in_instances = false;
-    case.assignment.restart.limit_burst = 3;
+    case.assignment.template.restart.limit_burst = 3;
     case.memory.revived = vec![case.now; 2];
     assert_eq!(case.decide().step, Some(Step::Revive));
     case.memory.revived = vec![case.now; 3];
@@ -72,7 +72,7 @@ fn a_slow_probe_reaches_the_limit_too() {
     let mut case = dead();
     case.in_instances = false;
     let liveness = Probe::default();
-    case.assignment.probes.liveness = Some(liveness);
+    case.assignment.template.probes.liveness = Some(liveness);
     // Five restarts, one every 33 s, are more than limit_interval apart.
     case.memory.revived = (0..5).map(|at| case.now + Duration::from_secs(33 * at)).collect();
     case.now += Duration::from_secs(33 * 5);

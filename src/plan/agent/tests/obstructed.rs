@@ -15,7 +15,7 @@ fn obstructed(count: u32) -> Case {
 
 #[test]
 fn what_cannot_be_started_is_failed_after_the_start_limit_and_says_why() {
-    let restart = Case::running().assignment.restart;
+    let restart = Case::running().assignment.template.restart;
     for count in 1..restart.limit_burst {
         let mut case = obstructed(count);
         let waiting = case.decide();

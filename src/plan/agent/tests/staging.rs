@@ -1,7 +1,7 @@
 //! Releases and configurations: what is not on the host yet, what its links lead to, what was given up.
 
 use super::*;
-use crate::model::{AptSource, ConfigApply, ConfigPolicy, Source};
+use crate::model::{AptSource, ConfigApply, ConfigPolicy, Source, Template};
 
 fn source() -> Source {
     Source { apt: Some(AptSource { package: "webapp".into() }), ..Source::default() }
@@ -10,7 +10,8 @@ fn source() -> Source {
 /// Runs v1; v2 is wanted and not on the host.
 fn upcoming(staging: Staging<'static>) -> Case {
     let mut case = Case::running();
-    let newer = Assignment { version: Some("v2".into()), source: source(), ..case.assignment.clone() };
+    let mut newer = Assignment { version: Some("v2".into()), ..case.assignment.clone() };
+    newer.template.source = source();
     case.upcoming = Some((newer.check().unwrap(), staging));
     case
 }
@@ -18,7 +19,7 @@ fn upcoming(staging: Staging<'static>) -> Case {
 /// Configuration 7 is read, 8 is wanted, staged and prepared.
 fn reconfigured(apply: ConfigApply) -> Case {
     let mut case = Case::running();
-    case.assignment.config = Some(ConfigPolicy { apply, ..ConfigPolicy::default() });
+    case.assignment.template.config = Some(ConfigPolicy { apply, ..ConfigPolicy::default() });
     case.assignment.config_version = Some(8);
     case.record.as_mut().unwrap().applied_config = Some(7);
     case.unit.can_reload = true;
@@ -66,12 +67,9 @@ fn what_was_rejected_is_told_and_not_tried_again() {
 fn without_anything_of_before_it_is_waited_for_and_a_rejection_is_a_failure() {
     let mut case = Case::down(ActiveState::Inactive);
     (case.awaited, case.record) = (true, None);
-    let newer = Assignment {
-        source: source(),
-        config: Some(ConfigPolicy::default()),
-        config_version: Some(7),
-        ..case.assignment.clone()
-    };
+    let template =
+        Template { source: source(), config: Some(ConfigPolicy::default()), ..case.assignment.template.clone() };
+    let newer = Assignment { config_version: Some(7), template, ..case.assignment.clone() };
     let newer = newer.check().unwrap();
     case.upcoming = Some((newer.clone(), Staging::Due));
     let decision = case.decide();

@@ -183,16 +183,17 @@ impl Picture {
     pub(super) fn newly_shared_ports(&self, before: &Self) -> Vec<(ReplicaId, HostName, ReplicaId)> {
         let mut found = Vec::new();
         for ((host, id), assignment) in &self.assignments {
-            let port = assignment.as_ref().and_then(|assignment| assignment.port);
+            let port = assignment.as_ref().and_then(|assignment| assignment.template.port);
             let at_first = before.assignments.get(&(host.clone(), id.clone()));
-            let had_it = at_first.is_some_and(|index| index.as_ref().is_none_or(|index| index.port == port));
+            let had_it = at_first.is_some_and(|index| index.as_ref().is_none_or(|index| index.template.port == port));
             let was_here = at_first.is_some() || before.replica(id).and_then(Replica::node) == Some(host);
             let index_is_back = was_here && at_first.is_none();
             if port.is_none() || had_it || index_is_back {
                 continue;
             }
             // What is off is in the way of newcomers alone.
-            let counts = |other: &Assignment| other.port == port && !(was_here && other.mode == Mode::Disabled);
+            let counts =
+                |other: &Assignment| other.template.port == port && !(was_here && other.mode == Mode::Disabled);
             let has_it = |other: &Option<Rc<Assignment>>| other.as_ref().is_some_and(|other| counts(other));
             let stranger = |other: &ReplicaId| other != id && !(was_here && other.service == id.service);
             let mut others = self.assignments.iter().filter(|((at, other), _)| at == host && stranger(other));
@@ -326,7 +327,8 @@ impl Picture {
         let crowded = spec.max_per_host().is_some_and(|max| here.count() > usize::try_from(max).unwrap());
         let unit = spec.unit.for_replica(id.number);
         let shares = |other: &Assignment| {
-            other.unit == unit || other.unit.file_name() == unit.file_name() && other.unit_file != spec.unit_file
+            other.unit == unit
+                || other.unit.file_name() == unit.file_name() && other.template.unit_file != spec.unit_file
         };
         let others = self.assignments.iter().filter(|((host, other), _)| host == name && other.service != id.service);
         // What an index that cannot be read names is anyone's guess, and of one that is gone what its service has had.
@@ -361,8 +363,8 @@ impl Picture {
                 .any(|it| it == Some(port))
         };
         let placed = |service: &Service| service.replicas.values().any(|replica| replica.node() == Some(host));
-        own.is_some_and(|own| own.port != Some(port))
-            && (assigned.any(|(_, other)| other.as_ref().is_some_and(|other| other.port == Some(port)))
+        own.is_some_and(|own| own.template.port != Some(port))
+            && (assigned.any(|(_, other)| other.as_ref().is_some_and(|other| other.template.port == Some(port)))
                 || others().any(|(_, service)| described(service) && placed(service)))
     }
 
@@ -412,7 +414,7 @@ impl Service {
         let from = newest.filter(|newest| newest.back).and_then(|newest| newest.from);
         let back = from.and_then(|from| self.rollouts.get(&format!("{from:010}")));
         if let Some(record) = back.or(newest) {
-            record.revision.template.put_into(&mut spec);
+            spec.go_back_to(&record.revision);
         }
         Some(spec)
     }
@@ -435,7 +437,7 @@ impl Service {
     /// Whether its replicas have, or had, units of the same file.
     fn has_had(&self, unit: &UnitName) -> bool {
         let accepted = self.accepted.iter().map(|accepted| &accepted.service.unit);
-        let brought = self.rollouts.values().map(|record| &record.revision.template.unit);
+        let brought = self.rollouts.values().map(|record| &record.revision.unit);
         accepted.chain(brought).any(|it| it.file_name() == unit.file_name())
     }
 
@@ -444,7 +446,7 @@ impl Service {
         let mut spec = self.spec()?;
         let told = replica.revision().and_then(|(rollout, ..)| self.rollouts.get(&format!("{:010}", rollout?)));
         if let Some(record) = told {
-            record.revision.template.put_into(&mut spec);
+            spec.go_back_to(&record.revision);
         }
         Some(spec)
     }

@@ -117,7 +117,7 @@ fn list(world: &mut World, host: &HostName, id: &ReplicaId, wanted: &Assignment,
         replica: id.number,
         pid: None,
         address: None,
-        port: wanted.port,
+        port: wanted.template.port,
         version: wanted.version.clone(),
         started: now,
     };

@@ -27,10 +27,10 @@ impl Goal<'_> {
         if let Some((_, known)) = case.compared.get().filter(|(number, _)| *number == self.number) {
             return known;
         }
-        let Revision { version, config_version, template } = self.revision;
+        let Revision { version, config_version, .. } = self.revision;
         let other = case.host.is_none() && case.desired.rollout.is_some_and(|number| number != self.number);
         let versions = !other && case.desired.version == *version && case.desired.config_version == *config_version;
-        let is = versions && case.runs_by(template);
+        let is = versions && case.runs_by(self.revision);
         case.compared.set(Some((self.number, is)));
         is
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ActiveRollout;
 use crate::{
-    model::{Revision, Rollout, RolloutState, RolloutSummary, Template, encode},
+    model::{Revision, Rollout, RolloutState, RolloutSummary, encode},
     plan::controller::{
         classify::{Found, known},
         output::Output,
@@ -20,18 +20,15 @@ impl<'a> ActiveRollout<'a> {
             return true;
         }
         let Some(newest) = self.newest() else { return true };
-        let Revision { version, config_version, template } = newest.revision;
-        let (spec, desired) = (self.facts.force.spec, self.facts.force.desired);
-        desired.version != *version || desired.config_version != *config_version || !template.matches(spec)
+        let (spec, desired, brought) = (self.facts.force.spec, self.facts.force.desired, newest.revision);
+        desired.version != brought.version
+            || desired.config_version != brought.config_version
+            || !spec.is_brought_by(brought)
     }
 
     /// Has a rollout begin with what is wanted now.
     pub(super) fn begin(&mut self) {
-        let revision = Revision {
-            version: self.facts.force.desired.version.clone(),
-            config_version: self.facts.force.desired.config_version,
-            template: Template::from(self.facts.force.spec),
-        };
+        let revision = self.facts.force.spec.revision(self.facts.force.desired);
         let from = self.before.and_then(|(number, newest)| match newest.state {
             // Of none that was wanted, none has shown that it serves.
             RolloutState::Completed if newest.healthy > 0 => Some(number),

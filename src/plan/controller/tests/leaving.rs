@@ -571,7 +571,7 @@ fn ports(sim: &Sim) -> String {
     let hosts = sim.cluster().hosts;
     let indexes = hosts.values().flat_map(|host| &host.assigned).filter(|(id, _)| id.service.as_str() == "webapp");
     let ports: std::collections::BTreeMap<_, _> =
-        indexes.map(|(id, index)| (id.number.0, index.good().unwrap().port.unwrap())).collect();
+        indexes.map(|(id, index)| (id.number.0, index.good().unwrap().template.port.unwrap())).collect();
     ports.iter().map(|(number, port)| format!("{number}={port}")).collect::<Vec<_>>().join(" ")
 }
 

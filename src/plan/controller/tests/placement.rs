@@ -231,7 +231,7 @@ fn a_port_that_changes_is_no_other_services_there() {
     sim.settle();
     let alpha = |sim: &Sim, host: &str| {
         let (host, id) = (host.parse().unwrap(), "alpha.0000000001".parse().unwrap());
-        (sim.places("alpha"), sim.cluster().hosts[&host].assigned[&id].good().unwrap().port.unwrap())
+        (sim.places("alpha"), sim.cluster().hosts[&host].assigned[&id].good().unwrap().template.port.unwrap())
     };
     assert_eq!(alpha(&sim, "web1"), ("1=web1".to_owned(), 80));
     sim.patch("/services/alpha", &json!({ "port": 81 }));
@@ -257,7 +257,12 @@ fn the_port_of_what_is_off_or_only_planned_keeps_no_rollout_up() {
     sim.service("beta", &json!({ "unit": "beta.service", "port": 81 }), &json!({ "mode": "disabled" }));
     sim.settle();
     let port = |sim: &Sim, id: &str| {
-        sim.cluster().hosts[&"web1".parse().unwrap()].assigned[&id.parse().unwrap()].good().unwrap().port.unwrap()
+        sim.cluster().hosts[&"web1".parse().unwrap()].assigned[&id.parse().unwrap()]
+            .good()
+            .unwrap()
+            .template
+            .port
+            .unwrap()
     };
     sim.patch("/services/alpha", &json!({ "port": 81 }));
     sim.settle();
