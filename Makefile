@@ -16,7 +16,7 @@ DEB_PACKAGES = build-essential debhelper dpkg-dev apt-utils gnupg
 RELEASE_BIN = $(or $(ZKOPS_BIN),$(or $(CARGO_TARGET_DIR),target)/release/zkops)
 
 .PHONY: help setup build next-build test unit-test fuzz simulation faults vm-tests vm-test demo bench images clean deb deb-setup deb-lint apt-repo \
-	test-packages nix-setup nix-check qemu-setup fresh
+	test-packages nix-setup nix-check qemu-setup fresh deny msrv
 
 help:
 	@echo "make demo                   boot hosts, run a service, crash a host, watch the failover (KEEP=1: leave it up)"
@@ -25,6 +25,8 @@ help:
 	@echo "make simulation [HISTORIES=10000] [SEED=1]"
 	@echo "                               random histories of a whole cluster in memory, and what each came to"
 	@echo "make faults                 plant old faults of the controller, and see that its tests find them"
+	@echo "make deny                   licences, sources and duplicates of the dependencies (ADVISORIES=1: known weaknesses, too)"
+	@echo "make msrv                   build with the oldest Rust that Cargo.toml promises"
 	@echo "make fuzz                   change documents at random and read them (FUZZ_SECONDS=600: so long for each kind)"
 	@echo "make bench                  measure, and write target/bench.json"
 	@echo "make deb                    the Debian packages, in target/deb (DEB_VERSION=… for another version; deb-lint checks)"
@@ -49,6 +51,23 @@ unit-test: setup
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --locked && $(CARGO) test --locked --doc; \
 	else $(CARGO) test --locked; fi
+
+# Built here, for Debian has none. The database of advisories is not part of a release of it: only with ADVISORIES=1 it is fetched.
+DENY_VERSION = 0.20.2
+DENY = $(or $(CARGO_TARGET_DIR),target)/tools
+deny: setup
+	@$(DENY)/bin/cargo-deny --version 2>/dev/null | grep -qxF "cargo-deny $(DENY_VERSION)" || \
+		$(CARGO) install --quiet --debug --locked --root $(DENY) --target-dir $(DENY)/build cargo-deny@$(DENY_VERSION)
+	$(DENY)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
+	@$(if $(ADVISORIES),$(DENY)/bin/cargo-deny --locked check --hide-inclusion-graph advisories, \
+		echo "advisories: not looked at (ADVISORIES=1 fetches them)")
+
+# The oldest Rust that builds zkops.
+MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+msrv: setup
+	@if rustup run $(MSRV) cargo --version || rustup toolchain install --profile minimal $(MSRV); then \
+		CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/msrv rustup run $(MSRV) cargo check --locked; \
+	else echo "not looked at: whether Rust $(MSRV) builds zkops, for it cannot be installed here"; fi
 
 # How long each kind of document is tried: a minute for all of them together.
 FUZZ_SECONDS ?= 4
