@@ -13,6 +13,7 @@ mod checked;
 mod condition;
 mod configuration;
 pub mod ensemble;
+mod event;
 mod generated;
 mod host;
 mod id;
@@ -47,6 +48,7 @@ pub(crate) use check::released;
 pub use checked::{CheckedAssignment, InvalidAssignment};
 pub use condition::{Condition, ConditionKind, Reason};
 pub use configuration::{ConfigApply, ConfigFile, ConfigPolicy, ConfigRevision};
+pub use event::{Event, EventReason};
 pub use generated::{
     DROP_IN_NAME, Files, Folders, UnitPaths, VARIABLES_NAME, drop_in, environment, restart_key, variables,
 };
@@ -74,7 +76,7 @@ pub use selector::{InvalidSelector, Selector};
 pub use service::{Desired, Mode, MoveOrder, Placement, ServiceSpec};
 pub use source::{AptSource, ArchiveSource, ExecSource, NixSource, Source};
 pub use span::Span;
-pub use status::{Accepted, Event, ServiceStatus, Summary};
+pub use status::{Accepted, ServiceStatus, Summary};
 pub use template::Template;
 pub use text::one_line;
 pub use unit::{ActiveState, JobResult, LoadState, UnitSettings, UnitStatus, Verb};

@@ -538,14 +538,13 @@ fn programs_get_stable_shapes() {
 fn events_are_followed_as_they_come() {
     let tree = Tree::new("events");
     apply(&tree, WEBAPP, "created");
-    let event =
-        |n: u32| json!({"at": format!("2026-11-22T18:00:0{n}Z"), "replica": n, "message": format!("event {n}")});
+    let event = |n: u32| json!({"at": format!("2026-11-22T18:00:0{n}Z"), "reason": "Moved", "replica": n, "message": format!("event {n}")});
     let status = |events: &[Value]| tree.put("/services/webapp/status", &json!({"events": events}));
     status(&[event(1)]);
     tree.zkops(&["events", "webapp"])
         .assert()
         .success()
-        .stdout(contains("2026-11-22T18:00:01Z   webapp.0000000001   -      event 1"));
+        .stdout(contains("2026-11-22T18:00:01Z   webapp.0000000001   -      Moved    event 1"));
     let mut child = tree.start(&["events", "--follow"]);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "2026-11-22T18:00:01Z  webapp.0000000001: event 1");

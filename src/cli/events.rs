@@ -13,7 +13,7 @@ use super::{
     render::{self, Table},
 };
 use crate::{
-    model::{Event, HostName, ReplicaNumber, ServiceName, ServiceStatus},
+    model::{Event, EventReason, HostName, ReplicaNumber, ServiceName, ServiceStatus},
     tree::layout,
 };
 
@@ -44,6 +44,8 @@ struct Line {
     replica: Option<ReplicaNumber>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<HostName>,
+    #[serde(skip_serializing_if = "EventReason::is_unknown")]
+    reason: EventReason,
     message: String,
 }
 
@@ -100,16 +102,17 @@ fn lines(fleet: &Fleet, only: Option<&ServiceName>) -> BTreeSet<Line> {
 
 fn of_service<'a>(name: &'a ServiceName, status: &'a ServiceStatus) -> impl Iterator<Item = Line> + 'a {
     status.events.iter().map(|event| {
-        let Event { at, replica, node, message } = event.clone();
-        Line { at, service: name.clone(), replica, node, message }
+        let Event { at, reason, replica, node, message } = event.clone();
+        Line { at, service: name.clone(), replica, node, reason, message }
     })
 }
 
 fn table(lines: &[Line]) -> Table {
-    let mut table = Table::new(["TIME", "ABOUT", "HOST", "MESSAGE"]);
+    let mut table = Table::new(["TIME", "ABOUT", "HOST", "REASON", "MESSAGE"]);
     for line in lines {
         let node = render::or_dash(line.node.as_ref());
-        table.row([render::moment(line.at).into(), who(line).into(), node, (&line.message).into()]);
+        let reason = render::or_dash(Some(line.reason).filter(|reason| !reason.is_unknown()));
+        table.row([render::moment(line.at).into(), who(line).into(), node, reason, (&line.message).into()]);
     }
     table
 }
@@ -124,9 +127,9 @@ mod tests {
         let lines: Vec<_> = lines(&fixture::fleet(), None).into_iter().collect();
         let text = anstream::adapter::strip_str(&table(&lines).text("")).to_string();
         insta::assert_snapshot!(text, @r#"
-    TIME                   ABOUT               HOST   MESSAGE
-    2026-11-22T18:00:30Z   webapp              -      applied
-    2026-11-22T18:01:00Z   webapp.0000000002   web2   host lost
+    TIME                   ABOUT               HOST   REASON   MESSAGE
+    2026-11-22T18:00:30Z   webapp              -      -        applied
+    2026-11-22T18:01:00Z   webapp.0000000002   web2   Moved    host lost
     "#);
     }
 }

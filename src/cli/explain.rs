@@ -136,11 +136,7 @@ fn of_service(name: &ServiceName, service: &Service, fleet: &Fleet) -> Vec<Strin
         why.push(format!("{}{way_out}", words::line(service, number, rollout)));
     }
     if let Some(order) = service.open_order() {
-        why.push(format!(
-            "the order to {} rollout {} is not carried out yet",
-            words::order(order.action),
-            order.rollout
-        ));
+        why.push(format!("{} of rollout {} requested, not carried out yet", words::order(order.action), order.rollout));
     }
     why
 }
@@ -166,7 +162,7 @@ fn of_update(replica: &Replica, service: &Service) -> Vec<String> {
         let brought = service.rollouts.get(&own).and_then(|document| document.read.as_ref().ok());
         let what = brought.map(|record| format!(" ({})", words::revision(&record.revision))).unwrap_or_default();
         let turn = match rollout.state {
-            RolloutState::Running => ": its turn comes",
+            RolloutState::Running => ": waiting for its turn",
             RolloutState::Paused => ": the rollout is paused",
             _ => "",
         };
@@ -174,7 +170,7 @@ fn of_update(replica: &Replica, service: &Service) -> Vec<String> {
     }
     let status = replica.current_status();
     if status.is_some_and(|status| status.rejected) {
-        why.push("its update was given up, what ran before goes on; only another change is tried".to_owned());
+        why.push("its update was rejected, what ran before keeps running; another change or `zkops rollout resume` is needed to try again".to_owned());
     }
     let runs = status.filter(|status| status.state == ReplicaState::Running);
     if runs.is_some_and(|status| !status.ready) {
@@ -246,7 +242,7 @@ fn of_replica(replica: &Replica, state: State, service: &Service, fleet: &Fleet,
         why.push(format!("reason: {}", desired.reason));
     }
     if desired.removing {
-        why.push("it is on its way out: once stopped, it is removed".to_owned());
+        why.push("it is being removed, once it has stopped".to_owned());
     } else if desired.mode != Mode::Enabled {
         why.push(format!("its mode is {}", desired.mode));
     }

@@ -51,7 +51,7 @@ pub(super) fn tree() -> BTreeMap<String, Node> {
             "conditions": [{"type": "Unplaced", "message": "0000000003: no host fits", "since": "2026-11-22T18:01:00Z"}],
             "events": [
                 {"at": "2026-11-22T18:00:30Z", "message": "applied"},
-                {"at": "2026-11-22T18:01:00Z", "replica": 2, "node": "web2", "message": "host lost"},
+                {"at": "2026-11-22T18:01:00Z", "replica": 2, "node": "web2", "reason": "Moved", "message": "host lost"},
             ],
             "accepted": {"service": service, "desired": desired}
         }),
@@ -67,7 +67,7 @@ pub(super) fn tree() -> BTreeMap<String, Node> {
     add("/services/webapp/0000000001", json!({}), 0);
     add(
         "/services/webapp/0000000001/desired",
-        wanted(Some("web1"), "the best host that fits, with 0 of this service and 0 in all"),
+        wanted(Some("web1"), "the best eligible host, with 0 of this service's replicas and 0 in total"),
         0,
     );
     add(
@@ -79,7 +79,7 @@ pub(super) fn tree() -> BTreeMap<String, Node> {
     add("/services/webapp/0000000002", json!({}), 0);
     add(
         "/services/webapp/0000000002/desired",
-        wanted(Some("web2"), "the best host that fits, with 0 of this service and 0 in all"),
+        wanted(Some("web2"), "the best eligible host, with 0 of this service's replicas and 0 in total"),
         0,
     );
     add(

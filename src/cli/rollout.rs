@@ -37,15 +37,15 @@ pub(super) struct Args {
 enum Verb {
     /// Show how far a rollout is
     Status(status::Args),
-    /// Update nothing more for now
+    /// Pause the rollout: update no further replicas
     Pause(order::Args),
-    /// Go on with a paused rollout, or try one again that was rolled back
+    /// Resume a paused rollout, or retry one that was rolled back
     Resume(order::Args),
-    /// The canary is good: update the rest
+    /// Promote the canary: update the rest
     Promote(order::Args),
-    /// Give the rollout up and go back to what was healthy before
+    /// Abort the rollout and go back to what was healthy before
     Abort(order::Args),
-    /// Want again what an earlier rollout brought
+    /// Roll back to what an earlier rollout brought
     Undo(undo::Args),
     /// List a service's rollouts, and what changed between them
     History(history::Args),

@@ -30,7 +30,7 @@ use crate::{
 /// Options of the verbs that can wait.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct WaitArgs {
-    /// Wait until it is so, and show the progress
+    /// Wait until the change has taken effect, showing progress
     #[arg(short, long)]
     wait: bool,
     /// How long to wait before giving up with exit code 5

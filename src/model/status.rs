@@ -1,9 +1,8 @@
 //! `/services/<svc>/status`: the controller's summary of a service.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Desired, HostName, Problem, ReplicaNumber, RolloutSummary, ServiceSpec};
+use super::{Condition, Desired, Event, Problem, RolloutSummary, ServiceSpec};
 
 /// `/services/<svc>/status`: written by the leader when it changes, and in the same transaction as every change
 /// the leader makes to the service, so that its version guards them against each other.
@@ -93,19 +92,4 @@ impl std::fmt::Display for Summary {
             Self::Deleting => "deleting",
         })
     }
-}
-
-/// Something the controller did or saw.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
-    /// When.
-    pub at: Timestamp,
-    /// Which replica, when it is about one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replica: Option<ReplicaNumber>,
-    /// Which host, when it is about one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node: Option<HostName>,
-    /// What and why, in words.
-    pub message: String,
 }

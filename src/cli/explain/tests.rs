@@ -24,10 +24,10 @@ webapp
   Unplaced: 0000000003: no host fits
 
 webapp.0000000001 is on web1: running, ready
-  reason: the best host that fits, with 0 of this service and 0 in all
+  reason: the best eligible host, with 0 of this service's replicas and 0 in total
 
 webapp.0000000002 is on web2: lost, not ready
-  reason: the best host that fits, with 0 of this service and 0 in all
+  reason: the best eligible host, with 0 of this service's replicas and 0 in total
   web2 is lost: no agent of it is connected, so what runs there is not known
   hosts:
     web1: has as many of its replicas as are allowed on one host
@@ -69,11 +69,11 @@ fn a_rollout_explains_what_runs() {
       degraded: 1 of 3 replicas ready
       Unplaced: 0000000003: no host fits
       rollout 2: waits for promotion, 1/3 healthy: the canary is healthy; `zkops rollout promote webapp` goes on, `zkops rollout abort webapp` goes back
-      the order to promote rollout 2 is not carried out yet
+      promote of rollout 2 requested, not carried out yet
 
     webapp.0000000001 is on web1: running, ready
       it runs what rollout 1 brought (version v1, config 7), not what 2 brings: the rollout is paused
-      its update was given up, what ran before goes on; only another change is tried
+      its update was rejected, what ran before keeps running; another change or `zkops rollout resume` is needed to try again
       agent: as it says
 
     webapp.0000000002 is on web1: running, not ready
@@ -117,9 +117,9 @@ fn each_host_has_the_planners_own_answer() {
         anstream::adapter::strip_str(&text).to_string()
     };
     let lately = text(&tree);
-    assert!(lately.contains("web4: it failed there lately\n") && !lately.contains("tried again"), "{lately}");
-    assert!(lately.contains("web5: with a document that cannot be read\n"), "{lately}");
-    assert!(lately.contains("web6: just being set up\n"), "{lately}");
+    assert!(lately.contains("web4: it failed there recently\n") && !lately.contains("tried again"), "{lately}");
+    assert!(lately.contains("web5: with an unreadable document\n"), "{lately}");
+    assert!(lately.contains("web6: not set up yet\n"), "{lately}");
     tree.insert("/services/webapp/0000000003/desired".to_owned(), fixture::node(&wanted("2026-11-22T17:40:00Z"), 2));
     let later = text(&tree);
     assert!(later.contains("web4: fits\n") && later.contains("; that host is tried again\n"), "{later}");

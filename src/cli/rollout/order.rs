@@ -139,8 +139,7 @@ pub(super) fn no_rollout(name: &ServiceName) -> anyhow::Error {
 fn must_be_newest(name: &ServiceName, wanted: Option<u64>, newest: u64) -> Result<(), Failure> {
     match wanted {
         Some(number) if number != newest => {
-            let text =
-                format!("{name}'s newest rollout is {newest}, not {number}: only the newest can be told anything");
+            let text = format!("{name}'s newest rollout is {newest}, not {number}: only the newest takes commands");
             Err(Failure::Conflict(text))
         }
         _ => Ok(()),
@@ -193,7 +192,7 @@ fn resume(name: &ServiceName, rollout: &Rollout) -> Result<Answer, String> {
         )),
         (RolloutState::Paused | RolloutState::RolledBack, _) => Ok(Answer::Order),
         (RolloutState::Running, _) => Err("it is not paused".into()),
-        (RolloutState::RollingBack, _) => Err("when it is back, resume tries it again".into()),
+        (RolloutState::RollingBack, _) => Err("wait until it is rolled back, then resume retries it".into()),
         (RolloutState::Completed | RolloutState::Superseded, _) => {
             Err("it has ended; change the service to begin a new one".into())
         }

@@ -53,15 +53,15 @@ pub(in crate::cli) fn way_out(name: &ServiceName, rollout: &Rollout) -> Option<S
             Some(format!("`zkops rollout promote {name}` goes on{back}"))
         }
         (RolloutState::Paused, Some(PauseCause::Failure)) => {
-            Some(format!("`zkops rollout resume {name}` tries on{back}"))
+            Some(format!("`zkops rollout resume {name}` retries{back}"))
         }
         (RolloutState::Paused, Some(PauseCause::Disabled)) => {
             Some(format!("`zkops enable {name}`, or `zkops scale` to more than 0, goes on"))
         }
         (RolloutState::Paused, _) => Some(format!("`zkops rollout resume {name}` goes on")),
-        (RolloutState::RolledBack, _) => Some(format!(
-            "`zkops rollout resume {name}` tries it again, `zkops rollout undo {name}` stays with what runs"
-        )),
+        (RolloutState::RolledBack, _) => {
+            Some(format!("`zkops rollout resume {name}` retries it, `zkops rollout undo {name}` keeps what runs"))
+        }
         _ => None,
     }
 }

@@ -116,12 +116,12 @@ fn a_host_is_drained_when_nothing_is_left_there() {
     assert_eq!(left(&tree, "web1", &[1]).as_deref(), Some("web1: 1 left: webapp.0000000001"));
     assert_eq!(left(&tree, "web3", &[]), None);
     let mut waits = status("degraded");
-    waits["conditions"] = json!([{"type": "Waiting", "message": "web1: the host drains, but no other host fits: 1 full",
+    waits["conditions"] = json!([{"type": "Waiting", "message": "web1: the host is draining, but no other host fits: 1 full",
                                   "since": "2026-11-22T18:01:00Z"}]);
     tree.insert(STATUS.to_owned(), fixture::node(&waits, 1));
     assert_eq!(
         left(&tree, "web1", &[1]).as_deref(),
-        Some("web1: 1 left: webapp.0000000001; web1: the host drains, but no other host fits: 1 full")
+        Some("web1: 1 left: webapp.0000000001; web1: the host is draining, but no other host fits: 1 full")
     );
 }
 

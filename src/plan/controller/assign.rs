@@ -14,7 +14,7 @@ use super::{
     words::{Subject, Unplaced},
 };
 use crate::{
-    model::{FailedOn, ReplicaDesired, ReplicaId},
+    model::{EventReason, FailedOn, ReplicaDesired, ReplicaId},
     tree::{snapshot::ReplicaView, txn::Cause},
 };
 
@@ -53,7 +53,8 @@ impl<'a> Round<'_, 'a> {
                 let desired = ReplicaDesired { surge, ..ReplicaDesired::with(mode, goal.number, goal.revision) };
                 let change = Change { id, view, from: None, home: None, desired: &desired, assignment: None };
                 let ops = self.places.ops(change);
-                self.out.push(ops, Note::new(Some(id.number), None, format!("not placed: {no_host}")), false);
+                let message = format!("not placed ({no_host})");
+                self.out.push(ops, Note::of_replica(EventReason::Unplaced, id.number, None, message), false);
                 self.out.notice(Subject::Service, id.number, &Unplaced::NoFeasibleHost(&no_host));
                 self.standing_unplaced()
             }
@@ -132,11 +133,13 @@ impl<'a> Round<'_, 'a> {
         }
         let change = Change { id, view, from, home: Some(choice.host), desired: &desired, assignment };
         let ops = self.places.ops(change);
-        let what = match from {
-            Some(from) => format!("moved from {} to {name}: {because}", self.places.fleet.hosts[from].name),
-            None => format!("placed on {name}: {because}"),
+        let (reason, what) = match from {
+            Some(from) => {
+                (EventReason::Moved, format!("moved from {} to {name}: {because}", self.places.fleet.hosts[from].name))
+            }
+            None => (EventReason::Placed, format!("placed on {name}: {because}")),
         };
-        self.out.push(ops, Note::new(Some(id.number), Some(name), what), urgent);
+        self.out.push(ops, Note::of_replica(reason, id.number, Some(name), what), urgent);
         ReplicaOutcome::Busy
     }
 }

@@ -13,7 +13,7 @@ use super::{
     words::{Subject, Waiting},
 };
 use crate::{
-    model::{Assignment, Mode, PauseCause, ReplicaDesired, RolloutState, encode},
+    model::{Assignment, EventReason, Mode, PauseCause, ReplicaDesired, RolloutState, encode},
     tree::{layout, snapshot::Doc, txn::Op},
 };
 
@@ -64,8 +64,9 @@ impl<'a> Round<'_, 'a> {
         if update.is_some() {
             self.course.updated(case.number(), self.facts.context.now);
         }
-        let message = explain(case, &desired, update.is_some(), why);
-        self.out.push(ops, Note::new(Some(case.number()), desired.node.as_ref(), message), false);
+        let (reason, message) = explain(case, &desired, update.is_some(), why);
+        let note = Note::of_replica(reason, case.number(), desired.node.as_ref(), message);
+        self.out.push(ops, note, false);
         ReplicaOutcome::Busy
     }
 
@@ -155,9 +156,11 @@ impl<'a> Round<'_, 'a> {
         let name = self.places.fleet.hosts[host].name;
         let path = layout::assignment(name, &case.id);
         let ops = vec![Op::Set { path, data: encode(assignment), version: Some(doc.version) }];
-        let why = if again { "it had given up" } else { "what it says of it is missing or not in instances" };
-        let message = format!("{name} is asked to look again: {why}");
-        self.out.push(ops, Note::new(Some(case.number()), Some(name), message), false);
+        let what =
+            if again { "to try again what it rejected" } else { "for the replica's status and its place in instances" };
+        let message = format!("{name} is asked {what}");
+        let note = Note::of_replica(EventReason::Retried, case.number(), Some(name), message);
+        self.out.push(ops, note, false);
     }
 }
 
@@ -172,19 +175,22 @@ fn is_written(case: &Case<'_>, mode: Mode) -> bool {
     case.desired.mode == mode && (index || case.host.is_none())
 }
 
-fn explain(case: &Case<'_>, desired: &ReplicaDesired, update: bool, why: &str) -> String {
+fn explain(case: &Case<'_>, desired: &ReplicaDesired, update: bool, why: &str) -> (EventReason, String) {
     let mut parts = Vec::new();
+    let mut reason = EventReason::Repaired;
     if desired.mode != case.desired.mode {
+        reason = EventReason::ModeChanged;
         let why = if why.is_empty() { "as the service is" } else { why };
         parts.push(format!("mode {} → {}: {why}", case.desired.mode, desired.mode));
     }
     if update {
+        reason = EventReason::Updated;
         parts.push(update_message(case, desired));
     }
     if parts.is_empty() {
-        parts.push("index put back: it was missing or did not say what the replica's desired says".to_owned());
+        parts.push("assignment restored: it was missing, or differed from the replica's desired state".to_owned());
     }
-    parts.join(", ")
+    (reason, parts.join(", "))
 }
 
 fn update_message(case: &Case<'_>, desired: &ReplicaDesired) -> String {

@@ -311,7 +311,7 @@ fn moved(
     let same = matches!(&old.desired, Some(Ok(desired)) if desired.version == accepted.desired.version);
     let same = same && service.accepted.as_ref().is_some_and(|was| was.service == accepted.service);
     if same && old.failed_lately_on(context.now).any(|failed| failed == to) {
-        return Some(format!("{id} is put on {to}, where it failed lately"));
+        return Some(format!("{id} is put on {to}, where it failed recently"));
     }
     let from = from?;
     let lost = before.is_lost(from, old, &accepted.service, context) && accepted.desired.mode == Mode::Enabled;

@@ -43,7 +43,8 @@ impl<'a> Round<'_, 'a> {
             self.keep(case);
             return Some(ReplicaOutcome::Stuck);
         }
-        let why = if orderly { format!("{name} was shut down") } else { format!("{name} is lost since {since:.0}") };
+        let why =
+            if orderly { format!("{name} was shut down") } else { format!("{name} has been lost since {since:.0}") };
         Some(match self.places.pick(case, &self.course, &mut self.out) {
             Ok(choice) => self.move_to(case, &choice, &why, case.desired.failed_on.clone(), Some(Cause::Lost)),
             Err(no_host) => {

@@ -10,7 +10,7 @@ use super::{
     words::{Consequence, Invalid, Subject},
 };
 use crate::{
-    model::{ConfigPolicy, counted},
+    model::{ConfigPolicy, EventReason, counted},
     tree::{layout, snapshot::Doc, txn::Op},
 };
 
@@ -46,7 +46,7 @@ impl<'a> Round<'_, 'a> {
         let desired = self.facts.view.desired.as_ref().map(|doc| doc.version);
         ops.extend(desired.map(|version| Op::Check { path: layout::desired(self.facts.name), version }));
         let message = format!("{} that nothing uses deleted (config.keep: {keep})", counted(count, "config revision"));
-        self.out.push(ops, Note::new(None, None, message), false);
+        self.out.push(ops, Note::of_service(EventReason::Housekeeping, message), false);
     }
 
     /// Deletes what an operator asked of single replicas once none is where it was to leave.
@@ -65,7 +65,8 @@ impl<'a> Round<'_, 'a> {
             return;
         }
         let ops = vec![Op::Delete { path, version: Some(doc.version) }];
-        self.out.push(ops, Note::new(None, None, "the moves that were asked for are done".to_owned()), false);
+        let message = "the moves that were asked for are done".to_owned();
+        self.out.push(ops, Note::of_service(EventReason::Housekeeping, message), false);
     }
 
     /// The revisions that somebody wants, runs, or may go back to. `None` when a document that may name one cannot be read.

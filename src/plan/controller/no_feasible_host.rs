@@ -62,18 +62,18 @@ impl Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Here => f.write_str("where it is"),
+            Self::Here => f.write_str("where it is now"),
             Self::Closed(Closed::Lost) => f.write_str("lost"),
             Self::Closed(Closed::Draining) => f.write_str("draining"),
             Self::Closed(Closed::Cordoned) => f.write_str("cordoned"),
-            Self::Closed(Closed::Unreadable) => f.write_str("with a document that cannot be read"),
-            Self::Closed(Closed::Unready) => f.write_str("just being set up"),
-            Self::Constraint(selector) => write!(f, "not {selector}"),
+            Self::Closed(Closed::Unreadable) => f.write_str("with an unreadable document"),
+            Self::Closed(Closed::Unready) => f.write_str("not set up yet"),
+            Self::Constraint(selector) => write!(f, "without {selector}"),
             Self::NotAccepted(objection) => write!(f, "that would refuse it ({objection})"),
             Self::Full => f.write_str("full"),
-            Self::UnitTaken(service) => write!(f, "whose unit is {service}'s"),
-            Self::PortTaken(port, holder) => write!(f, "whose port {port} is in use by {holder}"),
-            Self::FailedThere => f.write_str("where it failed lately"),
+            Self::UnitTaken(service) => write!(f, "with the unit in use by {service}"),
+            Self::PortTaken(port, holder) => write!(f, "with port {port} in use by {holder}"),
+            Self::FailedThere => f.write_str("where it failed recently"),
         }
     }
 }
@@ -85,18 +85,18 @@ impl Obstacle {
             Self::Here => "it is here now".to_owned(),
             Self::Closed(Closed::Lost) => "lost (no agent of it is connected)".to_owned(),
             Self::Closed(Closed::Draining) => "being drained".to_owned(),
-            Self::Constraint(selector) => format!("its labels don't match {selector}"),
+            Self::Constraint(selector) => format!("its labels do not match {selector}"),
             Self::NotAccepted(objection) => format!("would refuse it: {}", objection.words("its")),
             Self::Full => "has as many of its replicas as are allowed on one host".to_owned(),
-            Self::UnitTaken(service) => format!("its unit there is {service}'s"),
+            Self::UnitTaken(service) => format!("its unit there is in use by {service}"),
             Self::PortTaken(port, holder) => format!("port {port} is in use by {holder}"),
-            Self::FailedThere => "it failed there lately".to_owned(),
+            Self::FailedThere => "it failed there recently".to_owned(),
             Self::Closed(Closed::Cordoned | Closed::Unreadable | Closed::Unready) => self.to_string(),
         }
     }
 }
 
-/// Why no host fits: `3 hosts: 1 lost, 1 cordoned, 1 not zone=a`.
+/// Why no host fits: `3 hosts: 1 lost, 1 cordoned, 1 without zone=a`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NoFeasibleHost {
     counts: BTreeMap<Obstacle, usize>,

@@ -202,8 +202,8 @@ impl<'a> Placer<'a> {
         let host = &fleet.hosts[host];
         let spread = self.spec.placement.spread.as_deref();
         let spread = spread.and_then(|key| Some(format!(" in {key}={}", host.label(key)?))).unwrap_or_default();
-        let of = if is_only { "the only host that fits" } else { "the best host that fits" };
-        format!("{of}{spread}, with {here} of this service and {load} in all")
+        let of = if is_only { "the only eligible host" } else { "the best eligible host" };
+        format!("{of}{spread}, with {here} of this service's replicas and {load} in total")
     }
 
     /// What rules out each host, in the order of [`Fleet::hosts`]; `None` for one that fits.

@@ -14,7 +14,7 @@ use super::{
     words::{LostHost, Subject},
 };
 use crate::{
-    model::{Assignment, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, counted},
+    model::{Assignment, EventReason, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, counted},
     tree::{
         layout,
         snapshot::{Doc, ReplicaView},
@@ -133,7 +133,7 @@ impl<'a> Round<'_, 'a> {
         let created = counted(count, "replica");
         let message = format!("{created} created: {} wanted, {staying} there", self.facts.force.wanted());
         self.out.counts.created(count);
-        self.out.push(ops, Note::new(None, None, message), false);
+        self.out.push(ops, Note::of_service(EventReason::Created, message), false);
     }
 
     fn next_victim(&mut self, found: &[Found<'a>], surge: bool) -> Option<usize> {
@@ -178,7 +178,8 @@ impl<'a> Round<'_, 'a> {
             format!("removed: {} wanted", counted(self.facts.force.wanted(), "replica"))
         };
         let ops = self.removal(case, host, &reason);
-        self.out.push(ops, Note::new(Some(case.number()), case.desired.node.as_ref(), reason), false);
+        let node = case.desired.node.as_ref();
+        self.out.push(ops, Note::of_replica(EventReason::Removing, case.number(), node, reason), false);
     }
 
     /// The operations with which a replica begins its way out.
@@ -226,7 +227,8 @@ impl<'a> Round<'_, 'a> {
         ops.push(Op::Delete { path: layout::replica(id), version: Some(version) });
         self.out.counts.deleted();
         let node = host.map(|host| self.places.fleet.hosts[host].name);
-        self.out.push(ops, Note::new(Some(id.number), node, format!("deleted: {why}")), false);
+        let note = Note::of_replica(EventReason::Removed, id.number, node, format!("deleted: {why}"));
+        self.out.push(ops, note, false);
     }
 
     /// On a host that is lost, what became of the processes cannot be known; a drained service says so.

@@ -9,7 +9,7 @@ use super::{
     transaction::{MAX_OPS, Note},
 };
 use crate::{
-    model::{ReplicaDesired, ReplicaId, ServiceName},
+    model::{EventReason, ReplicaDesired, ReplicaId, ServiceName},
     tree::{
         layout,
         snapshot::{Cluster, Doc, ReplicaView, below},
@@ -40,7 +40,9 @@ impl<'a> Round<'_, 'a> {
         };
         let change = Change { id, view, from: home, home, desired: &desired, assignment: None };
         let ops = self.places.ops(change);
-        self.out.push(ops, Note::new(Some(id.number), desired.node.as_ref(), desired.reason.clone()), false);
+        let reason = if removing { EventReason::Removing } else { EventReason::Repaired };
+        let note = Note::of_replica(reason, id.number, desired.node.as_ref(), desired.reason.clone());
+        self.out.push(ops, note, false);
     }
 
     /// The host whose index has the replica; of several, the one whose agent last wrote its status.
@@ -64,8 +66,8 @@ impl<'a> Round<'_, 'a> {
             }
             let name = self.places.fleet.hosts[host].name;
             let ops: Vec<_> = self.places.delete_index(&id, host).into_iter().collect();
-            let message = format!("index on {name} deleted: the replica is not placed there");
-            self.out.push(ops, Note::new(Some(number), Some(name), message), false);
+            let message = format!("assignment on {name} deleted: the replica is not placed there");
+            self.out.push(ops, Note::of_replica(EventReason::Repaired, number, Some(name), message), false);
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     words::{Consequence, Invalid, Subject, Waiting},
 };
 use crate::{
-    model::{ServiceName, Summary},
+    model::{EventReason, ServiceName, Summary},
     tree::{
         layout,
         snapshot::{Doc, ServiceView},
@@ -171,7 +171,8 @@ impl<'a> Round<'_, 'a> {
     fn create_instances(&mut self) {
         if self.facts.view.instances_version.is_none() && !self.facts.force.spec.deleting {
             let op = Op::Create { path: layout::instances(self.facts.name), data: b"{}".to_vec() };
-            self.out.push(vec![op], Note::new(None, None, "instances created".to_owned()), false);
+            let note = Note::of_service(EventReason::Housekeeping, "instances created".to_owned());
+            self.out.push(vec![op], note, false);
         }
     }
 
@@ -194,7 +195,8 @@ impl<'a> Round<'_, 'a> {
         ops.extend(instances.map(|(name, doc)| delete(layout::instance(self.facts.name, name), doc.version)));
         if ops.len() > MAX_OPS / 2 {
             ops.truncate(MAX_OPS / 2);
-            self.out.push(ops, Note::new(None, None, "its history is being deleted".to_owned()), false);
+            let note = Note::of_service(EventReason::Housekeeping, "its history is being deleted".to_owned());
+            self.out.push(ops, note, false);
             return self.finish();
         }
         self.delete_own_nodes(ops)

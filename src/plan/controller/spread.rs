@@ -161,7 +161,7 @@ impl<'a> Round<'_, 'a> {
         let (from, to) =
             (self.places.fleet.hosts[from].name.clone(), self.places.fleet.hosts[choice.host].name.clone());
         let (_, here, all) = now;
-        let reason = format!("{}; where it is: {here} of this service and {all} in all", choice.reason);
+        let reason = format!("{}; where it is: {here} of this service's replicas and {all} in total", choice.reason);
         Some(Move { id: case.id.clone(), from, to, reason })
     }
 

@@ -12,7 +12,7 @@ use super::{
     status::ReplicaOutcome,
     transaction::Note,
 };
-use crate::model::{ReplicaDesired, ReplicaId, ReplicaNumber, RolloutState};
+use crate::model::{EventReason, ReplicaDesired, ReplicaId, ReplicaNumber, RolloutState};
 
 impl<'a> Round<'_, 'a> {
     /// How many replicas are to be started first. While a rollout is under way, none is begun: it has its own.
@@ -113,13 +113,13 @@ impl<'a> Round<'_, 'a> {
         let why = self
             .places
             .must_move(old, host, &self.course)
-            .map_or("its unit there is another's".to_owned(), |why| why.to_string());
+            .map_or("its unit there is in use by another".to_owned(), |why| why.to_string());
         let reason = format!("removed: {why}, and replica {} serves in its place", new.number().0);
         let mut ops = self.removal(old, host, &reason);
         let stays = ReplicaDesired { surge: false, ..new.desired.clone() };
         let (id, view, home) = (&new.id, new.view, new.host);
         ops.extend(self.places.ops(Change { id, view, from: home, home, desired: &stays, assignment: None }));
-        self.out.push(ops, Note::new(Some(old.number()), Some(name), reason), false);
+        self.out.push(ops, Note::of_replica(EventReason::Removing, old.number(), Some(name), reason), false);
     }
 }
 

@@ -176,7 +176,8 @@ fn events(before: Option<&ServiceStatus>, builder: &TransactionBuilder<'_>, cont
         let message = clip(&note.message, LONGEST_EVENT);
         let last = events.iter().rev().find(|event| event.replica == note.replica);
         if note.replica.is_none() || last.is_none_or(|last| last.message != message) {
-            events.push(Event { at: context.now, replica: note.replica, node: note.node.clone(), message });
+            let (reason, replica, node) = (note.reason, note.replica, note.node.clone());
+            events.push(Event { at: context.now, reason, replica, node, message });
         }
     }
     events.split_off(events.len().saturating_sub(ServiceStatus::MAX_EVENTS))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    model::{HostName, ReplicaNumber, ServiceSpec, encode},
+    model::{EventReason, HostName, ReplicaNumber, ServiceSpec, encode},
     tree::txn::Op,
 };
 
@@ -28,14 +28,26 @@ pub(super) struct Step {
 
 /// What is done and why, for events and the log.
 pub(super) struct Note {
+    pub(super) reason: EventReason,
     pub(super) replica: Option<ReplicaNumber>,
     pub(super) node: Option<HostName>,
     pub(super) message: String,
 }
 
 impl Note {
-    pub(super) fn new(replica: Option<ReplicaNumber>, node: Option<&HostName>, message: String) -> Self {
-        Self { replica, node: node.cloned(), message }
+    /// What is about the service as a whole.
+    pub(super) fn of_service(reason: EventReason, message: String) -> Self {
+        Self { reason, replica: None, node: None, message }
+    }
+
+    /// What is about a replica, and a host if there is one.
+    pub(super) fn of_replica(
+        reason: EventReason,
+        number: ReplicaNumber,
+        node: Option<&HostName>,
+        message: String,
+    ) -> Self {
+        Self { reason, replica: Some(number), node: node.cloned(), message }
     }
 }
 

@@ -303,7 +303,7 @@ impl Picture {
         self.replica(id).is_some() && self.must_leave(id, replica, node, &accepted.service, service)
     }
 
-    /// Whether the host drains, and the time given to that has passed.
+    /// Whether the host is draining, and the time given to that has passed.
     pub(super) fn is_overdue(&self, name: &HostName, context: &Context) -> bool {
         let host = self.hosts.get(name);
         let spec = host.and_then(|host| host.spec.as_ref()?.as_ref().ok()).filter(|spec| spec.drain);

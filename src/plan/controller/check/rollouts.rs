@@ -303,5 +303,5 @@ fn back_to_the_same(
 ) -> Option<String> {
     let ends = old.ended.is_none() && new.state == RolloutState::RolledBack;
     let same = ends && brings_what_was(new, service);
-    same.then(|| format!("{name}: rollout {number} is rolled back to what it brought itself"))
+    same.then(|| format!("{name}: rollout {number} rolled back to what it brought itself"))
 }

@@ -357,7 +357,11 @@ fn added_hosts_are_used() {
         })
         .collect();
     assert!(moved.iter().any(|to| to.contains("-new")), "{moved:?}");
-    assert!(report.rounds[0].steps.iter().all(|step| step.why.contains("is lost since")), "{:?}", report.rounds[0]);
+    assert!(
+        report.rounds[0].steps.iter().all(|step| step.why.contains("has been lost since")),
+        "{:?}",
+        report.rounds[0]
+    );
 }
 
 #[test]

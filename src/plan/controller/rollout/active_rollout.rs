@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::progress::RolloutProgress;
 use crate::{
-    model::{PauseCause, ReplicaNumber, Revision, Rollout, RolloutState, Span},
+    model::{EventReason, PauseCause, ReplicaNumber, Revision, Rollout, RolloutState, Span},
     plan::controller::{classify::Case, facts::Facts},
     tree::snapshot::{Doc, ServiceView},
 };
@@ -61,7 +61,7 @@ pub(in crate::plan::controller) struct ActiveRollout<'a> {
     /// A person has just resumed it after a failure: what was rejected is asked for once more.
     pub(in crate::plan::controller) tries_again: bool,
     /// What is said of it in the service's events.
-    pub(super) said: Vec<String>,
+    pub(super) said: Vec<(EventReason, String)>,
 }
 
 impl<'a> ActiveRollout<'a> {

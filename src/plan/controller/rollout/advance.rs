@@ -150,7 +150,7 @@ impl<'a> Steering<'_, '_, 'a> {
         let said = clip(status.message.as_deref().unwrap_or("no message"), LONGEST_MESSAGE);
         let (number, node) = (case.number().0, &status.node);
         if case.rejected() && !self.course.tries_again {
-            return Some(format!("replica {number} on {node} was left as it was: {said}"));
+            return Some(format!("replica {number} on {node} rejected the update: {said}"));
         }
         // After a resume, time is given; with nothing to go back to, other hosts are tried first.
         let (resumed, updated) = (record.resumed, record.updating.get(&case.number()).copied());

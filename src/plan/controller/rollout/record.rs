@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ActiveRollout;
 use crate::{
-    model::{Revision, Rollout, RolloutState, RolloutSummary, encode},
+    model::{EventReason, Revision, Rollout, RolloutState, RolloutSummary, encode},
     plan::controller::{
         classify::{Found, known},
         output::Output,
@@ -66,7 +66,7 @@ impl<'a> ActiveRollout<'a> {
             record.reason = format!("rollout {number} ({what}) was wanted instead");
             record.updating.clear();
         }
-        self.said.push(format!("rollout {number} begins: {what}"));
+        self.said.push((EventReason::RolloutStarted, format!("rollout {number} started: {what}")));
     }
 
     /// Numbers never return, even when somebody deletes the newest record.
@@ -92,7 +92,7 @@ impl<'a> ActiveRollout<'a> {
             ops.extend(self.prune(found, next.from));
         }
         let said = std::mem::take(&mut self.said);
-        out.builder.append(ops, said.into_iter().map(|message| Note::new(None, None, message)));
+        out.builder.append(ops, said.into_iter().map(|(reason, message)| Note::of_service(reason, message)));
     }
 
     /// A wish may be two documents, written at once and heard of one after the other: half of it begins nothing.

@@ -2,7 +2,7 @@
 
 use super::ActiveRollout;
 use crate::{
-    model::{OnFailure, PauseCause, RolloutState, counted},
+    model::{EventReason, OnFailure, PauseCause, RolloutState, counted},
     plan::controller::notice::clip,
 };
 
@@ -48,7 +48,7 @@ impl ActiveRollout<'_> {
         let Some(record) = self.edit() else { return };
         (record.state, record.pause, record.batch_done) = (RolloutState::Paused, Some(cause), None);
         record.updating.clear();
-        self.say("is paused", reason);
+        self.say(EventReason::RolloutPaused, "paused", reason);
     }
 
     /// Ends a pause: all deadlines start again. When nobody knows any more what was before, it goes forward as what comes
@@ -66,7 +66,7 @@ impl ActiveRollout<'_> {
         record.state = if record.back { RolloutState::RollingBack } else { RolloutState::Running };
         (record.pause, record.batch_done, record.progress) = (None, None, now);
         record.updating.clear();
-        self.say("goes on", why);
+        self.say(EventReason::RolloutResumed, "goes on", why);
     }
 
     pub(super) fn promote(&mut self, by: &str) {
@@ -88,7 +88,7 @@ impl ActiveRollout<'_> {
         (record.batch_done, record.progress, record.healthy) = (None, now, 0);
         record.updating.clear();
         record.cause = clip(reason, LONGEST);
-        self.say("is rolled back", reason);
+        self.say(EventReason::RollingBack, "is being rolled back", reason);
     }
 
     pub(super) fn fail(&mut self, reason: &str) {
@@ -122,16 +122,20 @@ impl ActiveRollout<'_> {
             record.reason.clone_from(&record.cause);
         }
         if let Some(number) = self.number() {
-            let what = if state == RolloutState::Completed { "completed" } else { "rolled back" };
-            let said = format!("rollout {number} is {what} {without}");
-            self.said.push(said.trim_end().to_owned());
+            let (reason, what) = if state == RolloutState::Completed {
+                (EventReason::RolloutCompleted, "completed")
+            } else {
+                (EventReason::RolledBack, "rolled back")
+            };
+            let said = format!("rollout {number} {what} {without}");
+            self.said.push((reason, said.trim_end().to_owned()));
         }
     }
 
     /// What happens on the way back does not hide why it was begun.
-    fn say(&mut self, what: &str, reason: &str) {
+    fn say(&mut self, event: EventReason, what: &str, reason: &str) {
         let Some(number) = self.number() else { return };
-        self.said.push(format!("rollout {number} {what}: {reason}"));
+        self.said.push((event, format!("rollout {number} {what}: {reason}")));
         let Some(record) = self.edit() else { return };
         if record.back && record.cause.is_empty() {
             // Written by an earlier release.

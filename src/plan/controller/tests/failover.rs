@@ -13,11 +13,13 @@ fn a_lost_hosts_replicas_move_after_lost_after() {
     assert_eq!(plan.wake_at, Some(sim.now.checked_add(std::time::Duration::from_secs(10)).unwrap()));
     sim.live(9);
     assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3");
-    assert_condition(&sim, "webapp", &["HostLost: web2: is gone since", "(webapp.0000000002)"]);
+    assert_condition(&sim, "webapp", &["HostLost: web2: has been gone since", "(webapp.0000000002)"]);
     sim.live(2);
     assert_eq!(sim.places("webapp"), "1=web1 2=web1 3=web3");
     assert_eq!(sim.status("webapp").summary.to_string(), "healthy");
-    assert!(sim.replica("webapp.0000000002").unwrap().reason.starts_with("web2 is lost since 2026-01-01T00:00:00Z"));
+    assert!(
+        sim.replica("webapp.0000000002").unwrap().reason.starts_with("web2 has been lost since 2026-01-01T00:00:00Z")
+    );
     assert_rest(&mut sim);
 }
 
@@ -30,7 +32,10 @@ fn failover_is_one_transaction_and_comes_first() {
     sim.sleep(10);
     let plan = sim.plan();
     let reasons: Vec<_> = plan.transactions.iter().map(|transaction| transaction.reason.as_str()).collect();
-    assert!(reasons[0].starts_with("webapp: 0000000002 moved from web2 to web1: web2 is lost since"), "{reasons:?}");
+    assert!(
+        reasons[0].starts_with("webapp: 0000000002 moved from web2 to web1: web2 has been lost since"),
+        "{reasons:?}"
+    );
     assert!(reasons[1].starts_with("another: "), "{reasons:?}");
 }
 

@@ -20,7 +20,7 @@ fn a_draining_host_is_left_only_once_the_processes_are_gone() {
     sim.run_controller();
     assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3");
     let draining = sim.replica("webapp.0000000001").unwrap();
-    assert_eq!((draining.mode.to_string().as_str(), draining.reason.as_str()), ("drain", "the host drains"));
+    assert_eq!((draining.mode.to_string().as_str(), draining.reason.as_str()), ("drain", "the host is draining"));
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web2 2=web2 3=web3");
     assert_eq!(sim.replica("webapp.0000000001").unwrap().mode.to_string(), "enabled");
@@ -41,7 +41,7 @@ fn a_drain_stays_within_the_budget() {
         sim.replica(&id).unwrap().mode.to_string() == "drain"
     });
     assert_eq!(drained.count(), 1);
-    assert_condition(&sim, "webapp", &["Waiting", "leaving (the host drains) waits: max_unavailable (1)"]);
+    assert_condition(&sim, "webapp", &["Waiting", "leaving (the host is draining) waits: max_unavailable (1)"]);
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web2 2=web2 3=web2");
 }
@@ -53,7 +53,11 @@ fn without_another_host_a_drain_waits_and_says_so() {
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=web3");
     assert_eq!(sim.processes().matches("webapp").count(), 3);
-    assert_condition(&sim, "webapp", &["Waiting: web1: the host drains, but no other host fits: 3 hosts", "2 full"]);
+    assert_condition(
+        &sim,
+        "webapp",
+        &["Waiting: web1: the host is draining, but no other host fits: 3 hosts", "2 full"],
+    );
     assert_rest(&mut sim);
 }
 
@@ -345,7 +349,7 @@ fn without_a_place_for_another_a_host_is_not_left_and_it_is_said() {
     drain(&mut sim, "web1");
     sim.settle();
     assert_eq!((sim.places("webapp").as_str(), sim.status("webapp").replicas), ("1=web1 2=web2 3=web3", 3));
-    assert_condition(&sim, "webapp", &["Waiting", "web1: the host drains, but no other host fits", "2 full"]);
+    assert_condition(&sim, "webapp", &["Waiting", "web1: the host is draining, but no other host fits", "2 full"]);
     assert_rest(&mut sim);
 }
 
@@ -583,7 +587,11 @@ fn what_cannot_go_back_keeps_no_other_from_it() {
     order(&mut sim, 2, "abort");
     sim.live(120);
     assert_eq!((ports(&sim).as_str(), state(&sim).as_str()), ("1=80 2=80 3=81", "2 rolling_back"), "{:#?}", sim.log);
-    assert_condition(&sim, "webapp", &["Waiting: web3", "port 80 there is other.0000000001's, but no other host fits"]);
+    assert_condition(
+        &sim,
+        "webapp",
+        &["Waiting: web3", "port 80 there is in use by other.0000000001, but no other host fits"],
+    );
     // Once there is a place, it goes there.
     sim.tree.put("/hosts/web4", "{}");
     sim.live(60);

@@ -33,17 +33,51 @@ fn replicas_run_and_the_service_is_healthy() {
 
 #[test]
 fn every_action_is_an_event_with_its_reason() {
-    let events: Vec<_> = webapp(1).status("webapp").events.into_iter().map(|event| event.message).collect();
+    let mut sim = webapp(1);
+    let mut seen = 0;
+    let mut new = |sim: &Sim| {
+        let events = sim.status("webapp").events;
+        let new: Vec<_> = events[seen..].iter().map(|event| event.reason.to_string()).collect();
+        seen = events.len();
+        (new.join(" "), events.into_iter().map(|event| event.message).collect::<Vec<_>>())
+    };
     assert_eq!(
-        events,
-        [
-            "1 replica created: 1 wanted, 0 there",
-            "rollout 1 begins: version v1",
-            "instances created",
-            "placed on web1: the best host that fits, with 0 of this service and 0 in all",
-            "rollout 1 is completed",
-        ]
+        new(&sim),
+        (
+            "Created RolloutStarted Housekeeping Placed RolloutCompleted".to_owned(),
+            [
+                "1 replica created: 1 wanted, 0 there",
+                "rollout 1 started: version v1",
+                "instances created",
+                "placed on web1: the best eligible host, with 0 of this service's replicas and 0 in total",
+                "rollout 1 completed",
+            ]
+            .map(ToOwned::to_owned)
+            .to_vec()
+        )
     );
+    sim.patch_desired("webapp", &json!({ "version": "v2" }));
+    sim.settle();
+    assert_eq!(new(&sim).0, "RolloutStarted Updated RolloutCompleted");
+    sim.patch_desired("webapp", &json!({ "mode": "disabled" }));
+    sim.settle();
+    assert_eq!(new(&sim).0, "ModeChanged");
+    sim.patch_desired("webapp", &json!({ "mode": "enabled" }));
+    sim.settle();
+    sim.tree.put("/hosts/web1", r#"{"drain":true}"#);
+    sim.settle();
+    assert_eq!(new(&sim).0, "ModeChanged ModeChanged Moved");
+    sim.tree.delete_all("/hosts/web2/assigned/webapp.0000000001");
+    sim.settle();
+    assert_eq!(new(&sim).0, "Repaired");
+    sim.tree.put("/hosts/web2", r#"{"cordon":true}"#);
+    sim.patch_desired("webapp", &json!({ "replicas": 4 }));
+    sim.tree.put("/hosts/web3", r#"{"cordon":true}"#);
+    sim.settle();
+    assert_eq!(new(&sim).0, "Created Unplaced Unplaced Unplaced");
+    sim.patch_desired("webapp", &json!({ "replicas": 0 }));
+    sim.settle();
+    assert!(new(&sim).0.ends_with("Removed Removed Removed Removing Removed"), "{:?}", sim.status("webapp").events);
 }
 
 #[test]
@@ -184,7 +218,7 @@ fn deleting_stops_at_nodes_that_are_not_its_own() {
     sim.tree.put("/services/webapp/notes", "mine");
     sim.patch("/services/webapp", &json!({ "deleting": true }));
     sim.settle();
-    assert_condition(&sim, "webapp", &["Waiting", "/services/webapp/notes", "delete them"]);
+    assert_condition(&sim, "webapp", &["Waiting", "unexpected nodes", "/services/webapp/notes"]);
     assert_eq!(sim.status("webapp").summary.to_string(), "deleting");
     assert_rest(&mut sim);
     sim.tree.delete_all("/services/webapp/notes");

@@ -196,7 +196,7 @@ fn an_agent_that_does_not_answer_is_nudged_ever_more_rarely() {
     for second in 0..700 {
         let before = sim.log.len();
         sim.run_controller();
-        nudged.extend(sim.log[before..].iter().any(|reason| reason.contains("look again")).then_some(second));
+        nudged.extend(sim.log[before..].iter().any(|reason| reason.contains("is asked for the")).then_some(second));
         sim.sleep(1);
     }
     assert_eq!(nudged, [2, 6, 14, 30, 62, 126, 254, 510]);
@@ -248,7 +248,7 @@ fn foreign_nodes_hold_up_only_what_they_block() {
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web1 2=web2(removing)");
     assert_eq!(sim.processes(), "web1:webapp@0000000001.service");
-    assert_condition(&sim, "webapp", &["Waiting: webapp.0000000002: /services/webapp/0000000002/mine is in the way"]);
+    assert_condition(&sim, "webapp", &["Waiting: webapp.0000000002: unexpected node /services/webapp/0000000002/mine"]);
     assert_rest(&mut sim);
     sim.tree.delete_all("/services/webapp/0000000002/mine");
     sim.settle();
@@ -304,7 +304,7 @@ fn an_index_is_not_put_back_over_another_services_unit() {
     sim.tree.delete_all("/hosts/web1/assigned/beta.0000000001");
     sim.settle();
     assert_eq!(sim.processes(), "web1:alpha.service web1:beta.service");
-    assert_condition(&sim, "beta", &["Waiting: web1: its unit there is alpha's"]);
+    assert_condition(&sim, "beta", &["Waiting: web1: its unit there is in use by alpha"]);
     // Nothing can come of it: once its time is up, it is what it was.
     sim.sleep(700);
     sim.settle();

@@ -84,7 +84,7 @@ fn what_rules_hosts_out_is_said_and_tried_again_when_it_changes() {
     sim.service("webapp", &spec(json!({ "placement": { "constraints": ["zone=a"] } })), &json!({}));
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=-");
-    assert_condition(&sim, "webapp", &["no host fits: 3 hosts: 1 lost, 1 cordoned, 1 not zone=a"]);
+    assert_condition(&sim, "webapp", &["no host fits: 3 hosts: 1 lost, 1 cordoned, 1 without zone=a"]);
     sim.tree.put("/hosts/web3", r#"{"labels":{"zone":"a"}}"#);
     sim.settle();
     assert_eq!((sim.places("webapp").as_str(), conditions(&sim.status("webapp")).as_str()), ("1=web3", ""));
@@ -109,7 +109,7 @@ fn two_services_never_share_a_unit_on_a_host() {
         (sim.places("alpha"), sim.places("beta"), sim.places("gamma")),
         ("1=web1".into(), "1=web2".into(), "1=-".into())
     );
-    assert_condition(&sim, "gamma", &["1 whose unit is alpha's, 1 whose unit is beta's"]);
+    assert_condition(&sim, "gamma", &["1 with the unit in use by alpha, 1 with the unit in use by beta"]);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_unit_that_another_service_takes_on_makes_the_later_one_leave() {
     sim.settle();
     // Nowhere to go: it keeps running as beta.service, and says what is in the way.
     assert_eq!(sim.processes(), "web1:alpha.service web1:beta.service web2:alpha.service");
-    assert_condition(&sim, "beta", &["Waiting: web1", "its unit there is alpha's"]);
+    assert_condition(&sim, "beta", &["Waiting: web1", "its unit there is in use by alpha"]);
     sim.patch_desired("alpha", &json!({ "replicas": 1 }));
     sim.settle();
     assert_eq!(sim.processes(), "web1:alpha.service web2:alpha.service");
@@ -163,7 +163,7 @@ fn a_port_is_one_replicas_on_each_host() {
     sim.service("webapp", &spec(json!({ "port": 8080 })), &json!({ "replicas": 3 }));
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web1 2=web2 3=-");
-    assert_condition(&sim, "webapp", &["Unplaced", "2 hosts: 2 whose port 8080 is in use by webapp"]);
+    assert_condition(&sim, "webapp", &["Unplaced", "2 hosts: 2 with port 8080 in use by webapp"]);
     sim.service("proxy", &json!({ "unit": "proxy.service", "port": 8080 }), &json!({}));
     sim.service("other", &json!({ "unit": "other.service", "port": 9090 }), &json!({}));
     sim.service("quiet", &json!({ "unit": "quiet@.service" }), &json!({ "replicas": 4 }));
@@ -185,7 +185,7 @@ fn two_that_look_for_a_port_at_once_get_a_host_each() {
     sim.settle();
     let places = ["alpha", "beta", "gamma"].map(|name| sim.places(name));
     assert_eq!(places, ["1=web1", "1=web2", "1=-"]);
-    assert_condition(&sim, "gamma", &["1 whose port 80 is in use by alpha, 1 whose port 80 is in use by beta"]);
+    assert_condition(&sim, "gamma", &["1 with port 80 in use by alpha, 1 with port 80 in use by beta"]);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_surge_replica_never_stands_beside_one_that_answers_for_it() {
     sim.settle();
     let places = sim.places("webapp");
     assert!(places.starts_with("1=web1 2=web2 3=web3 ") && places.ends_with("=-"), "{places}");
-    assert_condition(&sim, "webapp", &["Unplaced", "3 whose port 8080 is in use by webapp"]);
+    assert_condition(&sim, "webapp", &["Unplaced", "3 with port 8080 in use by webapp"]);
     assert_eq!(sim.status("webapp").ready, 3, "nobody is touched for it");
 }
 
@@ -237,7 +237,7 @@ fn a_port_that_changes_is_no_other_services_there() {
     sim.patch("/services/alpha", &json!({ "port": 81 }));
     sim.settle();
     assert_eq!(alpha(&sim, "web1"), ("1=web1".to_owned(), 80));
-    let words = ["Waiting: web1", "port 81 there is beta.0000000002's, but no other host fits", "1 cordoned"];
+    let words = ["Waiting: web1", "port 81 there is in use by beta.0000000002, but no other host fits", "1 cordoned"];
     assert_condition(&sim, "alpha", &words);
     sim.tree.put("/hosts/web3", "{}");
     sim.settle();
@@ -275,7 +275,11 @@ fn the_port_of_what_is_off_or_only_planned_keeps_no_rollout_up() {
     sim.patch("/services/beta", &json!({ "port": 90 }));
     sim.settle();
     assert_eq!((port(&sim, "alpha.0000000001"), port(&sim, "beta.0000000001")), (90, 82));
-    assert_condition(&sim, "beta", &["Waiting: web1", "port 90 there is alpha.0000000001's, but no other host fits"]);
+    assert_condition(
+        &sim,
+        "beta",
+        &["Waiting: web1", "port 90 there is in use by alpha.0000000001, but no other host fits"],
+    );
 }
 
 /// What speaks against each host, as `zkops explain` tells it.
@@ -303,9 +307,9 @@ fn why_not_on_this_host_is_asked_of_the_planner() {
     let expected = "web1: cordoned; web2: it is here now; web3: port 8080 is in use by taken.";
     assert!(against.starts_with(expected), "{against}");
     sim.tree.put("/hosts/web1", "{}");
-    assert!(why_not(&mut sim, "webapp.0000000001").starts_with("web1: it failed there lately; "));
+    assert!(why_not(&mut sim, "webapp.0000000001").starts_with("web1: it failed there recently; "));
     let against = why_not(&mut sim, "same.0000000002");
-    assert!(against.contains("its unit there is taken's"), "{}: {against}", sim.places("same"));
+    assert!(against.contains("its unit there is in use by taken"), "{}: {against}", sim.places("same"));
 }
 
 /// Its `allowed_units` and other keys, which the host's agent tells when it is started again.

@@ -94,7 +94,7 @@ fn what_fails_is_rolled_back_and_says_why() {
             FAILS,
             "replica 1 on web2 is failed, as on web1: webapp@0000000001.service failed (exit-code): exited with status 1",
         ),
-        (REJECTED, "was left as it was"),
+        (REJECTED, "rejected the update"),
     ] {
         let mut sim = fleet(json!({}));
         want(&mut sim, version);

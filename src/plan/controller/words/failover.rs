@@ -59,11 +59,11 @@ impl fmt::Display for LostHost<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MovesAt { since, deadline } => {
-                write!(f, "is gone since {since:.0}; replaced elsewhere at {deadline:.0} unless it returns")
+                write!(f, "has been gone since {since:.0}; its replicas move at {deadline:.0} unless it returns")
             }
-            Self::Held(since, held) => write!(f, "is gone since {since:.0}, but the replica stays: {held}"),
+            Self::Held(since, held) => write!(f, "has been gone since {since:.0}, but the replica stays: {held}"),
             Self::NoFeasibleHost(since, no_host) => {
-                write!(f, "is gone since {since:.0}, and no other host fits: {no_host}")
+                write!(f, "has been gone since {since:.0}, and no other host fits: {no_host}")
             }
             Self::ProcessesUnknown => {
                 f.write_str("is gone: whether its processes still run cannot be known until it returns")

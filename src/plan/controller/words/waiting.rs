@@ -27,12 +27,12 @@ pub(in crate::plan::controller) enum MustMove {
 impl fmt::Display for MustMove {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Drains => f.write_str("the host drains"),
+            Self::Drains => f.write_str("the host is draining"),
             Self::Constraint(selector) => write!(f, "the host does not meet {selector}"),
             Self::Asked => f.write_str("it is to be less crowded elsewhere (zkops rebalance)"),
-            Self::Crowded => f.write_str("more than max_per_host are on the host"),
-            Self::UnitTaken(service) => write!(f, "its unit there is {service}'s"),
-            Self::PortTaken(port, holder) => write!(f, "port {port} there is {holder}'s"),
+            Self::Crowded => f.write_str("the host has more than max_per_host"),
+            Self::UnitTaken(service) => write!(f, "its unit there is in use by {service}"),
+            Self::PortTaken(port, holder) => write!(f, "port {port} there is in use by {holder}"),
         }
     }
 }
@@ -64,7 +64,7 @@ impl fmt::Display for Waiting<'_> {
                 "{what} waits until another replica is ready beside it: max_unavailable (0) lets none be missing"
             ),
             Self::Budget(what, max) => {
-                write!(f, "{what} waits: max_unavailable ({max}) replicas are not ready already")
+                write!(f, "{what} waits: max_unavailable ({max}) is used up")
             }
             Self::NoFeasibleHost(why, no_host) => write!(f, "{why}, but no other host fits: {no_host}"),
             Self::Held(why, held) => write!(f, "{why}, but it stays here: {held}"),
@@ -73,13 +73,13 @@ impl fmt::Display for Waiting<'_> {
                 "{why}: another replica is started before it leaves, once rollout {number} has ended \
                  (`zkops rollout status {service}`)"
             ),
-            Self::ForeignNode(path) => write!(f, "{path} is in the way and not zkops's own: delete it"),
+            Self::ForeignNode(path) => write!(f, "unexpected node {path} blocks the deletion: remove it"),
             Self::ForeignNodes(paths) => {
-                write!(f, "the service's nodes stay: {} are not zkops's own; delete them", paths.join(", "))
+                write!(f, "unexpected nodes block the deletion, remove them: {}", paths.join(", "))
             }
-            Self::AssignmentLost => {
-                f.write_str("its index is gone, and what it ran as is not known: its unit is another's there by now")
-            }
+            Self::AssignmentLost => f.write_str(
+                "its assignment is missing, what it ran is not known, and its unit there is in use by another replica",
+            ),
         }
     }
 }
