@@ -2,7 +2,7 @@
 
 use super::{
     change::Content,
-    classify::Case,
+    classify::Replica,
     host::HostIndex,
     nodes::Change,
     notice::clip,
@@ -71,22 +71,22 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// A replica for which no host fitted so far.
-    pub(super) fn assign_unplaced(&mut self, case: &Case<'a>) -> ReplicaOutcome {
-        if let Some(held) = self.course.is_held(self.places.placer.unit, case) {
-            self.out.notice(Subject::Service, case.number(), &Unplaced::Held(held));
+    pub(super) fn assign_unplaced(&mut self, replica: &Replica<'a>) -> ReplicaOutcome {
+        if let Some(held) = self.course.is_held(self.places.placer.unit, replica) {
+            self.out.notice(Subject::Service, replica.number(), &Unplaced::Held(held));
             return self.standing_unplaced();
         }
-        match self.places.pick(case, &self.course, &mut self.out) {
+        match self.places.pick(replica, &self.course, &mut self.out) {
             Ok(choice) => {
-                let revision = self.course.choose_revision(self.places.placer.unit, case);
-                let failed_on = case.desired.failed_on.clone();
-                let new = NewAssignment { id: &case.id, view: case.view, from: None, failed_on, revision };
-                self.course.expose(case, revision);
+                let revision = self.course.choose_revision(self.places.placer.unit, replica);
+                let failed_on = replica.desired.failed_on.clone();
+                let new = NewAssignment { id: &replica.id, view: replica.view, from: None, failed_on, revision };
+                self.course.expose(replica, revision);
                 self.assign(new, &choice, "", false)
             }
             Err(no_host) => {
-                self.out.notice(Subject::Service, case.number(), &Unplaced::NoFeasibleHost(&no_host));
-                self.align(case, self.facts.force.desired.mode, Content::Update, "");
+                self.out.notice(Subject::Service, replica.number(), &Unplaced::NoFeasibleHost(&no_host));
+                self.align(replica, self.facts.force.desired.mode, Content::Update, "");
                 self.standing_unplaced()
             }
         }
@@ -99,20 +99,20 @@ impl<'a> Round<'_, 'a> {
     /// Moves the replica to the host chosen, in one transaction, with all that is in force now. Nobody waits for one that is `unasked`: it goes first.
     pub(super) fn move_to(
         &mut self,
-        case: &Case<'a>,
+        replica: &Replica<'a>,
         choice: &Choice,
         why: &str,
         failed_on: Vec<FailedOn>,
         unasked: Option<Cause>,
     ) -> ReplicaOutcome {
-        if case.host.is_some_and(|host| self.is_index_blocked(&case.id, host)) {
+        if replica.host.is_some_and(|host| self.is_index_blocked(&replica.id, host)) {
             return ReplicaOutcome::Stuck;
         }
         self.out.moves.extend(unasked);
-        let revision = self.course.choose_revision(self.places.placer.unit, case);
+        let revision = self.course.choose_revision(self.places.placer.unit, replica);
         let failed_on = if matches!(revision, RevisionChoice::Same(_)) { failed_on } else { Vec::new() };
-        self.course.expose(case, revision);
-        let new = NewAssignment { id: &case.id, view: case.view, from: case.host, failed_on, revision };
+        self.course.expose(replica, revision);
+        let new = NewAssignment { id: &replica.id, view: replica.view, from: replica.host, failed_on, revision };
         self.assign(new, choice, why, unasked.is_some())
     }
 

@@ -1,7 +1,7 @@
 //! How many ready replicas planned changes may make unready in one round: moves, updates and rollbacks share it.
 
 use super::{
-    classify::{Case, Found, known},
+    classify::{Replica, ReplicaKind, managed},
     facts::Facts,
     rollout::ActiveRollout,
 };
@@ -19,14 +19,15 @@ impl Budget {
     /// How many ready replicas may become unready: those beyond the number wanted, and `max_unavailable`. Of those that
     /// `max_failures` forgives, nobody hopes that they serve. On a way back neither of those that are on no host or on a lost
     /// one, or failed: what was given up does not stay for them, though nothing else is disturbed beyond the budget.
-    pub(super) fn grant(facts: &Facts<'_>, course: &ActiveRollout<'_>, found: &[Found<'_>]) -> Self {
-        let ready = found.iter().filter_map(known).filter(|case| !case.desired.removing && case.ready()).count();
+    pub(super) fn grant(facts: &Facts<'_>, course: &ActiveRollout<'_>, found: &[ReplicaKind<'_>]) -> Self {
+        let ready =
+            found.iter().filter_map(managed).filter(|replica| !replica.desired.removing && replica.ready()).count();
         let wanted = facts.force.wanted();
         let (max_unavailable, _) = facts.force.spec.budget(wanted);
         let beyond = |forgiven: usize| (ready + max_unavailable + forgiven).saturating_sub(wanted);
         // With the rollout's end, that is over, too.
         let left = beyond(if course.is_active() { course.survey.forgiven } else { 0 });
-        let idle = || found.iter().filter_map(known).filter(|case| is_idle(case)).count();
+        let idle = || found.iter().filter_map(managed).filter(|replica| is_idle(replica)).count();
         let leeway = if course.is_going_back() { beyond(idle()).saturating_sub(left) } else { 0 };
         Self { left, leeway }
     }
@@ -55,14 +56,14 @@ impl Budget {
     }
 
     /// A replica that nobody hoped would serve has been replaced: nobody is disturbed for it any more.
-    pub(super) fn return_leeway_of(&mut self, case: &Case<'_>) {
-        self.leeway = self.leeway.saturating_sub(usize::from(is_idle(case)));
+    pub(super) fn return_leeway_of(&mut self, replica: &Replica<'_>) {
+        self.leeway = self.leeway.saturating_sub(usize::from(is_idle(replica)));
     }
 }
 
 /// Whether nobody hopes that the replica, one of those wanted, will serve by itself soon: it is on no host or on a lost one, or
 /// failed.
-fn is_idle(case: &Case<'_>) -> bool {
-    let waits = case.desired.removing || case.desired.surge || case.ready();
-    !waits && (case.host.is_none() || !case.host_alive || case.failed())
+fn is_idle(replica: &Replica<'_>) -> bool {
+    let waits = replica.desired.removing || replica.desired.surge || replica.ready();
+    !waits && (replica.host.is_none() || !replica.host_alive || replica.failed())
 }

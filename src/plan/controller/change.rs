@@ -4,7 +4,7 @@
 //! lost or damaged is put back.
 
 use super::{
-    classify::Case,
+    classify::Replica,
     nodes::Change,
     rollout::Goal,
     round::Round,
@@ -28,51 +28,58 @@ pub(super) enum Content {
 
 impl<'a> Round<'_, 'a> {
     /// Keeps the replica where it is, as the service wants it.
-    pub(super) fn keep(&mut self, case: &Case<'a>) -> ReplicaOutcome {
-        self.align(case, self.facts.force.desired.mode, Content::Update, "")
+    pub(super) fn keep(&mut self, replica: &Replica<'a>) -> ReplicaOutcome {
+        self.align(replica, self.facts.force.desired.mode, Content::Update, "")
     }
 
     /// Writes what differs from what is wanted of the replica on its host. `why` is the reason for its mode, when it
     /// is not the service's.
-    pub(super) fn align(&mut self, case: &Case<'a>, mode: Mode, content: Content, why: &str) -> ReplicaOutcome {
+    pub(super) fn align(&mut self, replica: &Replica<'a>, mode: Mode, content: Content, why: &str) -> ReplicaOutcome {
         let goal = self.course.goal();
-        let outdated = content == Content::Update && goal.is_some_and(|goal| !goal.is_of(case));
-        if !outdated && is_written(case, mode) {
-            self.nudge(case);
-            return self.standing(case, outdated);
+        let outdated = content == Content::Update && goal.is_some_and(|goal| !goal.is_of(replica));
+        if !outdated && is_written(replica, mode) {
+            self.nudge(replica);
+            return self.standing(replica, outdated);
         }
-        let clashes =
-            case.host.is_some_and(|host| self.places.clashes(case, host, self.course.may_update(case.number())));
-        let turn = outdated && self.course.may_update(case.number());
-        let update = goal.filter(|_| turn && !clashes && self.may_disturb(case, mode));
-        let desired = Self::adjusted(case, mode, update, why);
-        let assignment = self.adjusted_assignment(case, &desired, update, clashes);
-        if assignment.is_some() && (update.is_some() || case.assignment.and_then(Doc::good).is_none()) {
-            self.claim_unit(case);
+        let clashes = replica
+            .host
+            .is_some_and(|host| self.places.clashes(replica, host, self.course.may_update(replica.number())));
+        let turn = outdated && self.course.may_update(replica.number());
+        let update = goal.filter(|_| turn && !clashes && self.may_disturb(replica, mode));
+        let desired = Self::adjusted(replica, mode, update, why);
+        let assignment = self.adjusted_assignment(replica, &desired, update, clashes);
+        if assignment.is_some() && (update.is_some() || replica.assignment.and_then(Doc::good).is_none()) {
+            self.claim_unit(replica);
         }
-        let change =
-            Change { id: &case.id, view: case.view, from: case.host, home: case.host, desired: &desired, assignment };
+        let change = Change {
+            id: &replica.id,
+            view: replica.view,
+            from: replica.host,
+            home: replica.host,
+            desired: &desired,
+            assignment,
+        };
         let ops = self.places.ops(change);
-        if ops.is_empty() && clashes && case.assignment.and_then(Doc::good).is_none() {
-            self.out.notice(Subject::Service, case.number(), &Waiting::AssignmentLost);
+        if ops.is_empty() && clashes && replica.assignment.and_then(Doc::good).is_none() {
+            self.out.notice(Subject::Service, replica.number(), &Waiting::AssignmentLost);
             return ReplicaOutcome::Stuck;
         }
         if ops.is_empty() {
-            self.nudge(case);
-            return self.standing(case, outdated);
+            self.nudge(replica);
+            return self.standing(replica, outdated);
         }
         if update.is_some() {
-            self.course.updated(case.number(), self.facts.context.now);
+            self.course.updated(replica.number(), self.facts.context.now);
         }
-        let (reason, message) = explain(case, &desired, update.is_some(), why);
-        let note = Note::of_replica(reason, case.number(), desired.node.as_ref(), message);
+        let (reason, message) = explain(replica, &desired, update.is_some(), why);
+        let note = Note::of_replica(reason, replica.number(), desired.node.as_ref(), message);
         self.out.push(ops, note, false);
         ReplicaOutcome::Busy
     }
 
-    fn adjusted(case: &Case<'a>, mode: Mode, update: Option<Goal<'a>>, why: &str) -> ReplicaDesired {
-        let mut desired = ReplicaDesired { mode, ..case.desired.clone() };
-        if mode != case.desired.mode && !why.is_empty() {
+    fn adjusted(replica: &Replica<'a>, mode: Mode, update: Option<Goal<'a>>, why: &str) -> ReplicaDesired {
+        let mut desired = ReplicaDesired { mode, ..replica.desired.clone() };
+        if mode != replica.desired.mode && !why.is_empty() {
             why.clone_into(&mut desired.reason);
         }
         if let Some(Goal { number, revision }) = update {
@@ -86,57 +93,57 @@ impl<'a> Round<'_, 'a> {
     /// The index that goes with `desired`: the content that is in force where it may change, else what was there.
     fn adjusted_assignment(
         &self,
-        case: &Case<'a>,
+        replica: &Replica<'a>,
         desired: &ReplicaDesired,
         update: Option<Goal<'a>>,
         clashes: bool,
     ) -> Option<Assignment> {
-        let current = case.assignment.and_then(Doc::good).filter(|_| update.is_none());
+        let current = replica.assignment.and_then(Doc::good).filter(|_| update.is_none());
         let ReplicaDesired { mode, version, config_version, .. } = desired.clone();
         match current {
             Some(current) => Some(Assignment { mode, version, config_version, ..current.clone() }),
             // What it ran as is not known, and as it is described now the agent would take another's unit for its own.
             None if clashes => None,
             None => {
-                let goal = update.or_else(|| self.course.own(case)).or(self.course.goal())?;
-                Some(self.course.assignment(goal, desired, case.number()))
+                let goal = update.or_else(|| self.course.own(replica)).or(self.course.goal())?;
+                Some(self.course.assignment(goal, desired, replica.number()))
             }
         }
     }
 
     /// A ready replica is disturbed within the budget only; an unready one has nothing to lose.
-    fn may_disturb(&mut self, case: &Case<'a>, mode: Mode) -> bool {
-        if mode != Mode::Enabled || !case.ready() {
+    fn may_disturb(&mut self, replica: &Replica<'a>, mode: Mode) -> bool {
+        if mode != Mode::Enabled || !replica.ready() {
             return true;
         }
-        self.budget.take_leeway() || self.spend(case, "its update")
+        self.budget.take_leeway() || self.spend(replica, "its update")
     }
 
     /// Takes one from the budget; without any, notes what waits.
-    pub(super) fn spend(&mut self, case: &Case<'a>, what: &str) -> bool {
+    pub(super) fn spend(&mut self, replica: &Replica<'a>, what: &str) -> bool {
         if !self.budget.take() {
             let why = Waiting::Budget(what, self.facts.force.spec.max_unavailable);
-            self.out.notice(Subject::Service, case.number(), &why);
+            self.out.notice(Subject::Service, replica.number(), &why);
             return false;
         }
         true
     }
 
-    fn claim_unit(&mut self, case: &Case<'a>) {
-        if let Some(host) = case.host {
-            self.places.fleet.claim(host, self.places.placer.unit, &case.id);
+    fn claim_unit(&mut self, replica: &Replica<'a>) {
+        if let Some(host) = replica.host {
+            self.places.fleet.claim(host, self.places.placer.unit, &replica.id);
         }
     }
 
-    fn standing(&self, case: &Case<'a>, outdated: bool) -> ReplicaOutcome {
-        if !self.facts.force.enabled() || case.desired.mode != Mode::Enabled {
-            return if case.down() { ReplicaOutcome::Gone } else { ReplicaOutcome::Busy };
+    fn standing(&self, replica: &Replica<'a>, outdated: bool) -> ReplicaOutcome {
+        if !self.facts.force.enabled() || replica.desired.mode != Mode::Enabled {
+            return if replica.down() { ReplicaOutcome::Gone } else { ReplicaOutcome::Busy };
         }
         if outdated && self.course.is_active() {
             let failed = self.course.record().is_some_and(|record| record.pause == Some(PauseCause::Failure));
             return if failed { ReplicaOutcome::Stuck } else { ReplicaOutcome::Busy };
         }
-        match (case.ready(), outdated, case.failed() || case.rejected()) {
+        match (replica.ready(), outdated, replica.failed() || replica.rejected()) {
             (true, false, _) if self.course.is(RolloutState::RolledBack) => ReplicaOutcome::Stuck,
             (true, false, _) => ReplicaOutcome::Ready,
             (_, true, _) | (_, _, true) => ReplicaOutcome::Stuck,
@@ -145,47 +152,48 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// Writes an assignment again when its agent owes an answer: the new version makes it look again.
-    fn nudge(&mut self, case: &Case<'a>) {
-        let again = self.course.tries_again && case.rejected();
-        let due = if again { Some(self.facts.context.now) } else { self.facts.context.nudge_at.get(&case.id).copied() };
-        let (Some(due), Some(doc), Some(host)) = (due, case.assignment, case.host) else { return };
-        let Some(assignment) = doc.good().filter(|_| case.host_alive) else { return };
+    fn nudge(&mut self, replica: &Replica<'a>) {
+        let again = self.course.tries_again && replica.rejected();
+        let due =
+            if again { Some(self.facts.context.now) } else { self.facts.context.nudge_at.get(&replica.id).copied() };
+        let (Some(due), Some(doc), Some(host)) = (due, replica.assignment, replica.host) else { return };
+        let Some(assignment) = doc.good().filter(|_| replica.host_alive) else { return };
         if due > self.facts.context.now {
             return self.out.wake(due);
         }
         let name = self.places.fleet.hosts[host].name;
-        let path = layout::assignment(name, &case.id);
+        let path = layout::assignment(name, &replica.id);
         let ops = vec![Op::Set { path, data: encode(assignment), version: Some(doc.version) }];
         let what =
             if again { "to try again what it rejected" } else { "for the replica's status and its place in instances" };
         let message = format!("{name} is asked {what}");
-        let note = Note::of_replica(EventReason::Retried, case.number(), Some(name), message);
+        let note = Note::of_replica(EventReason::Retried, replica.number(), Some(name), message);
         self.out.push(ops, note, false);
     }
 }
 
 /// Whether the replica's documents say the mode already, and its index what its `desired` says. By far the most
 /// frequent case: it must cost nothing.
-fn is_written(case: &Case<'_>, mode: Mode) -> bool {
-    let index = case.assignment.and_then(Doc::good).is_some_and(|assignment| {
+fn is_written(replica: &Replica<'_>, mode: Mode) -> bool {
+    let index = replica.assignment.and_then(Doc::good).is_some_and(|assignment| {
         assignment.mode == mode
-            && assignment.version == case.desired.version
-            && assignment.config_version == case.desired.config_version
+            && assignment.version == replica.desired.version
+            && assignment.config_version == replica.desired.config_version
     });
-    case.desired.mode == mode && (index || case.host.is_none())
+    replica.desired.mode == mode && (index || replica.host.is_none())
 }
 
-fn explain(case: &Case<'_>, desired: &ReplicaDesired, update: bool, why: &str) -> (EventReason, String) {
+fn explain(replica: &Replica<'_>, desired: &ReplicaDesired, update: bool, why: &str) -> (EventReason, String) {
     let mut parts = Vec::new();
     let mut reason = EventReason::Repaired;
-    if desired.mode != case.desired.mode {
+    if desired.mode != replica.desired.mode {
         reason = EventReason::ModeChanged;
         let why = if why.is_empty() { "as the service is" } else { why };
-        parts.push(format!("mode {} → {}: {why}", case.desired.mode, desired.mode));
+        parts.push(format!("mode {} → {}: {why}", replica.desired.mode, desired.mode));
     }
     if update {
         reason = EventReason::Updated;
-        parts.push(update_message(case, desired));
+        parts.push(update_message(replica, desired));
     }
     if parts.is_empty() {
         parts.push("assignment restored: it was missing, or differed from the replica's desired state".to_owned());
@@ -193,14 +201,14 @@ fn explain(case: &Case<'_>, desired: &ReplicaDesired, update: bool, why: &str) -
     (reason, parts.join(", "))
 }
 
-fn update_message(case: &Case<'_>, desired: &ReplicaDesired) -> String {
+fn update_message(replica: &Replica<'_>, desired: &ReplicaDesired) -> String {
     let text = |version: &Option<String>| version.clone().unwrap_or_else(|| "none".to_owned());
     let number = |version: Option<u64>| version.map_or_else(|| "none".to_owned(), |version| version.to_string());
-    if case.desired.version != desired.version {
-        return format!("version {} → {}", text(&case.desired.version), text(&desired.version));
+    if replica.desired.version != desired.version {
+        return format!("version {} → {}", text(&replica.desired.version), text(&desired.version));
     }
-    if case.desired.config_version != desired.config_version {
-        return format!("config {} → {}", number(case.desired.config_version), number(desired.config_version));
+    if replica.desired.config_version != desired.config_version {
+        return format!("config {} → {}", number(replica.desired.config_version), number(desired.config_version));
     }
     "updated: the description changed".to_owned()
 }

@@ -11,31 +11,31 @@ use crate::{
 };
 
 /// A replica by what its `desired` says.
-pub(super) enum Found<'a> {
+pub(super) enum ReplicaKind<'a> {
     /// Only its sequential node is there: it was just created.
-    Fresh(ReplicaId, &'a ReplicaView),
+    New(ReplicaId, &'a ReplicaView),
     /// Its `desired` cannot be read, or was deleted by hand while a host still has it in its index.
-    Broken(ReplicaId, &'a ReplicaView),
+    Damaged(ReplicaId, &'a ReplicaView),
     /// Its `desired` says what it is.
-    Known(Case<'a>),
+    Managed(Replica<'a>),
 }
 
-impl Found<'_> {
+impl ReplicaKind<'_> {
     pub(super) fn id(&self) -> &ReplicaId {
         match self {
-            Self::Fresh(id, _) | Self::Broken(id, _) => id,
-            Self::Known(case) => &case.id,
+            Self::New(id, _) | Self::Damaged(id, _) => id,
+            Self::Managed(replica) => &replica.id,
         }
     }
 
     /// Whether it is on its way out.
     pub(super) fn removing(&self) -> bool {
-        matches!(self, Self::Known(case) if case.desired.removing)
+        matches!(self, Self::Managed(replica) if replica.desired.removing)
     }
 }
 
 /// One replica and what is known of it.
-pub(super) struct Case<'a> {
+pub(super) struct Replica<'a> {
     pub(super) id: ReplicaId,
     pub(super) view: &'a ReplicaView,
     pub(super) desired: &'a ReplicaDesired,
@@ -52,7 +52,7 @@ pub(super) struct Case<'a> {
     pub(super) compared: Cell<Option<(u64, bool)>>,
 }
 
-impl<'a> Case<'a> {
+impl<'a> Replica<'a> {
     fn new(id: ReplicaId, view: &'a ReplicaView, service: &ServiceView, fleet: &Fleet<'a>) -> Option<Self> {
         let desired = view.desired.as_ref().and_then(Doc::good)?;
         let host = desired.node.as_ref().and_then(|node| fleet.index(node));
@@ -129,26 +129,26 @@ fn is_unit_of(assignment: &Assignment, unit: &str, number: ReplicaNumber) -> boo
 }
 
 /// Every replica of the service, in the order of their numbers.
-pub(super) fn classify<'a>(name: &'a ServiceName, view: &'a ServiceView, fleet: &Fleet<'a>) -> Vec<Found<'a>> {
+pub(super) fn classify<'a>(name: &'a ServiceName, view: &'a ServiceView, fleet: &Fleet<'a>) -> Vec<ReplicaKind<'a>> {
     let strays = fleet.strays.get(name).map(Vec::as_slice).unwrap_or_default();
     let found = view.replicas.iter().filter(|(_, replica)| replica.version.is_some()).map(|(&number, replica)| {
         let id = ReplicaId { service: name.clone(), number };
         let indexed = strays.iter().any(|(stray, _)| *stray == number);
         match &replica.desired {
-            None if !indexed => Found::Fresh(id, replica),
-            _ => match Case::new(id.clone(), replica, view, fleet) {
-                Some(case) => Found::Known(case),
-                None => Found::Broken(id, replica),
+            None if !indexed => ReplicaKind::New(id, replica),
+            _ => match Replica::new(id.clone(), replica, view, fleet) {
+                Some(replica) => ReplicaKind::Managed(replica),
+                None => ReplicaKind::Damaged(id, replica),
             },
         }
     });
     found.collect()
 }
 
-/// The case of a replica whose desired state is known.
-pub(super) fn known<'f, 'a>(found: &'f Found<'a>) -> Option<&'f Case<'a>> {
+/// The replica, if its desired state is known.
+pub(super) fn managed<'f, 'a>(found: &'f ReplicaKind<'a>) -> Option<&'f Replica<'a>> {
     match found {
-        Found::Known(case) => Some(case),
-        Found::Fresh(..) | Found::Broken(..) => None,
+        ReplicaKind::Managed(replica) => Some(replica),
+        ReplicaKind::New(..) | ReplicaKind::Damaged(..) => None,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     claims::UnitRef,
-    classify::{Case, Found},
+    classify::{Replica, ReplicaKind},
     fleet::Fleet,
     host::HostIndex,
 };
@@ -23,7 +23,7 @@ pub(super) struct HostConflicts {
 }
 
 impl HostConflicts {
-    pub(super) fn find(spec: &ServiceSpec, unit: UnitRef<'_>, found: &[Found<'_>], fleet: &Fleet<'_>) -> Self {
+    pub(super) fn find(spec: &ServiceSpec, unit: UnitRef<'_>, found: &[ReplicaKind<'_>], fleet: &Fleet<'_>) -> Self {
         let Some(max) = unit.max_per_host(spec) else { return Self::default() };
         let mut conflicts = Self::default();
         if !unit.unit.is_template() {
@@ -42,7 +42,7 @@ impl HostConflicts {
         conflicts
     }
 
-    fn find_holders(&mut self, plain: &UnitName, found: &[Found<'_>], fleet: &Fleet<'_>) {
+    fn find_holders(&mut self, plain: &UnitName, found: &[ReplicaKind<'_>], fleet: &Fleet<'_>) {
         for (id, host) in found.iter().flat_map(|replica| places(replica, fleet)) {
             let unit = fleet.hosts[host].assignment(id).and_then(Doc::good).map(|assignment| &assignment.unit);
             if unit == Some(plain) {
@@ -56,22 +56,22 @@ impl HostConflicts {
     }
 
     /// Whether the replica has to leave because there are too many on its host.
-    pub(super) fn is_too_many(&self, case: &Case<'_>) -> bool {
-        self.too_many.contains(&case.number())
+    pub(super) fn is_too_many(&self, replica: &Replica<'_>) -> bool {
+        self.too_many.contains(&replica.number())
     }
 
     /// Whether another replica has the service's plain unit on the host.
-    pub(super) fn held_by_another(&self, host: HostIndex, case: &Case<'_>) -> bool {
-        self.holders.get(&host).is_some_and(|holders| holders.iter().any(|holder| *holder != case.number()))
+    pub(super) fn held_by_another(&self, host: HostIndex, replica: &Replica<'_>) -> bool {
+        self.holders.get(&host).is_some_and(|holders| holders.iter().any(|holder| *holder != replica.number()))
     }
 }
 
 /// Where a replica is: where it is placed, and wherever an index still has it.
-fn places<'f>(replica: &'f Found<'_>, fleet: &'f Fleet<'_>) -> impl Iterator<Item = (&'f ReplicaId, HostIndex)> {
+fn places<'f>(replica: &'f ReplicaKind<'_>, fleet: &'f Fleet<'_>) -> impl Iterator<Item = (&'f ReplicaId, HostIndex)> {
     let id = replica.id();
     let placed = match replica {
-        Found::Known(case) => case.host,
-        Found::Fresh(..) | Found::Broken(..) => None,
+        ReplicaKind::Managed(replica) => replica.host,
+        ReplicaKind::New(..) | ReplicaKind::Damaged(..) => None,
     };
     let strays = fleet.strays.get(&id.service).map(Vec::as_slice).unwrap_or_default();
     let indexed = strays.iter().filter(|(number, _)| *number == id.number).map(|(_, host)| *host);

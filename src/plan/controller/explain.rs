@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     Context, Memory,
-    classify::{Found, classify},
+    classify::{ReplicaKind, classify},
     cool_off::late_failures,
     fleet::Fleet,
     place::Ask,
@@ -39,10 +39,10 @@ pub fn prospects(cluster: &Cluster, context: &Context, id: &ReplicaId) -> Prospe
     look(cluster, context, &id.service, |mut round, found| {
         let Some(replica) = found.iter().find(|replica| replica.id() == id) else { return Prospects::default() };
         let (held, ask) = match replica {
-            Found::Known(case) => {
-                (round.no_other_host_is_tried(case), round.course.ask(round.places.placer.unit, case, false))
+            ReplicaKind::Managed(replica) => {
+                (round.no_other_host_is_tried(replica), round.course.ask(round.places.placer.unit, replica, false))
             }
-            Found::Fresh(..) | Found::Broken(..) => {
+            ReplicaKind::New(..) | ReplicaKind::Damaged(..) => {
                 (None, Ask { id, first: None, from: None, ahead: false, failed_on: &[], now: context.now })
             }
         };
@@ -64,7 +64,7 @@ fn look<'a, T: Default>(
     cluster: &'a Cluster,
     context: &'a Context,
     name: &ServiceName,
-    ask: impl FnOnce(Round<'_, 'a>, Vec<Found<'a>>) -> T,
+    ask: impl FnOnce(Round<'_, 'a>, Vec<ReplicaKind<'a>>) -> T,
 ) -> T {
     let Some((name, view)) = cluster.services.get_key_value(name) else { return T::default() };
     let mut fleet = Fleet::new(cluster, context);

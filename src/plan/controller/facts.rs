@@ -3,7 +3,7 @@
 use super::{Context, accept::InForce};
 use crate::{
     model::{MoveOrder, ReplicaId, ReplicaState, ServiceName},
-    plan::controller::classify::Case,
+    plan::controller::classify::Replica,
     tree::{
         layout,
         snapshot::{ServiceView, below},
@@ -45,7 +45,7 @@ impl<'a> Facts<'a> {
     }
 
     /// Whether the replica's host was shut down in order, and the service does not wait for that.
-    pub(super) fn was_shut_down(&self, case: &Case<'_>) -> bool {
-        case.state() == Some(ReplicaState::Stopped) && !self.force.spec.wait_for_reboot
+    pub(super) fn was_shut_down(&self, replica: &Replica<'_>) -> bool {
+        replica.state() == Some(ReplicaState::Stopped) && !self.force.spec.wait_for_reboot
     }
 }

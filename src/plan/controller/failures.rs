@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     after,
-    classify::{Case, Found, known},
+    classify::{Replica, ReplicaKind, managed},
     cool_off::{COOL_OFF, late_failures},
     facts::Facts,
     words::Brake,
@@ -27,9 +27,11 @@ pub(super) struct RecentFailures {
 }
 
 impl RecentFailures {
-    pub(super) fn count(found: &[Found<'_>], now: Timestamp) -> Self {
-        let cases = found.iter().filter_map(known);
-        let ends = cases.flat_map(|case| late_failures(&case.desired.failed_on, now)).map(|it| after(it.at, COOL_OFF));
+    pub(super) fn count(found: &[ReplicaKind<'_>], now: Timestamp) -> Self {
+        let replicas = found.iter().filter_map(managed);
+        let ends = replicas
+            .flat_map(|replica| late_failures(&replica.desired.failed_on, now))
+            .map(|it| after(it.at, COOL_OFF));
         ends.fold(Self::default(), |it, end| Self {
             count: it.count + 1,
             until: it.until.into_iter().chain([end]).min(),
@@ -43,9 +45,9 @@ impl RecentFailures {
 
     /// Why a replica that failed stays, whatever hosts there are: no replica fails on more than so many hosts within
     /// [`COOL_OFF`], and of one service there are no more such moves than it has replicas, but as many as that.
-    pub(super) fn brake(self, case: &Case<'_>, facts: Facts<'_>) -> Option<Brake> {
-        let most = if case.state() == Some(ReplicaState::Refused) { MOST_REFUSING } else { MOST_TRIED };
-        let tried = late_failures(&case.desired.failed_on, facts.context.now).count();
+    pub(super) fn brake(self, replica: &Replica<'_>, facts: Facts<'_>) -> Option<Brake> {
+        let most = if replica.state() == Some(ReplicaState::Refused) { MOST_REFUSING } else { MOST_TRIED };
+        let tried = late_failures(&replica.desired.failed_on, facts.context.now).count();
         if tried >= most - 1 {
             return Some(Brake::Tried(tried));
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    classify::{Case, Found, known},
+    classify::{Replica, ReplicaKind, managed},
     round::Round,
     transaction::Note,
     words::{Consequence, Invalid, Subject},
@@ -19,7 +19,7 @@ const MOST: usize = 20;
 
 impl<'a> Round<'_, 'a> {
     /// Deletes the oldest revisions that nothing uses and no record names, but for the newest of them.
-    pub(super) fn forget_configs(&mut self, found: &[Found<'a>]) {
+    pub(super) fn forget_configs(&mut self, found: &[ReplicaKind<'a>]) {
         let keep = self.facts.force.spec.config.as_ref().and_then(|policy| policy.keep).unwrap_or(ConfigPolicy::KEEP);
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
         if self.facts.view.configs.len() <= keep || self.facts.force.spec.deleting || !self.out.builder.has_room() {
@@ -50,7 +50,7 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// Deletes what an operator asked of single replicas once none is where it was to leave.
-    pub(super) fn forget_moves(&mut self, found: &[Found<'a>]) {
+    pub(super) fn forget_moves(&mut self, found: &[ReplicaKind<'a>]) {
         let Some(doc) = &self.facts.view.moves else { return };
         let path = layout::moves(self.facts.name);
         if let Err(error) = &doc.value {
@@ -58,10 +58,11 @@ impl<'a> Round<'_, 'a> {
             self.out.notices.add(Subject::Document(path), None, &why);
             return;
         }
-        let waits = |case: &Case<'a>| {
-            !case.desired.removing && case.host.is_some_and(|host| self.places.is_asked_to_leave(case.number(), host))
+        let waits = |replica: &Replica<'a>| {
+            !replica.desired.removing
+                && replica.host.is_some_and(|host| self.places.is_asked_to_leave(replica.number(), host))
         };
-        if !self.facts.is_leaf(&path) || found.iter().filter_map(known).any(waits) || !self.out.builder.has_room() {
+        if !self.facts.is_leaf(&path) || found.iter().filter_map(managed).any(waits) || !self.out.builder.has_room() {
             return;
         }
         let ops = vec![Op::Delete { path, version: Some(doc.version) }];
@@ -70,7 +71,7 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// The revisions that somebody wants, runs, or may go back to. `None` when a document that may name one cannot be read.
-    fn used_configs(&self, found: &[Found<'a>]) -> Option<BTreeSet<u64>> {
+    fn used_configs(&self, found: &[ReplicaKind<'a>]) -> Option<BTreeSet<u64>> {
         let view = self.facts.view;
         let mut used: BTreeSet<u64> = self.facts.force.desired.config_version.into_iter().collect();
         used.extend(view.desired.as_ref()?.good()?.config_version);
@@ -78,10 +79,10 @@ impl<'a> Round<'_, 'a> {
             used.extend(record.good()?.revision.config_version);
         }
         for replica in found {
-            let case = known(replica)?;
-            used.extend(case.desired.config_version);
-            used.extend(case.status.and_then(|status| status.config_version));
-            used.extend(case.assignment.and_then(Doc::good).and_then(|assignment| assignment.config_version));
+            let replica = managed(replica)?;
+            used.extend(replica.desired.config_version);
+            used.extend(replica.status.and_then(|status| status.config_version));
+            used.extend(replica.assignment.and_then(Doc::good).and_then(|assignment| assignment.config_version));
         }
         // What an index has of a replica that is placed elsewhere may run there still.
         self.places.fleet.strays.get(self.facts.name).is_none_or(Vec::is_empty).then_some(used)

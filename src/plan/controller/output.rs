@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     after,
-    classify::Case,
+    classify::Replica,
     cool_off::COOL_OFF,
     notice::Notices,
     status::StatusCounts,
@@ -54,8 +54,8 @@ impl<'a> Output<'a> {
     }
 
     /// A host where the replica failed may be tried again then.
-    pub(super) fn wake_after_cool_off(&mut self, case: &Case<'_>) {
-        for failed in &case.desired.failed_on {
+    pub(super) fn wake_after_cool_off(&mut self, replica: &Replica<'_>) {
+        for failed in &replica.desired.failed_on {
             self.wake(after(failed.at, COOL_OFF));
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     after,
-    classify::{Case, Found, known},
+    classify::{Replica, ReplicaKind, managed},
     conflicts::HostConflicts,
     facts::Facts,
     fleet::Fleet,
@@ -38,10 +38,10 @@ impl<'p, 'a> Placement<'p, 'a> {
 
     /// Every placed replica has its seat, those on their way out too, and every index that is still there: their
     /// processes may be as well.
-    pub(super) fn seat_all(&mut self, found: &[Found<'a>]) {
-        for case in found.iter().filter_map(known) {
-            if let Some(host) = case.host {
-                self.placer.occupancy.seat(host, !case.desired.removing);
+    pub(super) fn seat_all(&mut self, found: &[ReplicaKind<'a>]) {
+        for replica in found.iter().filter_map(managed) {
+            if let Some(host) = replica.host {
+                self.placer.occupancy.seat(host, !replica.desired.removing);
             }
         }
         for &(_, host) in self.fleet.strays.get(self.facts.name).into_iter().flatten() {
@@ -50,7 +50,7 @@ impl<'p, 'a> Placement<'p, 'a> {
     }
 
     /// Who has to leave because of others of the service. Those that are put on their way out are in nobody's way.
-    pub(super) fn find_conflicts(&mut self, found: &[Found<'a>]) {
+    pub(super) fn find_conflicts(&mut self, found: &[ReplicaKind<'a>]) {
         self.conflicts = HostConflicts::find(self.facts.force.spec, self.placer.unit, found, self.fleet);
     }
 
@@ -60,12 +60,12 @@ impl<'p, 'a> Placement<'p, 'a> {
     /// [`NoFeasibleHost`]: no host fits.
     pub(super) fn pick(
         &mut self,
-        case: &Case<'a>,
+        replica: &Replica<'a>,
         course: &ActiveRollout<'a>,
         out: &mut Output<'a>,
     ) -> Result<Choice, NoFeasibleHost> {
-        self.cancel(case, course);
-        self.choose(case, &course.ask(self.placer.unit, case, false), out)
+        self.cancel(replica, course);
+        self.choose(replica, &course.ask(self.placer.unit, replica, false), out)
     }
 
     /// Reserves a seat elsewhere for a replica that is still where it is.
@@ -74,59 +74,74 @@ impl<'p, 'a> Placement<'p, 'a> {
     /// [`NoFeasibleHost`]: no host fits.
     pub(super) fn reserve(
         &mut self,
-        case: &Case<'a>,
+        replica: &Replica<'a>,
         course: &ActiveRollout<'a>,
         out: &mut Output<'a>,
     ) -> Result<(), NoFeasibleHost> {
-        let choice = self.choose(case, &course.ask(self.placer.unit, case, true), out)?;
-        self.reserved.insert(case.number(), choice);
+        let choice = self.choose(replica, &course.ask(self.placer.unit, replica, true), out)?;
+        self.reserved.insert(replica.number(), choice);
         Ok(())
     }
 
-    fn choose(&mut self, case: &Case<'a>, ask: &Ask<'_, 'a>, out: &mut Output<'a>) -> Result<Choice, NoFeasibleHost> {
+    fn choose(
+        &mut self,
+        replica: &Replica<'a>,
+        ask: &Ask<'_, 'a>,
+        out: &mut Output<'a>,
+    ) -> Result<Choice, NoFeasibleHost> {
         let choice = self.placer.pick(self.fleet, ask);
         if choice.is_err() {
-            out.wake_after_cool_off(case);
+            out.wake_after_cool_off(replica);
         }
         choice
     }
 
     /// Gives a reserved seat back.
-    pub(super) fn cancel(&mut self, case: &Case<'a>, course: &ActiveRollout<'a>) {
-        if let Some(choice) = self.reserved.remove(&case.number()) {
-            self.placer.unpick(self.fleet, &course.ask(self.placer.unit, case, true), &choice);
+    pub(super) fn cancel(&mut self, replica: &Replica<'a>, course: &ActiveRollout<'a>) {
+        if let Some(choice) = self.reserved.remove(&replica.number()) {
+            self.placer.unpick(self.fleet, &course.ask(self.placer.unit, replica, true), &choice);
         }
     }
 
     /// Whether another host would take the replica, as far as can be told before anything is decided.
-    pub(super) fn fits_elsewhere(&mut self, case: &Case<'a>, course: &ActiveRollout<'a>, out: &mut Output<'a>) -> bool {
-        self.fits(case, &course.ask(self.placer.unit, case, false), out)
+    pub(super) fn fits_elsewhere(
+        &mut self,
+        replica: &Replica<'a>,
+        course: &ActiveRollout<'a>,
+        out: &mut Output<'a>,
+    ) -> bool {
+        self.fits(replica, &course.ask(self.placer.unit, replica, false), out)
     }
 
     /// The same of one whose turn to be brought to what all are brought to has not come, once it has.
     pub(super) fn will_fit_elsewhere(
         &mut self,
-        case: &Case<'a>,
+        replica: &Replica<'a>,
         course: &ActiveRollout<'a>,
         out: &mut Output<'a>,
     ) -> bool {
-        self.fits(case, &Ask { first: None, ..course.ask(self.placer.unit, case, false) }, out)
+        self.fits(replica, &Ask { first: None, ..course.ask(self.placer.unit, replica, false) }, out)
     }
 
-    fn fits(&mut self, case: &Case<'a>, ask: &Ask<'_, 'a>, out: &mut Output<'a>) -> bool {
+    fn fits(&mut self, replica: &Replica<'a>, ask: &Ask<'_, 'a>, out: &mut Output<'a>) -> bool {
         let fits = self.placer.fits(self.fleet, ask);
         if !fits {
-            out.wake_after_cool_off(case);
+            out.wake_after_cool_off(replica);
         }
         fits
     }
 
     /// Whether a replica's host is lost for longer than `lost_after`, or was shut down, and no other fits.
-    pub(super) fn is_stranded(&mut self, case: &Case<'a>, course: &ActiveRollout<'a>, out: &mut Output<'a>) -> bool {
-        let Some(since) = case.host.and_then(|host| self.fleet.hosts[host].lost_since) else { return false };
+    pub(super) fn is_stranded(
+        &mut self,
+        replica: &Replica<'a>,
+        course: &ActiveRollout<'a>,
+        out: &mut Output<'a>,
+    ) -> bool {
+        let Some(since) = replica.host.and_then(|host| self.fleet.hosts[host].lost_since) else { return false };
         let deadline = after(since, self.facts.force.spec.lost_after);
-        let over = self.facts.was_shut_down(case) || deadline <= self.facts.context.now;
-        over && self.fleet.held.is_none() && !self.fits_elsewhere(case, course, out)
+        let over = self.facts.was_shut_down(replica) || deadline <= self.facts.context.now;
+        over && self.fleet.held.is_none() && !self.fits_elsewhere(replica, course, out)
     }
 
     /// A node below the replica's index on the host that is not zkops's own: ZooKeeper deletes no node with children.

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::{
     after,
     change::Content,
-    classify::{Case, Found},
+    classify::{Replica, ReplicaKind},
     host::{Closed, HostIndex},
     nodes::Change,
     round::Round,
@@ -43,8 +43,8 @@ struct Counts {
     surge: usize,
 }
 
-fn is_surge(replica: &Found<'_>) -> bool {
-    matches!(replica, Found::Known(case) if case.desired.surge)
+fn is_surge(replica: &ReplicaKind<'_>) -> bool {
+    matches!(replica, ReplicaKind::Managed(replica) if replica.desired.surge)
 }
 
 /// What is wrong with a replica, the worst first.
@@ -65,18 +65,18 @@ enum Openness {
     Open,
 }
 
-fn trouble(case: &Case<'_>) -> Trouble {
-    match case.host {
+fn trouble(replica: &Replica<'_>) -> Trouble {
+    match replica.host {
         None => Trouble::Unplaced,
-        Some(_) if case.failed() => Trouble::Failed,
-        Some(_) if !case.host_alive => Trouble::OnLostHost,
+        Some(_) if replica.failed() => Trouble::Failed,
+        Some(_) if !replica.host_alive => Trouble::OnLostHost,
         Some(_) => Trouble::None,
     }
 }
 
 impl<'a> Round<'_, 'a> {
     /// Creates replicas that are missing, or retires those that are too many; what is retired leaves `found`.
-    pub(super) fn change_count(&mut self, found: &mut Vec<Found<'a>>) {
+    pub(super) fn change_count(&mut self, found: &mut Vec<ReplicaKind<'a>>) {
         let counts = self.counts(found);
         let staying = counts.staying + counts.surge;
         let missing = self.facts.force.wanted().saturating_sub(counts.staying)
@@ -91,10 +91,10 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// New nodes beyond the number wanted are surge replicas: the last ones.
-    fn counts(&mut self, found: &[Found<'a>]) -> Counts {
-        let fresh = found.iter().filter(|replica| matches!(replica, Found::Fresh(..)));
+    fn counts(&mut self, found: &[ReplicaKind<'a>]) -> Counts {
+        let fresh = found.iter().filter(|replica| matches!(replica, ReplicaKind::New(..)));
         let fresh: Vec<ReplicaNumber> = fresh.map(|replica| replica.id().number).collect();
-        let there = found.iter().filter(|replica| !replica.removing() && !matches!(replica, Found::Fresh(..)));
+        let there = found.iter().filter(|replica| !replica.removing() && !matches!(replica, ReplicaKind::New(..)));
         let (surge, regular): (Vec<_>, Vec<_>) = there.partition(|replica| is_surge(replica));
         let room = self.facts.force.wanted().saturating_sub(regular.len());
         let (first, beyond) = fresh.split_at(room.min(fresh.len()));
@@ -111,7 +111,7 @@ impl<'a> Round<'_, 'a> {
         self.fresh_surge.contains(&number)
     }
 
-    fn retire_some(&mut self, found: &mut Vec<Found<'a>>, count: usize, surge: bool) {
+    fn retire_some(&mut self, found: &mut Vec<ReplicaKind<'a>>, count: usize, surge: bool) {
         for _ in 0..count {
             let victim = self.next_victim(found, surge).filter(|_| self.out.builder.has_room());
             let Some(victim) = victim else { break };
@@ -136,19 +136,21 @@ impl<'a> Round<'_, 'a> {
         self.out.push(ops, Note::of_service(EventReason::Created, message), false);
     }
 
-    fn next_victim(&mut self, found: &[Found<'a>], surge: bool) -> Option<usize> {
+    fn next_victim(&mut self, found: &[ReplicaKind<'a>], surge: bool) -> Option<usize> {
         let fresh_surge = self.fresh_surge.clone();
-        let is_surge = |replica: &Found<'a>| is_surge(replica) || fresh_surge.contains(&replica.id().number);
+        let is_surge = |replica: &ReplicaKind<'a>| is_surge(replica) || fresh_surge.contains(&replica.id().number);
         let staying = found.iter().enumerate().filter(|(_, replica)| !replica.removing() && is_surge(replica) == surge);
         staying.min_by_key(|(_, replica)| self.victim_key(replica)).map(|(index, _)| index)
     }
 
-    fn victim_key(&mut self, replica: &Found<'a>) -> VictimKey {
+    fn victim_key(&mut self, replica: &ReplicaKind<'a>) -> VictimKey {
         let number = Reverse(replica.id().number);
         let (trouble, serves, proven, host) = match replica {
-            Found::Broken(..) => (Trouble::Unreadable, false, false, None),
-            Found::Fresh(..) => (Trouble::Unplaced, false, false, None),
-            Found::Known(case) => (trouble(case), case.ready(), !self.course.is_unproven(case), case.host),
+            ReplicaKind::Damaged(..) => (Trouble::Unreadable, false, false, None),
+            ReplicaKind::New(..) => (Trouble::Unplaced, false, false, None),
+            ReplicaKind::Managed(replica) => {
+                (trouble(replica), replica.ready(), !self.course.is_unproven(replica), replica.host)
+            }
         };
         let openness = match host.and_then(|host| self.places.fleet.hosts[host].closed) {
             Some(Closed::Draining) => Openness::Draining,
@@ -160,37 +162,37 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// Starts a replica's way out; one that never was anywhere is deleted at once.
-    fn retire(&mut self, replica: &Found<'a>) {
+    fn retire(&mut self, replica: &ReplicaKind<'a>) {
         match replica {
-            Found::Fresh(id, view) => self.delete_replica(id, view, None, "it was never placed"),
-            Found::Broken(id, view) => self.rebuild(id, view, true),
-            Found::Known(case) => match case.host {
-                None => self.delete_replica(&case.id, case.view, None, "it was never placed"),
-                Some(host) => self.mark_removing(case, host),
+            ReplicaKind::New(id, view) => self.delete_replica(id, view, None, "it was never placed"),
+            ReplicaKind::Damaged(id, view) => self.rebuild(id, view, true),
+            ReplicaKind::Managed(replica) => match replica.host {
+                None => self.delete_replica(&replica.id, replica.view, None, "it was never placed"),
+                Some(host) => self.mark_removing(replica, host),
             },
         }
     }
 
-    fn mark_removing(&mut self, case: &Case<'a>, host: HostIndex) {
-        let reason = if case.desired.surge {
+    fn mark_removing(&mut self, replica: &Replica<'a>, host: HostIndex) {
+        let reason = if replica.desired.surge {
             "removed: what it was there for is over".to_owned()
         } else {
             format!("removed: {} wanted", counted(self.facts.force.wanted(), "replica"))
         };
-        let ops = self.removal(case, host, &reason);
-        let node = case.desired.node.as_ref();
-        self.out.push(ops, Note::of_replica(EventReason::Removing, case.number(), node, reason), false);
+        let ops = self.removal(replica, host, &reason);
+        let node = replica.desired.node.as_ref();
+        self.out.push(ops, Note::of_replica(EventReason::Removing, replica.number(), node, reason), false);
     }
 
     /// The operations with which a replica begins its way out.
-    pub(super) fn removal(&mut self, case: &Case<'a>, host: HostIndex, reason: &str) -> Vec<Op> {
+    pub(super) fn removal(&mut self, replica: &Replica<'a>, host: HostIndex, reason: &str) -> Vec<Op> {
         self.places.placer.occupancy.retire(self.places.fleet, host);
         let mode = self.mode_of_removal();
-        let desired = ReplicaDesired { mode, removing: true, reason: reason.to_owned(), ..case.desired.clone() };
-        let assignment = case.assignment.and_then(Doc::good).cloned().map(|current| Assignment { mode, ..current });
+        let desired = ReplicaDesired { mode, removing: true, reason: reason.to_owned(), ..replica.desired.clone() };
+        let assignment = replica.assignment.and_then(Doc::good).cloned().map(|current| Assignment { mode, ..current });
         let home = Some(host);
         // An index that is missing or unreadable is put back in the next round.
-        self.places.ops(Change { id: &case.id, view: case.view, from: home, home, desired: &desired, assignment })
+        self.places.ops(Change { id: &replica.id, view: replica.view, from: home, home, desired: &desired, assignment })
     }
 
     /// A disabled service stops at once, those that leave it included.
@@ -199,19 +201,19 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// A replica on its way out: deleted once no process of it is left, or its host is past its time.
-    pub(super) fn finish_removal(&mut self, case: &Case<'a>) -> ReplicaOutcome {
-        let lost_since = case.host.and_then(|host| self.places.fleet.hosts[host].lost_since);
+    pub(super) fn finish_removal(&mut self, replica: &Replica<'a>) -> ReplicaOutcome {
+        let lost_since = replica.host.and_then(|host| self.places.fleet.hosts[host].lost_since);
         let deadline = lost_since.map(|since| after(since, self.facts.force.spec.lost_after));
         let given_up = deadline.is_some_and(|deadline| deadline <= self.facts.context.now);
-        if case.down() || given_up {
-            let why = if case.down() { "no process of it is left" } else { "its host is lost" };
-            self.delete_replica(&case.id, case.view, case.host, why);
+        if replica.down() || given_up {
+            let why = if replica.down() { "no process of it is left" } else { "its host is lost" };
+            self.delete_replica(&replica.id, replica.view, replica.host, why);
             return ReplicaOutcome::Busy;
         }
         if let Some(deadline) = deadline {
             self.out.wake(deadline);
         }
-        self.align(case, self.mode_of_removal(), Content::Keep, "");
+        self.align(replica, self.mode_of_removal(), Content::Keep, "");
         ReplicaOutcome::Busy
     }
 
@@ -232,9 +234,9 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// On a host that is lost, what became of the processes cannot be known; a drained service says so.
-    pub(super) fn note_unknown(&mut self, case: &Case<'a>) {
-        let Some(host) = case.host.filter(|_| !case.host_alive && !case.down()) else { return };
+    pub(super) fn note_unknown(&mut self, replica: &Replica<'a>) {
+        let Some(host) = replica.host.filter(|_| !replica.host_alive && !replica.down()) else { return };
         let name = self.places.fleet.hosts[host].name.clone();
-        self.out.notice(Subject::Host(name), case.number(), &LostHost::ProcessesUnknown);
+        self.out.notice(Subject::Host(name), replica.number(), &LostHost::ProcessesUnknown);
     }
 }

@@ -1,7 +1,7 @@
 //! What was damaged by hand: unreadable or missing desired states, indexes that belong to nothing.
 
 use super::{
-    classify::Found,
+    classify::ReplicaKind,
     fleet::Fleet,
     host::{Host, HostIndex},
     nodes::Change,
@@ -54,9 +54,10 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// Deletes index nodes on hosts where their replica is not placed.
-    pub(super) fn drop_strays(&mut self, found: &[Found<'a>]) {
+    pub(super) fn drop_strays(&mut self, found: &[ReplicaKind<'a>]) {
         for (number, host) in self.places.fleet.strays.get(self.facts.name).cloned().unwrap_or_default() {
-            let broken = |replica: &Found<'_>| matches!(replica, Found::Broken(id, _) if id.number == number);
+            let broken =
+                |replica: &ReplicaKind<'_>| matches!(replica, ReplicaKind::Damaged(id, _) if id.number == number);
             if !self.out.builder.has_room() || found.iter().any(broken) {
                 continue;
             }

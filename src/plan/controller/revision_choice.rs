@@ -2,7 +2,7 @@
 
 use super::{
     claims::UnitRef,
-    classify::Case,
+    classify::Replica,
     place::Ask,
     rollout::{ActiveRollout, Goal},
     words::Held,
@@ -18,63 +18,64 @@ pub(super) enum RevisionChoice<'s, 'a> {
     /// What a rollout brought; whether it is a surge replica.
     Goal(Goal<'a>, bool),
     /// What it ran before.
-    Same(&'s Case<'a>),
+    Same(&'s Replica<'a>),
 }
 
 impl<'a> ActiveRollout<'a> {
     /// What the replica would be told out of its turn where it is put: it is nowhere, or what it ran is not known well
     /// enough to be run elsewhere.
-    fn untimely(&self, case: &Case<'a>, revision: RevisionChoice<'_, 'a>) -> Option<Goal<'a>> {
-        let again = case.host.is_none() || matches!(revision, RevisionChoice::Goal(..));
-        self.brought(revision).filter(|_| again && !self.may_update(case.number()))
+    fn untimely(&self, replica: &Replica<'a>, revision: RevisionChoice<'_, 'a>) -> Option<Goal<'a>> {
+        let again = replica.host.is_none() || matches!(revision, RevisionChoice::Goal(..));
+        self.brought(revision).filter(|_| again && !self.may_update(replica.number()))
     }
 
     /// What keeps the replica from any other host: nobody knows what it would run there, or it would be told what is new, which
     /// is on its canary or paused.
-    pub(super) fn is_held(&self, unit: UnitRef<'a>, case: &Case<'a>) -> Option<Held> {
-        if self.goal().is_none() && !self.is_known(unit, case) {
+    pub(super) fn is_held(&self, unit: UnitRef<'a>, replica: &Replica<'a>) -> Option<Held> {
+        if self.goal().is_none() && !self.is_known(unit, replica) {
             return Some(Held::RevisionUnknown);
         }
-        let goal = self.untimely(case, self.choose_revision(unit, case)).filter(|goal| !self.may_expose(*goal))?;
-        Some(if case.host.is_none() { Held::Awaits(goal.number) } else { Held::UnknownAwaits(goal.number) })
+        let goal =
+            self.untimely(replica, self.choose_revision(unit, replica)).filter(|goal| !self.may_expose(*goal))?;
+        Some(if replica.host.is_none() { Held::Awaits(goal.number) } else { Held::UnknownAwaits(goal.number) })
     }
 
-    pub(super) fn expose(&mut self, case: &Case<'a>, revision: RevisionChoice<'_, 'a>) {
-        if let Some(goal) = self.untimely(case, revision) {
+    pub(super) fn expose(&mut self, replica: &Replica<'a>, revision: RevisionChoice<'_, 'a>) {
+        if let Some(goal) = self.untimely(replica, revision) {
             self.exposes(goal);
         }
     }
 
     /// What the replica runs from now on: what is new when its turn has come, else what it ran, if that is known.
-    pub(super) fn choose_revision<'s>(&self, unit: UnitRef<'a>, case: &'s Case<'a>) -> RevisionChoice<'s, 'a> {
-        let known = self.is_known(unit, case);
-        let goal = self.goal().filter(|_| !known || self.may_update(case.number()));
-        goal.map_or(RevisionChoice::Same(case), |goal| RevisionChoice::Goal(goal, case.desired.surge))
+    pub(super) fn choose_revision<'s>(&self, unit: UnitRef<'a>, replica: &'s Replica<'a>) -> RevisionChoice<'s, 'a> {
+        let known = self.is_known(unit, replica);
+        let goal = self.goal().filter(|_| !known || self.may_update(replica.number()));
+        goal.map_or(RevisionChoice::Same(replica), |goal| RevisionChoice::Goal(goal, replica.desired.surge))
     }
 
     /// Whether it is known what the replica ran, so that it can be run elsewhere. Where only its index says it, and its unit is to be
     /// another, a place is looked for as that.
-    fn is_known(&self, unit: UnitRef<'a>, case: &Case<'a>) -> bool {
+    fn is_known(&self, unit: UnitRef<'a>, replica: &Replica<'a>) -> bool {
         let is_same = |before: &Assignment| {
-            before.unit == unit.unit.for_replica(case.number())
+            before.unit == unit.unit.for_replica(replica.number())
                 && before.template.unit_file.as_deref() == unit.unit_file
         };
-        self.own(case).is_some() || case.assignment.and_then(Doc::good).is_some_and(is_same)
+        self.own(replica).is_some() || replica.assignment.and_then(Doc::good).is_some_and(is_same)
     }
 
     /// What brought this, as far as that is known.
     fn brought(&self, revision: RevisionChoice<'_, 'a>) -> Option<Goal<'a>> {
         match revision {
             RevisionChoice::Goal(goal, _) => Some(goal),
-            RevisionChoice::Same(case) => self.own(case),
+            RevisionChoice::Same(replica) => self.own(replica),
         }
     }
 
     /// What a place elsewhere is asked for, for the replica; `ahead`: see [`Ask`].
-    pub(super) fn ask<'q>(&self, unit: UnitRef<'a>, case: &'q Case<'a>, ahead: bool) -> Ask<'q, 'a> {
-        let first = self.brought(self.choose_revision(unit, case)).and_then(|goal| self.runs_first(goal));
-        let failed_on = &case.desired.failed_on;
-        Ask { id: &case.id, first, from: case.host, ahead, failed_on, now: self.facts.context.now }
+    pub(super) fn ask<'q>(&self, unit: UnitRef<'a>, replica: &'q Replica<'a>, ahead: bool) -> Ask<'q, 'a> {
+        let first = self.brought(self.choose_revision(unit, replica)).and_then(|goal| self.runs_first(goal));
+        let failed_on = &replica.desired.failed_on;
+        Ask { id: &replica.id, first, from: replica.host, ahead, failed_on, now: self.facts.context.now }
     }
 
     /// How a replica runs at first that is not brought to the goal yet.
@@ -89,7 +90,7 @@ impl<'a> ActiveRollout<'a> {
             RevisionChoice::Goal(goal, surge) => {
                 ReplicaDesired { surge, ..ReplicaDesired::with(mode, goal.number, goal.revision) }
             }
-            RevisionChoice::Same(case) => ReplicaDesired { mode, removing: false, ..case.desired.clone() },
+            RevisionChoice::Same(replica) => ReplicaDesired { mode, removing: false, ..replica.desired.clone() },
         }
     }
 
@@ -102,7 +103,7 @@ impl<'a> ActiveRollout<'a> {
     ) -> Option<Assignment> {
         let goal = match revision {
             RevisionChoice::Goal(goal, _) => goal,
-            RevisionChoice::Same(case) => match (self.own(case), case.assignment.and_then(Doc::good)) {
+            RevisionChoice::Same(replica) => match (self.own(replica), replica.assignment.and_then(Doc::good)) {
                 (Some(own), _) => own,
                 (None, Some(before)) => return Some(Assignment { mode: desired.mode, ..before.clone() }),
                 (None, None) => self.goal()?,

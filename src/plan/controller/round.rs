@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{
     Context, accept,
     budget::Budget,
-    classify::Found,
+    classify::ReplicaKind,
     facts::Facts,
     failures::RecentFailures,
     fleet::Fleet,
@@ -62,7 +62,7 @@ impl<'p, 'a> Round<'p, 'a> {
     }
 
     /// Who is where, what the replicas are brought to, and as what they look for a place.
-    pub(super) fn survey(&mut self, found: &[Found<'a>]) {
+    pub(super) fn survey(&mut self, found: &[ReplicaKind<'a>]) {
         self.failures = RecentFailures::count(found, self.facts.context.now);
         self.places.seat_all(found);
         let Self { facts, course, places, failures, out, .. } = self;
@@ -73,7 +73,7 @@ impl<'p, 'a> Round<'p, 'a> {
     }
 
     /// How much may be disturbed, and whose turn it is to be updated.
-    pub(super) fn choose_turn(&mut self, found: &[Found<'a>]) {
+    pub(super) fn choose_turn(&mut self, found: &[ReplicaKind<'a>]) {
         self.budget = Budget::grant(&self.facts, &self.course, found);
         self.course.choose_turn(found, self.budget, &mut self.places, &mut self.out);
     }

@@ -3,7 +3,7 @@
 
 use super::{
     Context,
-    classify::{Case, Found, classify, known},
+    classify::{Replica, ReplicaKind, classify, managed},
     fleet::Fleet,
     notice::Notices,
     round::Round,
@@ -103,42 +103,42 @@ impl<'a> Round<'_, 'a> {
         self.finish()
     }
 
-    fn note_unreadable_hosts(&mut self, found: &[Found<'a>]) {
-        for case in found.iter().filter_map(known) {
-            for (path, problem) in case.host.iter().flat_map(|&host| self.places.fleet.hosts[host].problems()) {
+    fn note_unreadable_hosts(&mut self, found: &[ReplicaKind<'a>]) {
+        for replica in found.iter().filter_map(managed) {
+            for (path, problem) in replica.host.iter().flat_map(|&host| self.places.fleet.hosts[host].problems()) {
                 let why = Invalid::Unreadable(&problem, Consequence::HostLeftAlone);
-                self.out.notice(Subject::Document(path), case.number(), &why);
+                self.out.notice(Subject::Document(path), replica.number(), &why);
             }
         }
     }
 
-    fn decide(&mut self, replica: &Found<'a>) -> ReplicaOutcome {
+    fn decide(&mut self, replica: &ReplicaKind<'a>) -> ReplicaOutcome {
         if !self.out.builder.has_room() {
             return ReplicaOutcome::Busy;
         }
         match replica {
-            Found::Fresh(id, view) => self.assign_new(id, view),
-            Found::Broken(id, view) => {
+            ReplicaKind::New(id, view) => self.assign_new(id, view),
+            ReplicaKind::Damaged(id, view) => {
                 self.rebuild(id, view, false);
                 ReplicaOutcome::Busy
             }
-            Found::Known(case) if case.desired.removing => self.finish_removal(case),
-            Found::Known(case) => self.decide_known(case),
+            ReplicaKind::Managed(replica) if replica.desired.removing => self.finish_removal(replica),
+            ReplicaKind::Managed(replica) => self.decide_known(replica),
         }
     }
 
-    fn decide_known(&mut self, case: &Case<'a>) -> ReplicaOutcome {
-        let Some(host) = case.host else { return self.assign_unplaced(case) };
-        let left = self.leave_failing_host(case, host).or_else(|| self.leave_lost_host(case, host));
+    fn decide_known(&mut self, replica: &Replica<'a>) -> ReplicaOutcome {
+        let Some(host) = replica.host else { return self.assign_unplaced(replica) };
+        let left = self.leave_failing_host(replica, host).or_else(|| self.leave_lost_host(replica, host));
         if let Some(standing) = left {
             return standing;
         }
         if !self.facts.force.enabled() {
-            self.note_unknown(case);
+            self.note_unknown(replica);
         }
-        match self.places.must_move(case, host, &self.course) {
-            Some(why) => self.vacate(case, host, &why),
-            None => self.keep(case),
+        match self.places.must_move(replica, host, &self.course) {
+            Some(why) => self.vacate(replica, host, &why),
+            None => self.keep(replica),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Context,
-    classify::{Case, Found, classify, known},
+    classify::{Replica, ReplicaKind, classify, managed},
     fleet::Fleet,
     host::HostIndex,
     round::Round,
@@ -87,22 +87,23 @@ impl<'a> Round<'_, 'a> {
             return Vec::new();
         }
         self.leave_successors_out(&found);
-        let stays = |case: &&Case<'a>| {
+        let stays = |replica: &&Replica<'a>| {
             let fits = |host| {
-                self.places.must_move_unasked(case, host, &self.course).is_none()
+                self.places.must_move_unasked(replica, host, &self.course).is_none()
                     && self.places.fleet.hosts[host].alive()
             };
-            !case.desired.removing && !case.desired.surge && case.host.is_some_and(fits)
+            !replica.desired.removing && !replica.desired.surge && replica.host.is_some_and(fits)
         };
-        let mut left: Vec<&Case<'a>> = found.iter().filter_map(known).filter(stays).collect();
+        let mut left: Vec<&Replica<'a>> = found.iter().filter_map(managed).filter(stays).collect();
         let mut moves = Vec::new();
         while moves.len() < most {
-            let crowds: Vec<Crowd> = left.iter().map(|case| self.crowd_at(case.host.unwrap_or_default())).collect();
+            let crowds: Vec<Crowd> =
+                left.iter().map(|replica| self.crowd_at(replica.host.unwrap_or_default())).collect();
             // Of two that are as good, the one that was asked before may be on its way already.
             let key = |index: &usize| (crowds[*index], self.is_asked(left[*index]), left[*index].number());
             let Some(worst) = (0..left.len()).max_by_key(key) else { break };
-            let case = left.swap_remove(worst);
-            moves.extend(self.better(case, crowds[worst]));
+            let replica = left.swap_remove(worst);
+            moves.extend(self.better(replica, crowds[worst]));
         }
         moves
     }
@@ -110,8 +111,9 @@ impl<'a> Round<'_, 'a> {
     fn pending_moves(&mut self) -> Pending {
         let found = classify(self.facts.name, self.facts.view, self.places.fleet);
         self.survey(&found);
-        let asked = found.iter().filter_map(known).filter(|case| !case.desired.removing && self.is_asked(case));
-        let leave = asked.filter_map(|case| Some((case.number(), case.desired.node.clone()?))).collect();
+        let asked =
+            found.iter().filter_map(managed).filter(|replica| !replica.desired.removing && self.is_asked(replica));
+        let leave = asked.filter_map(|replica| Some((replica.number(), replica.desired.node.clone()?))).collect();
         Pending { leave, left_alone: self.left_alone() }
     }
 
@@ -129,17 +131,17 @@ impl<'a> Round<'_, 'a> {
 
     /// A replica that was started so that another can leave, as was asked, would be in its way when the move is chosen
     /// again: it is that move's own. Those that have to leave for another reason have the first of these.
-    fn leave_successors_out(&mut self, found: &[Found<'a>]) {
-        let cases = || found.iter().filter_map(known).filter(|case| !case.desired.removing);
-        let leaves = |case: &&Case<'a>| {
-            !case.desired.surge
-                && case.host.is_some_and(|host| self.places.must_move_unasked(case, host, &self.course).is_some())
+    fn leave_successors_out(&mut self, found: &[ReplicaKind<'a>]) {
+        let replicas = || found.iter().filter_map(managed).filter(|replica| !replica.desired.removing);
+        let leaves = |replica: &&Replica<'a>| {
+            !replica.desired.surge
+                && replica.host.is_some_and(|host| self.places.must_move_unasked(replica, host, &self.course).is_some())
         };
-        let others = if self.facts.starts_first() { cases().filter(leaves).count() } else { 0 };
-        for case in cases().filter(|case| case.desired.surge).skip(others) {
-            if let Some(host) = case.host {
+        let others = if self.facts.starts_first() { replicas().filter(leaves).count() } else { 0 };
+        for replica in replicas().filter(|replica| replica.desired.surge).skip(others) {
+            if let Some(host) = replica.host {
                 self.places.placer.occupancy.give_back(self.places.fleet, host);
-                self.places.fleet.leave_out(host, &case.id);
+                self.places.fleet.leave_out(host, &replica.id);
             }
         }
     }
@@ -150,9 +152,9 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// A better host for the replica, on which it is from now on.
-    fn better(&mut self, case: &Case<'a>, now: Crowd) -> Option<Move> {
-        let from = case.host?;
-        let ask = self.course.ask(self.places.placer.unit, case, true);
+    fn better(&mut self, replica: &Replica<'a>, now: Crowd) -> Option<Move> {
+        let from = replica.host?;
+        let ask = self.course.ask(self.places.placer.unit, replica, true);
         let choice = self.places.placer.pick(self.places.fleet, &ask).ok()?;
         if self.crowd_at(choice.host) >= now {
             self.places.placer.unpick(self.places.fleet, &ask, &choice);
@@ -162,11 +164,11 @@ impl<'a> Round<'_, 'a> {
             (self.places.fleet.hosts[from].name.clone(), self.places.fleet.hosts[choice.host].name.clone());
         let (_, here, all) = now;
         let reason = format!("{}; where it is: {here} of this service's replicas and {all} in total", choice.reason);
-        Some(Move { id: case.id.clone(), from, to, reason })
+        Some(Move { id: replica.id.clone(), from, to, reason })
     }
 
-    fn is_asked(&self, case: &Case<'a>) -> bool {
-        case.host.is_some_and(|host| self.places.is_asked_to_leave(case.number(), host))
+    fn is_asked(&self, replica: &Replica<'a>) -> bool {
+        replica.host.is_some_and(|host| self.places.is_asked_to_leave(replica.number(), host))
     }
 }
 

@@ -4,7 +4,7 @@
 use super::{
     Context,
     accept::InForce,
-    classify::Found,
+    classify::ReplicaKind,
     notice::{Undated, clip, date},
     rollout::ActiveRollout,
     transaction::TransactionBuilder,
@@ -51,7 +51,7 @@ pub(super) struct StatusCounts {
 }
 
 impl StatusCounts {
-    pub(super) fn count(&mut self, standing: ReplicaOutcome, replica: &Found<'_>, course: &ActiveRollout<'_>) {
+    pub(super) fn count(&mut self, standing: ReplicaOutcome, replica: &ReplicaKind<'_>, course: &ActiveRollout<'_>) {
         match standing {
             ReplicaOutcome::Ready => self.ready += 1,
             ReplicaOutcome::Busy => self.busy += 1,
@@ -60,10 +60,10 @@ impl StatusCounts {
         }
         if replica.removing() {
             self.leaving += 1;
-        } else if let Found::Known(case) = replica {
-            self.listed += u32::from(case.listed);
-            let running = case.state() == Some(ReplicaState::Running) && case.answered();
-            self.updated += u32::from(running && course.is_newest(case));
+        } else if let ReplicaKind::Managed(replica) = replica {
+            self.listed += u32::from(replica.listed);
+            let running = replica.state() == Some(ReplicaState::Running) && replica.answered();
+            self.updated += u32::from(running && course.is_newest(replica));
         }
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    classify::Case,
+    classify::Replica,
     host::{Closed, HostIndex},
     placement::Placement,
     rollout::ActiveRollout,
@@ -17,18 +17,23 @@ use crate::{
 impl<'a> Placement<'_, 'a> {
     /// Why the replica may not stay where it is. What cannot be known is no reason: labels of a host whose documents
     /// cannot be read, or whose agent is away.
-    pub(super) fn must_move(&self, case: &Case<'a>, index: HostIndex, course: &ActiveRollout<'a>) -> Option<MustMove> {
-        let why = self.must_move_unasked(case, index, course);
+    pub(super) fn must_move(
+        &self,
+        replica: &Replica<'a>,
+        index: HostIndex,
+        course: &ActiveRollout<'a>,
+    ) -> Option<MustMove> {
+        let why = self.must_move_unasked(replica, index, course);
         let is_for_the_host = matches!(why, Some(MustMove::Drains | MustMove::Constraint(_)));
         // A surge replica is there for a while only.
-        let may_be_asked = !is_for_the_host && !case.desired.surge && self.fleet.hosts[index].alive();
-        if may_be_asked && self.is_asked_to_leave(case.number(), index) { Some(MustMove::Asked) } else { why }
+        let may_be_asked = !is_for_the_host && !replica.desired.surge && self.fleet.hosts[index].alive();
+        if may_be_asked && self.is_asked_to_leave(replica.number(), index) { Some(MustMove::Asked) } else { why }
     }
 
     /// The same, whether or not an operator has asked that it leave.
     pub(super) fn must_move_unasked(
         &self,
-        case: &Case<'a>,
+        replica: &Replica<'a>,
         index: HostIndex,
         course: &ActiveRollout<'a>,
     ) -> Option<MustMove> {
@@ -41,43 +46,45 @@ impl<'a> Placement<'_, 'a> {
         if let Some(selector) = constraint {
             return Some(MustMove::Constraint(selector.to_string()));
         }
-        if self.conflicts.is_too_many(case) {
+        if self.conflicts.is_too_many(replica) {
             return Some(MustMove::Crowded);
         }
-        let unit_taken = self.rival(case, index).map(|service| MustMove::UnitTaken(service.clone()));
+        let unit_taken = self.rival(replica, index).map(|service| MustMove::UnitTaken(service.clone()));
         let port_taken = || {
-            let (port, holder) = course.may_update(case.number()).then(|| self.next_port_holder(case, index))??;
+            let (port, holder) =
+                course.may_update(replica.number()).then(|| self.next_port_holder(replica, index))??;
             Some(MustMove::PortTaken(port, holder.clone()))
         };
         unit_taken.or_else(port_taken)
     }
 
     /// Who has the port on the replica's host that it is to get with what is new. Who shares one already is not moved for it.
-    fn next_port_holder(&self, case: &Case<'a>, host: HostIndex) -> Option<(u16, &ReplicaId)> {
+    fn next_port_holder(&self, replica: &Replica<'a>, host: HostIndex) -> Option<(u16, &ReplicaId)> {
         let port = self.placer.unit.port?;
-        let has_another = case.assignment.and_then(Doc::good).is_some_and(|now| now.template.port != Some(port));
-        has_another.then(|| self.fleet.port_of_another(host, port, &case.id))?.map(|holder| (port, holder))
+        let has_another = replica.assignment.and_then(Doc::good).is_some_and(|now| now.template.port != Some(port));
+        has_another.then(|| self.fleet.port_of_another(host, port, &replica.id))?.map(|holder| (port, holder))
     }
 
-    fn rival(&self, case: &Case<'a>, host: HostIndex) -> Option<&ServiceName> {
-        let unit_now = case.assignment.and_then(Doc::good).map(|assignment| &assignment.unit);
-        self.fleet.must_yield(host, self.placer.unit, &case.id, unit_now)
+    fn rival(&self, replica: &Replica<'a>, host: HostIndex) -> Option<&ServiceName> {
+        let unit_now = replica.assignment.and_then(Doc::good).map(|assignment| &assignment.unit);
+        self.fleet.must_yield(host, self.placer.unit, &replica.id, unit_now)
     }
 
     /// Whether the replica, run as the service is described now, would share its unit with another on its host; or its port,
     /// which it gets when its turn has come.
-    pub(super) fn clashes(&self, case: &Case<'a>, host: HostIndex, is_turn: bool) -> bool {
-        self.clashes_by_unit(case, host) || is_turn && self.next_port_holder(case, host).is_some()
+    pub(super) fn clashes(&self, replica: &Replica<'a>, host: HostIndex, is_turn: bool) -> bool {
+        self.clashes_by_unit(replica, host) || is_turn && self.next_port_holder(replica, host).is_some()
     }
 
-    fn clashes_by_unit(&self, case: &Case<'a>, host: HostIndex) -> bool {
+    fn clashes_by_unit(&self, replica: &Replica<'a>, host: HostIndex) -> bool {
         let plain = !self.placer.unit.unit.is_template();
-        let leaves_another = plain && case.desired.removing && self.placer.occupancy.taken_on(host) > 1;
-        let own = leaves_another || self.conflicts.is_too_many(case) || self.conflicts.held_by_another(host, case);
-        let now = case.assignment.and_then(Doc::good).map(|assignment| &assignment.unit);
-        let comes_again = now != Some(&self.placer.unit.unit.for_replica(case.number()));
-        own || self.rival(case, host).is_some()
-            || comes_again && self.fleet.unit_alleged(host, self.placer.unit, &case.id)
+        let leaves_another = plain && replica.desired.removing && self.placer.occupancy.taken_on(host) > 1;
+        let own =
+            leaves_another || self.conflicts.is_too_many(replica) || self.conflicts.held_by_another(host, replica);
+        let now = replica.assignment.and_then(Doc::good).map(|assignment| &assignment.unit);
+        let comes_again = now != Some(&self.placer.unit.unit.for_replica(replica.number()));
+        own || self.rival(replica, host).is_some()
+            || comes_again && self.fleet.unit_alleged(host, self.placer.unit, &replica.id)
     }
 
     /// Whether an operator has asked that the replica leave the host.
@@ -88,30 +95,38 @@ impl<'a> Placement<'_, 'a> {
 
     /// Whether the replica waits for its successor before it leaves its host. While a rollout is under way, what cannot be updated
     /// where it is does not: the rollout waits for it, and has surge replicas of its own.
-    pub(super) fn waits_for_successor(&self, case: &Case<'a>, course: &ActiveRollout<'a>) -> bool {
+    pub(super) fn waits_for_successor(&self, replica: &Replica<'a>, course: &ActiveRollout<'a>) -> bool {
         let leaves = |host| {
-            let waits = match self.must_move(case, host, course) {
-                Some(MustMove::Asked) => !self.keeps_a_rollout_up(case, host, course),
+            let waits = match self.must_move(replica, host, course) {
+                Some(MustMove::Asked) => !self.keeps_a_rollout_up(replica, host, course),
                 Some(MustMove::Drains | MustMove::Constraint(_)) => {
-                    self.facts.starts_first() && !self.keeps_a_rollout_up(case, host, course)
+                    self.facts.starts_first() && !self.keeps_a_rollout_up(replica, host, course)
                 }
                 Some(MustMove::Crowded | MustMove::UnitTaken(_)) => self.facts.starts_first() && !course.is_active(),
                 Some(MustMove::PortTaken(..)) | None => false,
             };
             waits && !self.is_overdue(host)
         };
-        self.facts.starts_first_when_asked() && !case.desired.surge && case.ready() && case.host.is_some_and(leaves)
+        self.facts.starts_first_when_asked()
+            && !replica.desired.surge
+            && replica.ready()
+            && replica.host.is_some_and(leaves)
     }
 
     /// Whether the replica's turn has come to be updated, and it cannot be where it is.
-    pub(super) fn keeps_a_rollout_up(&self, case: &Case<'a>, host: HostIndex, course: &ActiveRollout<'a>) -> bool {
-        course.may_update(case.number()) && self.clashes(case, host, true)
+    pub(super) fn keeps_a_rollout_up(
+        &self,
+        replica: &Replica<'a>,
+        host: HostIndex,
+        course: &ActiveRollout<'a>,
+    ) -> bool {
+        course.may_update(replica.number()) && self.clashes(replica, host, true)
     }
 
     /// Whether the replica can take the place of one that leaves, once it is ready: it may stay where it is.
-    pub(super) fn may_succeed(&self, case: &Case<'a>, course: &ActiveRollout<'a>) -> bool {
-        let stays = |host| self.must_move(case, host, course).is_none();
-        case.desired.surge && !case.desired.removing && case.host.is_some_and(stays)
+    pub(super) fn may_succeed(&self, replica: &Replica<'a>, course: &ActiveRollout<'a>) -> bool {
+        let stays = |host| self.must_move(replica, host, course).is_none();
+        replica.desired.surge && !replica.desired.removing && replica.host.is_some_and(stays)
     }
 
     /// Whether the time has passed that the operator gave the host to be drained within the services' budgets.

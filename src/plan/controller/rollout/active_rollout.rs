@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::progress::RolloutProgress;
 use crate::{
     model::{EventReason, PauseCause, ReplicaNumber, Revision, Rollout, RolloutState, Span},
-    plan::controller::{classify::Case, facts::Facts},
+    plan::controller::{classify::Replica, facts::Facts},
     tree::snapshot::{Doc, ServiceView},
 };
 
@@ -23,15 +23,16 @@ pub(in crate::plan::controller) struct Goal<'a> {
 impl Goal<'_> {
     /// Whether the replica's documents say this. An index that is missing says nothing; of a replica that is nowhere, the
     /// rollout does that brought what it is to run.
-    pub(in crate::plan::controller) fn is_of(&self, case: &Case<'_>) -> bool {
-        if let Some((_, known)) = case.compared.get().filter(|(number, _)| *number == self.number) {
+    pub(in crate::plan::controller) fn is_of(&self, replica: &Replica<'_>) -> bool {
+        if let Some((_, known)) = replica.compared.get().filter(|(number, _)| *number == self.number) {
             return known;
         }
         let Revision { version, config_version, .. } = self.revision;
-        let other = case.host.is_none() && case.desired.rollout.is_some_and(|number| number != self.number);
-        let versions = !other && case.desired.version == *version && case.desired.config_version == *config_version;
-        let is = versions && case.runs_by(self.revision);
-        case.compared.set(Some((self.number, is)));
+        let other = replica.host.is_none() && replica.desired.rollout.is_some_and(|number| number != self.number);
+        let versions =
+            !other && replica.desired.version == *version && replica.desired.config_version == *config_version;
+        let is = versions && replica.runs_by(self.revision);
+        replica.compared.set(Some((self.number, is)));
         is
     }
 }
@@ -175,8 +176,8 @@ impl<'a> ActiveRollout<'a> {
     }
 
     /// Whether the replica runs what is wanted of the service.
-    pub(in crate::plan::controller) fn is_newest(&self, case: &Case<'a>) -> bool {
-        self.newest().is_some_and(|newest| newest.is_of(case))
+    pub(in crate::plan::controller) fn is_newest(&self, replica: &Replica<'a>) -> bool {
+        self.newest().is_some_and(|newest| newest.is_of(replica))
     }
 
     /// Whether a replica that is nowhere may be put on a host with what `goal` brought: a pause and a canary bound that.
@@ -203,10 +204,10 @@ impl<'a> ActiveRollout<'a> {
 
     /// Whether a failure of the replica is put down to what it runs rather than to its host: something else was
     /// healthy before, and it failed on another host, too, or there is none.
-    pub(in crate::plan::controller) fn suspects(&self, case: &Case<'a>) -> bool {
+    pub(in crate::plan::controller) fn suspects(&self, replica: &Replica<'a>) -> bool {
         let trial = self.is_active() && self.stable.is_some();
         let newest = self.newest().filter(|_| trial && !self.record().is_some_and(|record| record.back));
-        newest.is_some_and(|newest| newest.is_of(case)) && !self.spared.contains(&case.number())
+        newest.is_some_and(|newest| newest.is_of(replica)) && !self.spared.contains(&replica.number())
     }
 
     /// The replica begins again elsewhere: so does its time to become healthy.
@@ -227,11 +228,11 @@ impl<'a> ActiveRollout<'a> {
     }
 
     /// What the replica runs as it is: what its rollout brought, or what the goal says if that is the same.
-    pub(in crate::plan::controller) fn own(&self, case: &Case<'a>) -> Option<Goal<'a>> {
-        let labelled = case.desired.rollout.and_then(|number| goal_of(self.facts.view, number));
+    pub(in crate::plan::controller) fn own(&self, replica: &Replica<'a>) -> Option<Goal<'a>> {
+        let labelled = replica.desired.rollout.and_then(|number| goal_of(self.facts.view, number));
         let same = |goal: &Goal<'a>| {
             let Revision { version, config_version, .. } = goal.revision;
-            *version == case.desired.version && *config_version == case.desired.config_version
+            *version == replica.desired.version && *config_version == replica.desired.config_version
         };
         labelled.filter(same).or(self.goal().filter(same)).or(self.stable.filter(same))
     }

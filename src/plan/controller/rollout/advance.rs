@@ -9,7 +9,7 @@ use crate::{
     model::{HostName, Mode, PauseCause, ReplicaNumber, RolloutState, Span},
     plan::controller::{
         after,
-        classify::{Case, Found, known},
+        classify::{Replica, ReplicaKind, managed},
         cool_off::late_failures,
         notice::clip,
     },
@@ -17,7 +17,7 @@ use crate::{
 
 impl<'a> Steering<'_, '_, 'a> {
     /// Decides what comes of how far the replicas are.
-    pub(super) fn advance(&mut self, found: &[Found<'a>]) {
+    pub(super) fn advance(&mut self, found: &[ReplicaKind<'a>]) {
         let Some(state) = self.course.record().map(|record| record.state) else { return };
         if state == RolloutState::RollingBack {
             self.forgive_on_the_way_back(found);
@@ -63,12 +63,14 @@ impl<'a> Steering<'_, '_, 'a> {
     }
 
     /// Nobody waits there for what fails with what was healthy before, either, as far as `max_failures` goes.
-    fn forgive_on_the_way_back(&mut self, found: &[Found<'a>]) {
+    fn forgive_on_the_way_back(&mut self, found: &[ReplicaKind<'a>]) {
         let Some(goal) = self.course.goal() else { return };
         let max = self.facts.force.spec.rollout.max_failures.floor(self.facts.force.wanted());
-        let failed = |case: &&Case<'a>| !case.desired.removing && case.host_alive && case.failed() && goal.is_of(case);
-        for case in found.iter().filter_map(known).filter(failed).take(max) {
-            self.course.survey.forgive(case);
+        let failed = |replica: &&Replica<'a>| {
+            !replica.desired.removing && replica.host_alive && replica.failed() && goal.is_of(replica)
+        };
+        for replica in found.iter().filter_map(managed).filter(failed).take(max) {
+            self.course.survey.forgive(replica);
         }
     }
 
@@ -101,18 +103,18 @@ impl<'a> Steering<'_, '_, 'a> {
     }
 
     /// Why the rollout has failed, if it has: more replicas than may did with what it brings.
-    fn failing(&mut self, found: &[Found<'a>]) -> Option<String> {
+    fn failing(&mut self, found: &[ReplicaKind<'a>]) -> Option<String> {
         let goal = self.course.goal()?;
-        let on_trial = |case: &&Case<'a>| !case.desired.removing && case.host_alive && goal.is_of(case);
-        let cases: Vec<&Case<'a>> = found.iter().filter_map(known).filter(on_trial).collect();
-        self.course.spared = self.failed_on_one_host(&cases);
-        let failed: Vec<(&Case<'a>, String)> =
-            cases.into_iter().filter_map(|case| Some((case, self.verdict(case)?))).collect();
+        let on_trial = |replica: &&Replica<'a>| !replica.desired.removing && replica.host_alive && goal.is_of(replica);
+        let replicas: Vec<&Replica<'a>> = found.iter().filter_map(managed).filter(on_trial).collect();
+        self.course.spared = self.failed_on_one_host(&replicas);
+        let failed: Vec<(&Replica<'a>, String)> =
+            replicas.into_iter().filter_map(|replica| Some((replica, self.verdict(replica)?))).collect();
         let max = self.facts.force.spec.rollout.max_failures;
         let allowed = if self.course.is_on_canary() { 0 } else { max.floor(self.facts.force.wanted()) };
         if failed.len() <= allowed {
-            for (case, _) in &failed {
-                self.course.survey.forgive(case);
+            for (replica, _) in &failed {
+                self.course.survey.forgive(replica);
             }
             return None;
         }
@@ -123,43 +125,45 @@ impl<'a> Steering<'_, '_, 'a> {
 
     /// Those that failed on the only host on which any did, where another host would take them: what follows a host is
     /// the host's fault, and no revision is judged by one host while there are others.
-    fn failed_on_one_host(&mut self, cases: &[&Case<'a>]) -> BTreeSet<ReplicaNumber> {
+    fn failed_on_one_host(&mut self, replicas: &[&Replica<'a>]) -> BTreeSet<ReplicaNumber> {
         let now = self.facts.context.now;
-        let failed: Vec<&&Case<'a>> = cases.iter().filter(|case| case.failed()).collect();
-        let before = failed.iter().flat_map(|case| late_failures(&case.desired.failed_on, now).map(|it| &it.node));
+        let failed: Vec<&&Replica<'a>> = replicas.iter().filter(|replica| replica.failed()).collect();
+        let before =
+            failed.iter().flat_map(|replica| late_failures(&replica.desired.failed_on, now).map(|it| &it.node));
         let hosts: BTreeSet<&HostName> =
-            failed.iter().filter_map(|case| case.desired.node.as_ref()).chain(before).collect();
+            failed.iter().filter_map(|replica| replica.desired.node.as_ref()).chain(before).collect();
         if hosts.len() != 1 {
             return BTreeSet::new();
         }
         failed
             .into_iter()
-            .filter(|case| self.places.fits_elsewhere(case, self.course, self.out))
-            .map(|case| case.number())
+            .filter(|replica| self.places.fits_elsewhere(replica, self.course, self.out))
+            .map(|replica| replica.number())
             .collect()
     }
 
     /// Whether no other host is tried at present for a replica that failed.
-    fn was_tried_everywhere(&mut self, case: &Case<'a>) -> bool {
-        self.failures.brake(case, self.facts).is_some() || !self.places.fits_elsewhere(case, self.course, self.out)
+    fn was_tried_everywhere(&mut self, replica: &Replica<'a>) -> bool {
+        self.failures.brake(replica, self.facts).is_some()
+            || !self.places.fits_elsewhere(replica, self.course, self.out)
     }
 
-    fn verdict(&mut self, case: &Case<'a>) -> Option<String> {
+    fn verdict(&mut self, replica: &Replica<'a>) -> Option<String> {
         let record = self.course.record()?;
-        let status = case.status?;
+        let status = replica.status?;
         let said = clip(status.message.as_deref().unwrap_or("no message"), LONGEST_MESSAGE);
-        let (number, node) = (case.number().0, &status.node);
-        if case.rejected() && !self.course.tries_again {
+        let (number, node) = (replica.number().0, &status.node);
+        if replica.rejected() && !self.course.tries_again {
             return Some(format!("replica {number} on {node} rejected the update: {said}"));
         }
         // After a resume, time is given; with nothing to go back to, other hosts are tried first.
-        let (resumed, updated) = (record.resumed, record.updating.get(&case.number()).copied());
-        if case.failed() && !resumed {
+        let (resumed, updated) = (record.resumed, record.updating.get(&replica.number()).copied());
+        if replica.failed() && !resumed {
             let on_trial = self.course.stable.is_some();
-            let spared = self.course.spared.contains(&case.number());
-            let judged = if on_trial { !spared } else { self.was_tried_everywhere(case) };
+            let spared = self.course.spared.contains(&replica.number());
+            let judged = if on_trial { !spared } else { self.was_tried_everywhere(replica) };
             if judged {
-                let failed = late_failures(&case.desired.failed_on, self.facts.context.now);
+                let failed = late_failures(&replica.desired.failed_on, self.facts.context.now);
                 let others: Vec<&str> = failed.map(|it| it.node.as_str()).filter(|it| *it != node.as_str()).collect();
                 let others = if others.is_empty() { String::new() } else { format!(", as on {}", others.join(", ")) };
                 return Some(format!("replica {number} on {node} is {}{others}: {said}", status.state));
@@ -168,7 +172,7 @@ impl<'a> Steering<'_, '_, 'a> {
                 return None;
             }
         }
-        let updated = updated.filter(|_| case.desired.mode == Mode::Enabled)?;
+        let updated = updated.filter(|_| replica.desired.mode == Mode::Enabled)?;
         let limit = self.facts.force.spec.rollout.healthy_deadline;
         let deadline = self.deadline(updated, limit);
         if deadline > self.facts.context.now {

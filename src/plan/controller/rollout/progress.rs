@@ -9,7 +9,7 @@ use crate::{
     model::{ReplicaNumber, Span},
     plan::controller::{
         Context, after,
-        classify::{Case, Found, known},
+        classify::{Replica, ReplicaKind, managed},
         notice::clip,
     },
 };
@@ -69,52 +69,52 @@ pub(super) struct Terms {
 }
 
 impl RolloutProgress {
-    pub(super) fn of(found: &[Found<'_>], goal: Goal<'_>, terms: &Terms, context: &Context) -> Self {
-        let fresh = found.iter().filter(|replica| matches!(replica, Found::Fresh(..))).count();
+    pub(super) fn of(found: &[ReplicaKind<'_>], goal: Goal<'_>, terms: &Terms, context: &Context) -> Self {
+        let fresh = found.iter().filter(|replica| matches!(replica, ReplicaKind::New(..))).count();
         let mut survey = Self { fresh, ..Self::default() };
-        for case in found.iter().filter_map(known).filter(|case| !case.desired.removing) {
-            survey.add(case, goal, terms, context);
+        for replica in found.iter().filter_map(managed).filter(|replica| !replica.desired.removing) {
+            survey.add(replica, goal, terms, context);
         }
         survey
     }
 
-    fn add(&mut self, case: &Case<'_>, goal: Goal<'_>, terms: &Terms, context: &Context) {
-        let regular = !case.desired.surge;
+    fn add(&mut self, replica: &Replica<'_>, goal: Goal<'_>, terms: &Terms, context: &Context) {
+        let regular = !replica.desired.surge;
         self.regular += usize::from(regular);
         self.surge += usize::from(!regular);
-        self.placed += usize::from(case.host.is_some());
-        self.surge_unplaced += usize::from(!regular && case.host.is_none());
-        if regular && !case.ready() {
-            self.idle = self.idle.take().or_else(|| Some(idle(case)));
+        self.placed += usize::from(replica.host.is_some());
+        self.surge_unplaced += usize::from(!regular && replica.host.is_none());
+        if regular && !replica.ready() {
+            self.idle = self.idle.take().or_else(|| Some(idle(replica)));
         }
-        if !goal.is_of(case) {
+        if !goal.is_of(replica) {
             if regular {
-                self.outdated = self.outdated.take().or_else(|| outdated(case));
+                self.outdated = self.outdated.take().or_else(|| outdated(replica));
             }
             return;
         }
-        self.exposed += usize::from(case.host.is_some());
+        self.exposed += usize::from(replica.host.is_some());
         self.at_goal += usize::from(regular);
-        self.surge_at_goal += usize::from(!regular && case.host.is_some());
-        let due = healthy_at(case, terms.min_healthy_time, context);
+        self.surge_at_goal += usize::from(!regular && replica.host.is_some());
+        let due = healthy_at(replica, terms.min_healthy_time, context);
         let healthy = due.is_some_and(|due| due <= context.now);
         if healthy {
             *(if regular { &mut self.healthy } else { &mut self.surge_healthy }) += 1;
-            self.healthy_numbers.push(case.number());
-        } else if case.host.is_none() || terms.stranded.contains(&case.number()) {
+            self.healthy_numbers.push(replica.number());
+        } else if replica.host.is_none() || terms.stranded.contains(&replica.number()) {
             self.unplaced += usize::from(regular);
         } else {
-            self.in_flight.push(case.number());
-            self.stuck = self.stuck.take().or_else(|| trouble(case));
-            self.lost.extend((!case.host_alive).then(|| case.number()));
+            self.in_flight.push(replica.number());
+            self.stuck = self.stuck.take().or_else(|| trouble(replica));
+            self.lost.extend((!replica.host_alive).then(|| replica.number()));
             self.wake_at = self.wake_at.into_iter().chain(due).min();
         }
     }
 
     /// The replica failed, and the rollout goes on without it.
-    pub(super) fn forgive(&mut self, case: &Case<'_>) {
-        self.in_flight.retain(|number| *number != case.number());
-        self.forgiven += usize::from(!case.desired.surge);
+    pub(super) fn forgive(&mut self, replica: &Replica<'_>) {
+        self.in_flight.retain(|number| *number != replica.number());
+        self.forgiven += usize::from(!replica.desired.surge);
     }
 
     /// Whether so many are exposed as a canary of this size can have.
@@ -131,30 +131,30 @@ impl RolloutProgress {
 }
 
 /// Why a replica does not serve, in words.
-fn idle(case: &Case<'_>) -> String {
-    let number = case.number().0;
-    match case.desired.node.as_ref() {
+fn idle(replica: &Replica<'_>) -> String {
+    let number = replica.number().0;
+    match replica.desired.node.as_ref() {
         None => format!("replica {number} is on no host"),
-        Some(node) if !case.host_alive => format!("replica {number} is on {node}, which is lost"),
-        Some(node) => trouble(case).unwrap_or_else(|| format!("replica {number} on {node} is not ready")),
+        Some(node) if !replica.host_alive => format!("replica {number} is on {node}, which is lost"),
+        Some(node) => trouble(replica).unwrap_or_else(|| format!("replica {number} on {node} is not ready")),
     }
 }
 
 /// That a replica runs what was before, in words; `None` of one that is nowhere.
-fn outdated(case: &Case<'_>) -> Option<String> {
-    let node = case.desired.node.as_ref()?;
-    Some(format!("replica {} on {node} still runs what was before", case.number().0))
+fn outdated(replica: &Replica<'_>) -> Option<String> {
+    let node = replica.desired.node.as_ref()?;
+    Some(format!("replica {} on {node} still runs what was before", replica.number().0))
 }
 
 /// What a replica's agent says against it, in words; `None` when it says nothing.
-fn trouble(case: &Case<'_>) -> Option<String> {
-    let status = case.status.filter(|_| case.host_alive)?;
+fn trouble(replica: &Replica<'_>) -> Option<String> {
+    let status = replica.status.filter(|_| replica.host_alive)?;
     let said = clip(status.message.as_deref()?, LONGEST_MESSAGE);
-    Some(format!("replica {} on {} is {}: {said}", case.number().0, status.node, status.state))
+    Some(format!("replica {} on {} is {}: {said}", replica.number().0, status.node, status.state))
 }
 
 /// When a replica that is ready now has been so for long enough; `None` while it is not ready.
-fn healthy_at(case: &Case<'_>, min_healthy_time: Span, context: &Context) -> Option<Timestamp> {
-    let since = context.ready_since.get(&case.id).copied().unwrap_or(context.now);
-    case.ready().then(|| after(since, min_healthy_time))
+fn healthy_at(replica: &Replica<'_>, min_healthy_time: Span, context: &Context) -> Option<Timestamp> {
+    let since = context.ready_since.get(&replica.id).copied().unwrap_or(context.now);
+    replica.ready().then(|| after(since, min_healthy_time))
 }

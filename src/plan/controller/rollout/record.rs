@@ -6,7 +6,7 @@ use super::ActiveRollout;
 use crate::{
     model::{EventReason, Revision, Rollout, RolloutState, RolloutSummary, encode},
     plan::controller::{
-        classify::{Found, known},
+        classify::{ReplicaKind, managed},
         output::Output,
         transaction::Note,
     },
@@ -77,7 +77,7 @@ impl<'a> ActiveRollout<'a> {
     }
 
     /// Writes what has changed of the records. After the first sequential nodes, so that these start at 1.
-    pub(in crate::plan::controller) fn write_rollout(&mut self, found: &[Found<'a>], out: &mut Output<'a>) {
+    pub(in crate::plan::controller) fn write_rollout(&mut self, found: &[ReplicaKind<'a>], out: &mut Output<'a>) {
         let mut ops = Vec::new();
         if let (Some((number, before)), Some(after)) = (self.before, self.after.as_deref())
             && after != before
@@ -110,10 +110,10 @@ impl<'a> ActiveRollout<'a> {
     }
 
     /// Old records go, unless a replica still runs what they brought, or a rollback would return to them.
-    fn prune(&self, found: &[Found<'a>], from: Option<u64>) -> Vec<Op> {
+    fn prune(&self, found: &[ReplicaKind<'a>], from: Option<u64>) -> Vec<Op> {
         let limit = usize::try_from(self.facts.force.spec.rollout.history_limit).unwrap_or(usize::MAX);
         let mut needed: BTreeSet<u64> =
-            found.iter().filter_map(known).filter_map(|case| case.desired.rollout).collect();
+            found.iter().filter_map(managed).filter_map(|replica| replica.desired.rollout).collect();
         needed.extend(from);
         needed.extend(self.number());
         let may_go =

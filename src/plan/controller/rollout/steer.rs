@@ -18,7 +18,7 @@ use super::{ActiveRollout, RolloutProgress, progress::Terms};
 use crate::{
     model::{PauseCause, ReplicaNumber, Rollout, RolloutAction, RolloutState},
     plan::controller::{
-        classify::{Case, Found, known},
+        classify::{Replica, ReplicaKind, managed},
         facts::Facts,
         failures::RecentFailures,
         output::Output,
@@ -39,7 +39,7 @@ pub(in crate::plan::controller) struct Steering<'r, 'p, 'a> {
 
 impl<'a> Steering<'_, '_, 'a> {
     /// Decides the rollout's next state.
-    pub(in crate::plan::controller) fn steer(&mut self, found: &[Found<'a>]) {
+    pub(in crate::plan::controller) fn steer(&mut self, found: &[ReplicaKind<'a>]) {
         self.course.survey.surge = surge_of(found);
         if self.facts.force.spec.deleting || self.is_unreadable() {
             return;
@@ -60,7 +60,7 @@ impl<'a> Steering<'_, '_, 'a> {
     }
 
     /// How far the replicas are is another matter once they are to be brought to something else.
-    fn looking_again(&mut self, found: &[Found<'a>], steer: impl FnOnce(&mut Self)) {
+    fn looking_again(&mut self, found: &[ReplicaKind<'a>], steer: impl FnOnce(&mut Self)) {
         let before = self.course.goal().map(|goal| goal.number);
         steer(self);
         if self.course.goal().map(|goal| goal.number) != before {
@@ -68,7 +68,7 @@ impl<'a> Steering<'_, '_, 'a> {
         }
     }
 
-    fn look(&mut self, found: &[Found<'a>]) {
+    fn look(&mut self, found: &[ReplicaKind<'a>]) {
         let Some(goal) = self.course.goal() else { return };
         if !self.course.is_active() {
             // Nobody asks.
@@ -83,10 +83,12 @@ impl<'a> Steering<'_, '_, 'a> {
 
     /// Those on lost hosts that nobody waits for: no other host fits, so that they come back with theirs. On the way back that
     /// is said of all: what lost its host runs what was before with the next one.
-    fn stranded(&mut self, found: &[Found<'a>]) -> BTreeSet<ReplicaNumber> {
+    fn stranded(&mut self, found: &[ReplicaKind<'a>]) -> BTreeSet<ReplicaNumber> {
         let back = self.course.goes_back();
-        let lost = found.iter().filter_map(known).filter(|case| case.host.is_some() && !case.host_alive);
-        lost.filter(|case| back || self.places.is_stranded(case, self.course, self.out)).map(Case::number).collect()
+        let lost = found.iter().filter_map(managed).filter(|replica| replica.host.is_some() && !replica.host_alive);
+        lost.filter(|replica| back || self.places.is_stranded(replica, self.course, self.out))
+            .map(Replica::number)
+            .collect()
     }
 
     /// The newest record is nonsense: nothing is updated until it is fixed.
@@ -154,8 +156,8 @@ impl<'a> Steering<'_, '_, 'a> {
     }
 }
 
-fn surge_of(found: &[Found<'_>]) -> usize {
-    found.iter().filter_map(known).filter(|case| case.desired.surge && !case.desired.removing).count()
+fn surge_of(found: &[ReplicaKind<'_>]) -> usize {
+    found.iter().filter_map(managed).filter(|replica| replica.desired.surge && !replica.desired.removing).count()
 }
 
 /// Whether a rollout has not ended, for whoever has to watch its replicas more closely.

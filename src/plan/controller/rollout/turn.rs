@@ -7,7 +7,7 @@ use crate::{
     model::{PauseCause, ReplicaNumber, Rollout, RolloutPolicy, RolloutState},
     plan::controller::{
         budget::Budget,
-        classify::{Case, Found, known},
+        classify::{Replica, ReplicaKind, managed},
         output::Output,
         placement::Placement,
     },
@@ -33,7 +33,7 @@ impl<'a> ActiveRollout<'a> {
     /// Chooses who may be updated in this round. Needs the budget: a rollback takes the highest numbers that it allows.
     pub(in crate::plan::controller) fn choose_turn(
         &mut self,
-        found: &[Found<'a>],
+        found: &[ReplicaKind<'a>],
         budget: Budget,
         places: &mut Placement<'_, 'a>,
         out: &mut Output<'a>,
@@ -41,14 +41,15 @@ impl<'a> ActiveRollout<'a> {
         let Some(goal) = self.goal() else { return };
         let left = self.exposure_left();
         self.exposure_left = left;
-        let outdated = |case: &&Case<'a>| !case.desired.removing && !goal.is_of(case);
-        let outdated: Vec<&Case<'a>> = found.iter().filter_map(known).filter(outdated).collect();
+        let outdated = |replica: &&Replica<'a>| !replica.desired.removing && !goal.is_of(replica);
+        let outdated: Vec<&Replica<'a>> = found.iter().filter_map(managed).filter(outdated).collect();
         if outdated.is_empty() {
             self.fresh_left = if self.is(RolloutState::Running) { self.batch_left() } else { 0 };
             return;
         }
         // Their turn may have come, and they keep nobody else from being exposed.
-        let untouchable = outdated.iter().filter(|case| budget.is_spent() && case.ready()).map(|case| case.number());
+        let untouchable =
+            outdated.iter().filter(|replica| budget.is_spent() && replica.ready()).map(|replica| replica.number());
         let untouchable: BTreeSet<ReplicaNumber> = untouchable.collect();
         let turn: BTreeSet<ReplicaNumber> = if self.facts.force.enabled() {
             match self.record().map(|record| record.state) {
@@ -73,13 +74,17 @@ impl<'a> ActiveRollout<'a> {
     /// Those that cannot be brought where they are, nor anywhere else. They come last: others would wait for them in vain.
     fn blocked(
         &self,
-        outdated: &[&Case<'a>],
+        outdated: &[&Replica<'a>],
         places: &mut Placement<'_, 'a>,
         out: &mut Output<'a>,
     ) -> BTreeSet<ReplicaNumber> {
-        let clash = |case: &&&Case<'a>| case.host.is_some_and(|host| places.clashes(case, host, true));
-        let clashing: Vec<&Case<'a>> = outdated.iter().filter(clash).copied().collect();
-        clashing.into_iter().filter(|case| !places.will_fit_elsewhere(case, self, out)).map(Case::number).collect()
+        let clash = |replica: &&&Replica<'a>| replica.host.is_some_and(|host| places.clashes(replica, host, true));
+        let clashing: Vec<&Replica<'a>> = outdated.iter().filter(clash).copied().collect();
+        clashing
+            .into_iter()
+            .filter(|replica| !places.will_fit_elsewhere(replica, self, out))
+            .map(Replica::number)
+            .collect()
     }
 
     /// See [`ActiveRollout::may_expose`](super::ActiveRollout::may_expose).
@@ -93,16 +98,16 @@ impl<'a> ActiveRollout<'a> {
 
     /// Nothing runs that could be disturbed. What bounds the rollout does so all the same: to switch a service off and on
     /// again promotes nothing.
-    fn turn_while_off(&self, mut outdated: Vec<&Case<'a>>) -> BTreeSet<ReplicaNumber> {
+    fn turn_while_off(&self, mut outdated: Vec<&Replica<'a>>) -> BTreeSet<ReplicaNumber> {
         let left = match self.record().map(|record| (record.state, record.pause)) {
             Some((RolloutState::Running, _) | (RolloutState::Paused, Some(PauseCause::Disabled))) => self.batch_left(),
             Some((RolloutState::Paused, _)) => 0,
             _ => outdated.len(),
         };
         let canary = self.is_on_canary();
-        outdated.retain(|case| !canary || case.host.is_some());
-        outdated.sort_by_key(|case| (case.host.is_none(), case.number()));
-        outdated.into_iter().take(left).map(Case::number).collect()
+        outdated.retain(|replica| !canary || replica.host.is_some());
+        outdated.sort_by_key(|replica| (replica.host.is_none(), replica.number()));
+        outdated.into_iter().take(left).map(Replica::number).collect()
     }
 
     /// Whether the rollout has reached no more replicas than its canary, which has not been promoted. Surge replicas are
@@ -115,8 +120,8 @@ impl<'a> ActiveRollout<'a> {
     }
 
     /// Whether the replica runs what nobody may rely on: a canary's content before its promotion, or what was given up.
-    pub(in crate::plan::controller) fn is_unproven(&self, case: &Case<'a>) -> bool {
-        (self.goes_back() || self.is_on_canary()) && self.is_newest(case) && self.stable.is_some()
+    pub(in crate::plan::controller) fn is_unproven(&self, replica: &Replica<'a>) -> bool {
+        (self.goes_back() || self.is_on_canary()) && self.is_newest(replica) && self.stable.is_some()
     }
 
     /// How many more replicas the present batch has.
@@ -131,7 +136,7 @@ impl<'a> ActiveRollout<'a> {
     /// what is new, and serve.
     fn turn_forward(
         &self,
-        mut outdated: Vec<&Case<'a>>,
+        mut outdated: Vec<&Replica<'a>>,
         blocked: &BTreeSet<ReplicaNumber>,
         budget: Budget,
     ) -> BTreeSet<ReplicaNumber> {
@@ -144,21 +149,21 @@ impl<'a> ActiveRollout<'a> {
         let room = max_unavailable.max(1).saturating_sub(survey.in_flight.len());
         let canary = self.is_on_canary();
         // What is on no host, or on a lost one, shows nothing.
-        outdated.retain(|case| !canary || case.host.is_some() && case.host_alive);
+        outdated.retain(|replica| !canary || replica.host.is_some() && replica.host_alive);
         let spent = budget.is_spent();
-        outdated.sort_by_key(|case| {
-            let blocked = blocked.contains(&case.number());
-            let serves = (case.ready(), !case.desired.surge);
-            (spent && case.ready(), blocked, case.host.is_none(), serves, case.number())
+        outdated.sort_by_key(|replica| {
+            let blocked = blocked.contains(&replica.number());
+            let serves = (replica.ready(), !replica.desired.surge);
+            (spent && replica.ready(), blocked, replica.host.is_none(), serves, replica.number())
         });
         let mut left = self.batch_left();
-        outdated.retain(|case| {
-            let counts = canary || !case.desired.surge;
+        outdated.retain(|replica| {
+            let counts = canary || !replica.desired.surge;
             let goes = !counts || left > 0;
             left = left.saturating_sub(usize::from(counts));
             goes
         });
-        outdated.into_iter().take(room).map(Case::number).collect()
+        outdated.into_iter().take(room).map(Replica::number).collect()
     }
 
     /// How many replicas are to be updated when the present batch is done. What is the first of its kind is not rolled
@@ -173,13 +178,13 @@ impl<'a> ActiveRollout<'a> {
 
     /// Those that serve nobody at once, of the others the highest numbers first.
     fn turn_back(
-        outdated: Vec<&Case<'a>>,
+        outdated: Vec<&Replica<'a>>,
         blocked: &BTreeSet<ReplicaNumber>,
         budget: Budget,
     ) -> BTreeSet<ReplicaNumber> {
-        let (mut ready, unready): (Vec<_>, Vec<_>) = outdated.into_iter().partition(|case| case.ready());
-        ready.sort_by_key(|case| (blocked.contains(&case.number()), Reverse(case.number())));
-        unready.into_iter().chain(ready.into_iter().take(budget.of_way_back())).map(Case::number).collect()
+        let (mut ready, unready): (Vec<_>, Vec<_>) = outdated.into_iter().partition(|replica| replica.ready());
+        ready.sort_by_key(|replica| (blocked.contains(&replica.number()), Reverse(replica.number())));
+        unready.into_iter().chain(ready.into_iter().take(budget.of_way_back())).map(Replica::number).collect()
     }
 
     /// How many replicas there are to be beyond those wanted: for the rollout, or, without one, `successors` so that others can
