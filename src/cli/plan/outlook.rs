@@ -100,7 +100,7 @@ impl Outlook {
         let existing = regular(service).filter(|number| !removed.contains(number)).take(wanted).count();
         let completed = |step: &&Decision| matches!(step.what, What::Rollout { number: it, state, .. } if it == number && state == RolloutState::Completed);
         let completes = decisions.iter().any(completed);
-        let mut course = Course {
+        let mut builder = BatchBuilder {
             number,
             spec,
             service,
@@ -110,9 +110,9 @@ impl Outlook {
             surge: 0,
         };
         for decision in decisions {
-            course.add(decision);
+            builder.add(decision);
         }
-        let Course { mut batches, steps, surge, .. } = course;
+        let BatchBuilder { mut batches, steps, surge, .. } = builder;
         pauses(&mut batches, &spec.rollout);
         let (max_unavailable, _) = spec.budget(wanted);
         Some(Self {
@@ -171,7 +171,7 @@ fn pauses(batches: &mut [Batch], policy: &RolloutPolicy) {
 }
 
 /// A rollout as its batches are put together.
-struct Course<'a> {
+struct BatchBuilder<'a> {
     number: u64,
     spec: &'a ServiceSpec,
     service: &'a Service,
@@ -182,7 +182,7 @@ struct Course<'a> {
     surge: usize,
 }
 
-impl Course<'_> {
+impl BatchBuilder<'_> {
     fn add(&mut self, decision: &Decision) {
         let Some(replica) = decision.replica else { return };
         match decision.what {

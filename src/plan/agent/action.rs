@@ -414,7 +414,7 @@ pub struct Registered {
 
 /// What the tree should say of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct HostReport {
     /// `None` = the host is not to register yet.
     pub alive: Option<HostAlive>,
     /// The replicas that are up and ready.

@@ -34,8 +34,8 @@ impl<'a> Round<'_, 'a> {
     /// A sequential node that has nothing yet.
     pub(super) fn assign_new(&mut self, id: &ReplicaId, view: &'a ReplicaView) -> ReplicaOutcome {
         let surge = self.is_surge(id.number);
-        let Some(goal) = self.course.goal_of_fresh(surge) else { return self.without_goal(id) };
-        let first = self.course.runs_first(goal);
+        let Some(goal) = self.rollout.goal_of_fresh(surge) else { return self.without_goal(id) };
+        let first = self.rollout.runs_first(goal);
         let ask = Ask { id, first, from: None, ahead: false, failed_on: &[], now: self.facts.context.now };
         match self.places.placer.pick(self.places.fleet, &ask) {
             Ok(choice) => {
@@ -63,7 +63,7 @@ impl<'a> Round<'_, 'a> {
 
     /// A rollout is only just about to begin; or the record is gone of what the replicas run.
     fn without_goal(&mut self, id: &ReplicaId) -> ReplicaOutcome {
-        if !self.course.is_lost() {
+        if !self.rollout.is_lost() {
             return ReplicaOutcome::Busy;
         }
         self.out.notice(Subject::Service, id.number, &Unplaced::RevisionLost(self.facts.name));
@@ -72,16 +72,16 @@ impl<'a> Round<'_, 'a> {
 
     /// A replica for which no host fitted so far.
     pub(super) fn assign_unplaced(&mut self, replica: &Replica<'a>) -> ReplicaOutcome {
-        if let Some(held) = self.course.is_held(self.places.placer.unit, replica) {
+        if let Some(held) = self.rollout.is_held(self.places.placer.unit, replica) {
             self.out.notice(Subject::Service, replica.number(), &Unplaced::Held(held));
             return self.standing_unplaced();
         }
-        match self.places.pick(replica, &self.course, &mut self.out) {
+        match self.places.pick(replica, &self.rollout, &mut self.out) {
             Ok(choice) => {
-                let revision = self.course.choose_revision(self.places.placer.unit, replica);
+                let revision = self.rollout.choose_revision(self.places.placer.unit, replica);
                 let failed_on = replica.desired.failed_on.clone();
                 let new = NewAssignment { id: &replica.id, view: replica.view, from: None, failed_on, revision };
-                self.course.expose(replica, revision);
+                self.rollout.expose(replica, revision);
                 self.assign(new, &choice, "", false)
             }
             Err(no_host) => {
@@ -109,9 +109,9 @@ impl<'a> Round<'_, 'a> {
             return ReplicaOutcome::Stuck;
         }
         self.out.moves.extend(unasked);
-        let revision = self.course.choose_revision(self.places.placer.unit, replica);
+        let revision = self.rollout.choose_revision(self.places.placer.unit, replica);
         let failed_on = if matches!(revision, RevisionChoice::Same(_)) { failed_on } else { Vec::new() };
-        self.course.expose(replica, revision);
+        self.rollout.expose(replica, revision);
         let new = NewAssignment { id: &replica.id, view: replica.view, from: replica.host, failed_on, revision };
         self.assign(new, choice, why, unasked.is_some())
     }
@@ -124,12 +124,12 @@ impl<'a> Round<'_, 'a> {
             node: Some(name.clone()),
             reason: clip(&because, LONGEST_REASON),
             failed_on,
-            ..self.course.desired_of(revision)
+            ..self.rollout.desired_of(revision)
         };
-        let assignment = self.course.assignment_of(revision, &desired, id.number);
+        let assignment = self.rollout.assignment_of(revision, &desired, id.number);
         match revision {
-            RevisionChoice::Goal(..) => self.course.updated(id.number, self.facts.context.now),
-            RevisionChoice::Same(_) => self.course.moved(id.number, self.facts.context.now),
+            RevisionChoice::Goal(..) => self.rollout.updated(id.number, self.facts.context.now),
+            RevisionChoice::Same(_) => self.rollout.moved(id.number, self.facts.context.now),
         }
         let change = Change { id, view, from, home: Some(choice.host), desired: &desired, assignment };
         let ops = self.places.ops(change);

@@ -19,16 +19,16 @@ impl Budget {
     /// How many ready replicas may become unready: those beyond the number wanted, and `max_unavailable`. Of those that
     /// `max_failures` forgives, nobody hopes that they serve. On a way back neither of those that are on no host or on a lost
     /// one, or failed: what was given up does not stay for them, though nothing else is disturbed beyond the budget.
-    pub(super) fn grant(facts: &Facts<'_>, course: &ActiveRollout<'_>, found: &[ReplicaKind<'_>]) -> Self {
+    pub(super) fn grant(facts: &Facts<'_>, rollout: &ActiveRollout<'_>, found: &[ReplicaKind<'_>]) -> Self {
         let ready =
             found.iter().filter_map(managed).filter(|replica| !replica.desired.removing && replica.ready()).count();
         let wanted = facts.force.wanted();
         let (max_unavailable, _) = facts.force.spec.budget(wanted);
         let beyond = |forgiven: usize| (ready + max_unavailable + forgiven).saturating_sub(wanted);
         // With the rollout's end, that is over, too.
-        let left = beyond(if course.is_active() { course.survey.forgiven } else { 0 });
+        let left = beyond(if rollout.is_active() { rollout.progress.forgiven } else { 0 });
         let idle = || found.iter().filter_map(managed).filter(|replica| is_idle(replica)).count();
-        let leeway = if course.is_going_back() { beyond(idle()).saturating_sub(left) } else { 0 };
+        let leeway = if rollout.is_going_back() { beyond(idle()).saturating_sub(left) } else { 0 };
         Self { left, leeway }
     }
 

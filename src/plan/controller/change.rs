@@ -35,7 +35,7 @@ impl<'a> Round<'_, 'a> {
     /// Writes what differs from what is wanted of the replica on its host. `why` is the reason for its mode, when it
     /// is not the service's.
     pub(super) fn align(&mut self, replica: &Replica<'a>, mode: Mode, content: Content, why: &str) -> ReplicaOutcome {
-        let goal = self.course.goal();
+        let goal = self.rollout.goal();
         let outdated = content == Content::Update && goal.is_some_and(|goal| !goal.is_of(replica));
         if !outdated && is_written(replica, mode) {
             self.nudge(replica);
@@ -43,8 +43,8 @@ impl<'a> Round<'_, 'a> {
         }
         let clashes = replica
             .host
-            .is_some_and(|host| self.places.clashes(replica, host, self.course.may_update(replica.number())));
-        let turn = outdated && self.course.may_update(replica.number());
+            .is_some_and(|host| self.places.clashes(replica, host, self.rollout.may_update(replica.number())));
+        let turn = outdated && self.rollout.may_update(replica.number());
         let update = goal.filter(|_| turn && !clashes && self.may_disturb(replica, mode));
         let desired = Self::adjusted(replica, mode, update, why);
         let assignment = self.adjusted_assignment(replica, &desired, update, clashes);
@@ -69,7 +69,7 @@ impl<'a> Round<'_, 'a> {
             return self.standing(replica, outdated);
         }
         if update.is_some() {
-            self.course.updated(replica.number(), self.facts.context.now);
+            self.rollout.updated(replica.number(), self.facts.context.now);
         }
         let (reason, message) = explain(replica, &desired, update.is_some(), why);
         let note = Note::of_replica(reason, replica.number(), desired.node.as_ref(), message);
@@ -105,8 +105,8 @@ impl<'a> Round<'_, 'a> {
             // What it ran as is not known, and as it is described now the agent would take another's unit for its own.
             None if clashes => None,
             None => {
-                let goal = update.or_else(|| self.course.own(replica)).or(self.course.goal())?;
-                Some(self.course.assignment(goal, desired, replica.number()))
+                let goal = update.or_else(|| self.rollout.own(replica)).or(self.rollout.goal())?;
+                Some(self.rollout.assignment(goal, desired, replica.number()))
             }
         }
     }
@@ -139,12 +139,12 @@ impl<'a> Round<'_, 'a> {
         if !self.facts.force.enabled() || replica.desired.mode != Mode::Enabled {
             return if replica.down() { ReplicaOutcome::Gone } else { ReplicaOutcome::Busy };
         }
-        if outdated && self.course.is_active() {
-            let failed = self.course.record().is_some_and(|record| record.pause == Some(PauseCause::Failure));
+        if outdated && self.rollout.is_active() {
+            let failed = self.rollout.record().is_some_and(|record| record.pause == Some(PauseCause::Failure));
             return if failed { ReplicaOutcome::Stuck } else { ReplicaOutcome::Busy };
         }
         match (replica.ready(), outdated, replica.failed() || replica.rejected()) {
-            (true, false, _) if self.course.is(RolloutState::RolledBack) => ReplicaOutcome::Stuck,
+            (true, false, _) if self.rollout.is(RolloutState::RolledBack) => ReplicaOutcome::Stuck,
             (true, false, _) => ReplicaOutcome::Ready,
             (_, true, _) | (_, _, true) => ReplicaOutcome::Stuck,
             _ => ReplicaOutcome::Busy,
@@ -153,7 +153,7 @@ impl<'a> Round<'_, 'a> {
 
     /// Writes an assignment again when its agent owes an answer: the new version makes it look again.
     fn nudge(&mut self, replica: &Replica<'a>) {
-        let again = self.course.tries_again && replica.rejected();
+        let again = self.rollout.tries_again && replica.rejected();
         let due =
             if again { Some(self.facts.context.now) } else { self.facts.context.nudge_at.get(&replica.id).copied() };
         let (Some(due), Some(doc), Some(host)) = (due, replica.assignment, replica.host) else { return };

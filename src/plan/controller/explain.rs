@@ -40,7 +40,7 @@ pub fn prospects(cluster: &Cluster, context: &Context, id: &ReplicaId) -> Prospe
         let Some(replica) = found.iter().find(|replica| replica.id() == id) else { return Prospects::default() };
         let (held, ask) = match replica {
             ReplicaKind::Managed(replica) => {
-                (round.no_other_host_is_tried(replica), round.course.ask(round.places.placer.unit, replica, false))
+                (round.no_other_host_is_tried(replica), round.rollout.ask(round.places.placer.unit, replica, false))
             }
             ReplicaKind::New(..) | ReplicaKind::Damaged(..) => {
                 (None, Ask { id, first: None, from: None, ahead: false, failed_on: &[], now: context.now })
@@ -70,8 +70,8 @@ fn look<'a, T: Default>(
     let mut fleet = Fleet::new(cluster, context);
     let Ok(mut round) = Round::open(name, view, &mut fleet, context) else { return T::default() };
     let found = classify(name, view, round.places.fleet);
-    round.survey(&found);
-    if !round.course.begins() {
+    round.observe(&found);
+    if !round.rollout.begins() {
         round.places.find_conflicts(&found);
         round.choose_turn(&found);
     }

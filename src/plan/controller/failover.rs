@@ -38,14 +38,14 @@ impl<'a> Round<'_, 'a> {
             self.keep(replica);
             return Some(ReplicaOutcome::Stuck);
         }
-        if let Some(held) = self.course.is_held(self.places.placer.unit, replica) {
+        if let Some(held) = self.rollout.is_held(self.places.placer.unit, replica) {
             self.out.notice(subject, replica.number(), &LostHost::Held(since, held));
             self.keep(replica);
             return Some(ReplicaOutcome::Stuck);
         }
         let why =
             if orderly { format!("{name} was shut down") } else { format!("{name} has been lost since {since:.0}") };
-        Some(match self.places.pick(replica, &self.course, &mut self.out) {
+        Some(match self.places.pick(replica, &self.rollout, &mut self.out) {
             Ok(choice) => self.move_to(replica, &choice, &why, replica.desired.failed_on.clone(), Some(Cause::Lost)),
             Err(no_host) => {
                 self.out.notice(subject, replica.number(), &LostHost::NoFeasibleHost(since, &no_host));
@@ -57,9 +57,9 @@ impl<'a> Round<'_, 'a> {
 
     /// Past its start limit, or refused: elsewhere, if there is another host; else it stays, its agent tries again.
     pub(super) fn leave_failing_host(&mut self, replica: &Replica<'a>, host: HostIndex) -> Option<ReplicaOutcome> {
-        let to_be_updated = self.course.may_update(replica.number());
+        let to_be_updated = self.rollout.may_update(replica.number());
         let failed = replica.failed() && replica.down();
-        if !(self.facts.force.enabled() && failed) || to_be_updated || self.course.suspects(replica) {
+        if !(self.facts.force.enabled() && failed) || to_be_updated || self.rollout.suspects(replica) {
             return None;
         }
         let status = replica.status?;
@@ -76,11 +76,11 @@ impl<'a> Round<'_, 'a> {
             }
             return None;
         }
-        if let Some(held) = self.course.is_held(self.places.placer.unit, replica) {
+        if let Some(held) = self.rollout.is_held(self.places.placer.unit, replica) {
             self.out.notice(subject, replica.number(), &failing(Stays::Held(held)));
             return None;
         }
-        match self.places.pick(replica, &self.course, &mut self.out) {
+        match self.places.pick(replica, &self.rollout, &mut self.out) {
             Ok(choice) => {
                 let why = format!("{} on {name}: {said}", status.state);
                 let cause = if refused { Cause::Refused } else { Cause::Failed };
@@ -99,7 +99,7 @@ impl<'a> Round<'_, 'a> {
     pub(super) fn no_other_host_is_tried(&self, replica: &Replica<'a>) -> Option<String> {
         let brake = replica.failed().then(|| self.failures.brake(replica, self.facts)).flatten();
         // With a rollout that begins, all of that is decided again.
-        let held = || self.course.is_held(self.places.placer.unit, replica).filter(|_| !self.course.begins());
+        let held = || self.rollout.is_held(self.places.placer.unit, replica).filter(|_| !self.rollout.begins());
         brake.map(|brake| brake.to_string()).or_else(|| held().map(|held| held.to_string()))
     }
 

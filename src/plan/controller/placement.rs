@@ -61,11 +61,11 @@ impl<'p, 'a> Placement<'p, 'a> {
     pub(super) fn pick(
         &mut self,
         replica: &Replica<'a>,
-        course: &ActiveRollout<'a>,
+        rollout: &ActiveRollout<'a>,
         out: &mut Output<'a>,
     ) -> Result<Choice, NoFeasibleHost> {
-        self.cancel(replica, course);
-        self.choose(replica, &course.ask(self.placer.unit, replica, false), out)
+        self.cancel(replica, rollout);
+        self.choose(replica, &rollout.ask(self.placer.unit, replica, false), out)
     }
 
     /// Reserves a seat elsewhere for a replica that is still where it is.
@@ -75,10 +75,10 @@ impl<'p, 'a> Placement<'p, 'a> {
     pub(super) fn reserve(
         &mut self,
         replica: &Replica<'a>,
-        course: &ActiveRollout<'a>,
+        rollout: &ActiveRollout<'a>,
         out: &mut Output<'a>,
     ) -> Result<(), NoFeasibleHost> {
-        let choice = self.choose(replica, &course.ask(self.placer.unit, replica, true), out)?;
+        let choice = self.choose(replica, &rollout.ask(self.placer.unit, replica, true), out)?;
         self.reserved.insert(replica.number(), choice);
         Ok(())
     }
@@ -97,9 +97,9 @@ impl<'p, 'a> Placement<'p, 'a> {
     }
 
     /// Gives a reserved seat back.
-    pub(super) fn cancel(&mut self, replica: &Replica<'a>, course: &ActiveRollout<'a>) {
+    pub(super) fn cancel(&mut self, replica: &Replica<'a>, rollout: &ActiveRollout<'a>) {
         if let Some(choice) = self.reserved.remove(&replica.number()) {
-            self.placer.unpick(self.fleet, &course.ask(self.placer.unit, replica, true), &choice);
+            self.placer.unpick(self.fleet, &rollout.ask(self.placer.unit, replica, true), &choice);
         }
     }
 
@@ -107,20 +107,20 @@ impl<'p, 'a> Placement<'p, 'a> {
     pub(super) fn fits_elsewhere(
         &mut self,
         replica: &Replica<'a>,
-        course: &ActiveRollout<'a>,
+        rollout: &ActiveRollout<'a>,
         out: &mut Output<'a>,
     ) -> bool {
-        self.fits(replica, &course.ask(self.placer.unit, replica, false), out)
+        self.fits(replica, &rollout.ask(self.placer.unit, replica, false), out)
     }
 
     /// The same of one whose turn to be brought to what all are brought to has not come, once it has.
     pub(super) fn will_fit_elsewhere(
         &mut self,
         replica: &Replica<'a>,
-        course: &ActiveRollout<'a>,
+        rollout: &ActiveRollout<'a>,
         out: &mut Output<'a>,
     ) -> bool {
-        self.fits(replica, &Ask { first: None, ..course.ask(self.placer.unit, replica, false) }, out)
+        self.fits(replica, &Ask { first: None, ..rollout.ask(self.placer.unit, replica, false) }, out)
     }
 
     fn fits(&mut self, replica: &Replica<'a>, ask: &Ask<'_, 'a>, out: &mut Output<'a>) -> bool {
@@ -135,13 +135,13 @@ impl<'p, 'a> Placement<'p, 'a> {
     pub(super) fn is_stranded(
         &mut self,
         replica: &Replica<'a>,
-        course: &ActiveRollout<'a>,
+        rollout: &ActiveRollout<'a>,
         out: &mut Output<'a>,
     ) -> bool {
         let Some(since) = replica.host.and_then(|host| self.fleet.hosts[host].lost_since) else { return false };
         let deadline = after(since, self.facts.force.spec.lost_after);
         let over = self.facts.was_shut_down(replica) || deadline <= self.facts.context.now;
-        over && self.fleet.held.is_none() && !self.fits_elsewhere(replica, course, out)
+        over && self.fleet.held.is_none() && !self.fits_elsewhere(replica, rollout, out)
     }
 
     /// A node below the replica's index on the host that is not zkops's own: ZooKeeper deletes no node with children.

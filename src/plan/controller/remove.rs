@@ -80,13 +80,13 @@ impl<'a> Round<'_, 'a> {
         let counts = self.counts(found);
         let staying = counts.staying + counts.surge;
         let missing = self.facts.force.wanted().saturating_sub(counts.staying)
-            + self.course.surge_wanted(self.successors).saturating_sub(counts.surge);
+            + self.rollout.surge_wanted(self.successors).saturating_sub(counts.surge);
         if missing > 0 {
             self.create(missing, staying);
         }
         let spare = counts.staying.saturating_sub(self.facts.force.wanted());
         self.retire_some(found, spare, false);
-        let spare = counts.surge.saturating_sub(self.course.surge_wanted(self.successors));
+        let spare = counts.surge.saturating_sub(self.rollout.surge_wanted(self.successors));
         self.retire_some(found, spare, true);
     }
 
@@ -98,7 +98,7 @@ impl<'a> Round<'_, 'a> {
         let (surge, regular): (Vec<_>, Vec<_>) = there.partition(|replica| is_surge(replica));
         let room = self.facts.force.wanted().saturating_sub(regular.len());
         let (first, beyond) = fresh.split_at(room.min(fresh.len()));
-        let (first, beyond) = match self.course.surge_wanted(self.successors) {
+        let (first, beyond) = match self.rollout.surge_wanted(self.successors) {
             0 => (fresh.as_slice(), &fresh[fresh.len()..]),
             _ => (first, beyond),
         };
@@ -149,7 +149,7 @@ impl<'a> Round<'_, 'a> {
             ReplicaKind::Damaged(..) => (Trouble::Unreadable, false, false, None),
             ReplicaKind::New(..) => (Trouble::Unplaced, false, false, None),
             ReplicaKind::Managed(replica) => {
-                (trouble(replica), replica.ready(), !self.course.is_unproven(replica), replica.host)
+                (trouble(replica), replica.ready(), !self.rollout.is_unproven(replica), replica.host)
             }
         };
         let openness = match host.and_then(|host| self.places.fleet.hosts[host].closed) {

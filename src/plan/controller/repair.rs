@@ -23,7 +23,7 @@ impl<'a> Round<'_, 'a> {
     pub(super) fn rebuild(&mut self, id: &ReplicaId, view: &'a ReplicaView, removing: bool) {
         let home = self.home_of(id, view);
         let assignment = home.and_then(|home| self.places.fleet.hosts[home].assignment(id)).and_then(Doc::good);
-        let fresh = self.course.goal_of_new(false).map_or_else(
+        let fresh = self.rollout.goal_of_new(false).map_or_else(
             || ReplicaDesired::unplaced(self.facts.force.desired),
             |goal| ReplicaDesired::with(self.facts.force.desired.mode, goal.number, goal.revision),
         );

@@ -26,7 +26,7 @@ pub(super) struct Round<'p, 'a> {
     pub(super) facts: Facts<'a>,
     pub(super) out: Output<'a>,
     pub(super) places: Placement<'p, 'a>,
-    pub(super) course: ActiveRollout<'a>,
+    pub(super) rollout: ActiveRollout<'a>,
     pub(super) budget: Budget,
     pub(super) failures: RecentFailures,
     /// Nodes that were created for surge replicas and have no document yet.
@@ -53,7 +53,7 @@ impl<'p, 'a> Round<'p, 'a> {
             facts,
             out: Output::new(force.spec, notices, context.now),
             places: Placement::new(facts, fleet),
-            course: ActiveRollout::new(facts),
+            rollout: ActiveRollout::new(facts),
             budget: Budget::default(),
             failures: RecentFailures::default(),
             fresh_surge: BTreeSet::new(),
@@ -62,20 +62,20 @@ impl<'p, 'a> Round<'p, 'a> {
     }
 
     /// Who is where, what the replicas are brought to, and as what they look for a place.
-    pub(super) fn survey(&mut self, found: &[ReplicaKind<'a>]) {
+    pub(super) fn observe(&mut self, found: &[ReplicaKind<'a>]) {
         self.failures = RecentFailures::count(found, self.facts.context.now);
         self.places.seat_all(found);
-        let Self { facts, course, places, failures, out, .. } = self;
-        Steering { facts: *facts, course, places, failures: *failures, out }.steer(found);
-        if let Some(goal) = self.course.goal() {
+        let Self { facts, rollout, places, failures, out, .. } = self;
+        Steering { facts: *facts, rollout, places, failures: *failures, out }.steer(found);
+        if let Some(goal) = self.rollout.goal() {
             self.places.placer.run_as(goal.revision);
         }
     }
 
     /// How much may be disturbed, and whose turn it is to be updated.
     pub(super) fn choose_turn(&mut self, found: &[ReplicaKind<'a>]) {
-        self.budget = Budget::grant(&self.facts, &self.course, found);
-        self.course.choose_turn(found, self.budget, &mut self.places, &mut self.out);
+        self.budget = Budget::grant(&self.facts, &self.rollout, found);
+        self.rollout.choose_turn(found, self.budget, &mut self.places, &mut self.out);
     }
 
     /// Whether the replica's index on the host cannot be deleted. Says so.

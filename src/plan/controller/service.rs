@@ -76,7 +76,7 @@ impl<'a> Round<'_, 'a> {
             return self.delete_service();
         }
         let mut found = classify(self.facts.name, self.facts.view, self.places.fleet);
-        self.survey(&found);
+        self.observe(&found);
         self.note_unreadable_hosts(&found);
         if self.facts.starts_first_when_asked() {
             self.places.find_conflicts(&found);
@@ -89,13 +89,13 @@ impl<'a> Round<'_, 'a> {
         self.give_way(&mut found);
         self.reserve_seats(&found);
         // What begins now is carried out from the next round on.
-        let begins = self.course.begins();
+        let begins = self.rollout.begins();
         for replica in &found {
             let standing = if begins { ReplicaOutcome::Busy } else { self.decide(replica) };
-            self.out.counts.count(standing, replica, &self.course);
+            self.out.counts.count(standing, replica, &self.rollout);
         }
         self.drop_strays(&found);
-        self.course.write_rollout(&found, &mut self.out);
+        self.rollout.write_rollout(&found, &mut self.out);
         if !begins {
             self.forget_configs(&found);
             self.forget_moves(&found);
@@ -136,7 +136,7 @@ impl<'a> Round<'_, 'a> {
         if !self.facts.force.enabled() {
             self.note_unknown(replica);
         }
-        match self.places.must_move(replica, host, &self.course) {
+        match self.places.must_move(replica, host, &self.rollout) {
             Some(why) => self.vacate(replica, host, &why),
             None => self.keep(replica),
         }
@@ -158,7 +158,7 @@ impl<'a> Round<'_, 'a> {
             replicas: figure(replicas),
             ready: self.out.counts.listed,
             updated: self.out.counts.updated,
-            rollout: self.course.rollout_summary(),
+            rollout: self.rollout.rollout_summary(),
             conditions: self.out.notices.conditions(self.facts.name),
         };
         let is_urgent = self.out.builder.urgent();

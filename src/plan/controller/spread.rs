@@ -82,14 +82,14 @@ fn for_each_round<'a>(
 impl<'a> Round<'_, 'a> {
     fn moves(&mut self, most: usize) -> Vec<Move> {
         let found = classify(self.facts.name, self.facts.view, self.places.fleet);
-        self.survey(&found);
+        self.observe(&found);
         if self.left_alone().is_some() {
             return Vec::new();
         }
         self.leave_successors_out(&found);
         let stays = |replica: &&Replica<'a>| {
             let fits = |host| {
-                self.places.must_move_unasked(replica, host, &self.course).is_none()
+                self.places.must_move_unasked(replica, host, &self.rollout).is_none()
                     && self.places.fleet.hosts[host].alive()
             };
             !replica.desired.removing && !replica.desired.surge && replica.host.is_some_and(fits)
@@ -110,7 +110,7 @@ impl<'a> Round<'_, 'a> {
 
     fn pending_moves(&mut self) -> Pending {
         let found = classify(self.facts.name, self.facts.view, self.places.fleet);
-        self.survey(&found);
+        self.observe(&found);
         let asked =
             found.iter().filter_map(managed).filter(|replica| !replica.desired.removing && self.is_asked(replica));
         let leave = asked.filter_map(|replica| Some((replica.number(), replica.desired.node.clone()?))).collect();
@@ -124,7 +124,7 @@ impl<'a> Round<'_, 'a> {
         } else if !self.facts.force.enabled() {
             Some("the service is not enabled")
         } else {
-            let is_rolling = self.course.begins() || self.course.is_active();
+            let is_rolling = self.rollout.begins() || self.rollout.is_active();
             is_rolling.then_some("the service's rollout is under way")
         }
     }
@@ -135,7 +135,9 @@ impl<'a> Round<'_, 'a> {
         let replicas = || found.iter().filter_map(managed).filter(|replica| !replica.desired.removing);
         let leaves = |replica: &&Replica<'a>| {
             !replica.desired.surge
-                && replica.host.is_some_and(|host| self.places.must_move_unasked(replica, host, &self.course).is_some())
+                && replica
+                    .host
+                    .is_some_and(|host| self.places.must_move_unasked(replica, host, &self.rollout).is_some())
         };
         let others = if self.facts.starts_first() { replicas().filter(leaves).count() } else { 0 };
         for replica in replicas().filter(|replica| replica.desired.surge).skip(others) {
@@ -154,7 +156,7 @@ impl<'a> Round<'_, 'a> {
     /// A better host for the replica, on which it is from now on.
     fn better(&mut self, replica: &Replica<'a>, now: Crowd) -> Option<Move> {
         let from = replica.host?;
-        let ask = self.course.ask(self.places.placer.unit, replica, true);
+        let ask = self.rollout.ask(self.places.placer.unit, replica, true);
         let choice = self.places.placer.pick(self.places.fleet, &ask).ok()?;
         if self.crowd_at(choice.host) >= now {
             self.places.placer.unpick(self.places.fleet, &ask, &choice);

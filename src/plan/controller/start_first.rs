@@ -18,23 +18,23 @@ impl<'a> Round<'_, 'a> {
     /// How many replicas are to be started first. While a rollout is under way, none is begun: it has its own.
     pub(super) fn count_successors(&mut self, found: &[ReplicaKind<'a>]) {
         let enabled = self.facts.force.enabled() && !self.facts.force.spec.deleting;
-        if !enabled || self.course.begins() || !self.facts.starts_first_when_asked() {
+        if !enabled || self.rollout.begins() || !self.facts.starts_first_when_asked() {
             return;
         }
         let leaving: Vec<&Replica<'a>> = found
             .iter()
             .filter_map(managed)
-            .filter(|replica| !replica.desired.removing && self.places.waits_for_successor(replica, &self.course))
+            .filter(|replica| !replica.desired.removing && self.places.waits_for_successor(replica, &self.rollout))
             .collect();
         let Some(first) = leaving.first() else { return };
         let at_once = self.facts.force.spec.rollout.max_surge.ceil(self.facts.force.wanted()).max(1);
-        let is_there = found.iter().filter_map(managed).any(|replica| self.places.may_succeed(replica, &self.course));
+        let is_there = found.iter().filter_map(managed).any(|replica| self.places.may_succeed(replica, &self.rollout));
         let waits = |replica: &&Replica<'a>| replica.desired.surge && !replica.desired.removing;
         // Without a place for it, another replica would serve nobody. Units of a template differ by the number: where that of
         // the one that is there is taken, the next one's may not be. Where that one has no place, it goes first.
         let fits = is_there
             || match found.iter().filter_map(managed).find(waits) {
-                Some(replica) => self.places.fits_elsewhere(replica, &self.course, &mut self.out),
+                Some(replica) => self.places.fits_elsewhere(replica, &self.rollout, &mut self.out),
                 None => self.another_fits(first),
             };
         self.successors = if fits { leaving.len().min(at_once) } else { 0 };
@@ -50,14 +50,14 @@ impl<'a> Round<'_, 'a> {
 
     /// Puts successors that are ready in the place of those that wait for them.
     pub(super) fn replace(&mut self, found: &mut Vec<ReplicaKind<'a>>) {
-        if self.course.is_active() || self.course.begins() {
+        if self.rollout.is_active() || self.rollout.begins() {
             return;
         }
         while self.out.builder.has_room() {
             let is_successor =
-                |replica: &Replica<'a>| replica.ready() && self.places.may_succeed(replica, &self.course);
+                |replica: &Replica<'a>| replica.ready() && self.places.may_succeed(replica, &self.rollout);
             let leaves = |replica: &Replica<'a>| {
-                !replica.desired.removing && self.places.waits_for_successor(replica, &self.course)
+                !replica.desired.removing && self.places.waits_for_successor(replica, &self.rollout)
             };
             let pair = (position(found, is_successor), position(found, leaves));
             let (Some(successor), Some(leaving)) = pair else { return };
@@ -68,13 +68,13 @@ impl<'a> Round<'_, 'a> {
     /// In a rollout, what has to leave for what that brings, and fits nowhere else, gives way to a surge replica that is
     /// healthy with it: that one may have the last place there is.
     pub(super) fn give_way(&mut self, found: &mut Vec<ReplicaKind<'a>>) {
-        let under_way = self.course.is(RolloutState::Running) || self.course.is(RolloutState::RollingBack);
-        if !under_way || self.course.begins() || !self.facts.force.enabled() {
+        let under_way = self.rollout.is(RolloutState::Running) || self.rollout.is(RolloutState::RollingBack);
+        if !under_way || self.rollout.begins() || !self.facts.force.enabled() {
             return;
         }
         while self.out.builder.has_room() {
             let is_healthy = |replica: &Replica<'a>| {
-                self.places.may_succeed(replica, &self.course) && self.course.is_healthy(replica.number())
+                self.places.may_succeed(replica, &self.rollout) && self.rollout.is_healthy(replica.number())
             };
             let Some(successor) = position(found, is_healthy) else { return };
             // What serves nobody goes first, and costs nothing.
@@ -95,9 +95,9 @@ impl<'a> Round<'_, 'a> {
     fn has_no_place(&mut self, replica: &Replica<'a>) -> bool {
         let stays = replica.desired.removing || replica.desired.surge;
         let Some(host) = replica.host.filter(|_| !stays) else { return false };
-        self.places.keeps_a_rollout_up(replica, host, &self.course)
-            && self.course.is_held(self.places.placer.unit, replica).is_none()
-            && !self.places.fits_elsewhere(replica, &self.course, &mut self.out)
+        self.places.keeps_a_rollout_up(replica, host, &self.rollout)
+            && self.rollout.is_held(self.places.placer.unit, replica).is_none()
+            && !self.places.fits_elsewhere(replica, &self.rollout, &mut self.out)
     }
 
     fn exchange(&mut self, found: &mut Vec<ReplicaKind<'a>>, leaving: usize, successor: usize) {
@@ -107,7 +107,7 @@ impl<'a> Round<'_, 'a> {
             self.replace_by(old, new);
         }
         self.out.counts.retired();
-        self.out.counts.count(ReplicaOutcome::Busy, &new, &self.course);
+        self.out.counts.count(ReplicaOutcome::Busy, &new, &self.rollout);
     }
 
     /// Both in one step: between the two there would be one too many, or one too few.
@@ -116,7 +116,7 @@ impl<'a> Round<'_, 'a> {
         let name = self.places.fleet.hosts[host].name;
         let why = self
             .places
-            .must_move(old, host, &self.course)
+            .must_move(old, host, &self.rollout)
             .map_or("its unit there is in use by another".to_owned(), |why| why.to_string());
         let reason = format!("removed: {why}, and replica {} serves in its place", new.number().0);
         let mut ops = self.removal(old, host, &reason);

@@ -51,7 +51,7 @@ pub(super) struct StatusCounts {
 }
 
 impl StatusCounts {
-    pub(super) fn count(&mut self, standing: ReplicaOutcome, replica: &ReplicaKind<'_>, course: &ActiveRollout<'_>) {
+    pub(super) fn count(&mut self, standing: ReplicaOutcome, replica: &ReplicaKind<'_>, rollout: &ActiveRollout<'_>) {
         match standing {
             ReplicaOutcome::Ready => self.ready += 1,
             ReplicaOutcome::Busy => self.busy += 1,
@@ -63,7 +63,7 @@ impl StatusCounts {
         } else if let ReplicaKind::Managed(replica) = replica {
             self.listed += u32::from(replica.listed);
             let running = replica.state() == Some(ReplicaState::Running) && replica.answered();
-            self.updated += u32::from(running && course.is_newest(replica));
+            self.updated += u32::from(running && rollout.is_newest(replica));
         }
     }
 

@@ -21,9 +21,9 @@ impl<'a> Placement<'_, 'a> {
         &self,
         replica: &Replica<'a>,
         index: HostIndex,
-        course: &ActiveRollout<'a>,
+        rollout: &ActiveRollout<'a>,
     ) -> Option<MustMove> {
-        let why = self.must_move_unasked(replica, index, course);
+        let why = self.must_move_unasked(replica, index, rollout);
         let is_for_the_host = matches!(why, Some(MustMove::Drains | MustMove::Constraint(_)));
         // A surge replica is there for a while only.
         let may_be_asked = !is_for_the_host && !replica.desired.surge && self.fleet.hosts[index].alive();
@@ -35,7 +35,7 @@ impl<'a> Placement<'_, 'a> {
         &self,
         replica: &Replica<'a>,
         index: HostIndex,
-        course: &ActiveRollout<'a>,
+        rollout: &ActiveRollout<'a>,
     ) -> Option<MustMove> {
         let host = &self.fleet.hosts[index];
         if host.closed == Some(Closed::Draining) {
@@ -52,7 +52,7 @@ impl<'a> Placement<'_, 'a> {
         let unit_taken = self.rival(replica, index).map(|service| MustMove::UnitTaken(service.clone()));
         let port_taken = || {
             let (port, holder) =
-                course.may_update(replica.number()).then(|| self.next_port_holder(replica, index))??;
+                rollout.may_update(replica.number()).then(|| self.next_port_holder(replica, index))??;
             Some(MustMove::PortTaken(port, holder.clone()))
         };
         unit_taken.or_else(port_taken)
@@ -95,14 +95,14 @@ impl<'a> Placement<'_, 'a> {
 
     /// Whether the replica waits for its successor before it leaves its host. While a rollout is under way, what cannot be updated
     /// where it is does not: the rollout waits for it, and has surge replicas of its own.
-    pub(super) fn waits_for_successor(&self, replica: &Replica<'a>, course: &ActiveRollout<'a>) -> bool {
+    pub(super) fn waits_for_successor(&self, replica: &Replica<'a>, rollout: &ActiveRollout<'a>) -> bool {
         let leaves = |host| {
-            let waits = match self.must_move(replica, host, course) {
-                Some(MustMove::Asked) => !self.keeps_a_rollout_up(replica, host, course),
+            let waits = match self.must_move(replica, host, rollout) {
+                Some(MustMove::Asked) => !self.keeps_a_rollout_up(replica, host, rollout),
                 Some(MustMove::Drains | MustMove::Constraint(_)) => {
-                    self.facts.starts_first() && !self.keeps_a_rollout_up(replica, host, course)
+                    self.facts.starts_first() && !self.keeps_a_rollout_up(replica, host, rollout)
                 }
-                Some(MustMove::Crowded | MustMove::UnitTaken(_)) => self.facts.starts_first() && !course.is_active(),
+                Some(MustMove::Crowded | MustMove::UnitTaken(_)) => self.facts.starts_first() && !rollout.is_active(),
                 Some(MustMove::PortTaken(..)) | None => false,
             };
             waits && !self.is_overdue(host)
@@ -118,14 +118,14 @@ impl<'a> Placement<'_, 'a> {
         &self,
         replica: &Replica<'a>,
         host: HostIndex,
-        course: &ActiveRollout<'a>,
+        rollout: &ActiveRollout<'a>,
     ) -> bool {
-        course.may_update(replica.number()) && self.clashes(replica, host, true)
+        rollout.may_update(replica.number()) && self.clashes(replica, host, true)
     }
 
     /// Whether the replica can take the place of one that leaves, once it is ready: it may stay where it is.
-    pub(super) fn may_succeed(&self, replica: &Replica<'a>, course: &ActiveRollout<'a>) -> bool {
-        let stays = |host| self.must_move(replica, host, course).is_none();
+    pub(super) fn may_succeed(&self, replica: &Replica<'a>, rollout: &ActiveRollout<'a>) -> bool {
+        let stays = |host| self.must_move(replica, host, rollout).is_none();
         replica.desired.surge && !replica.desired.removing && replica.host.is_some_and(stays)
     }
 

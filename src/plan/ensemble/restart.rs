@@ -56,7 +56,7 @@ pub enum Stop {
 
 /// What stands in the way of the next restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Obstacle {
+enum Blocker {
     Problem(Problem),
     /// Found in `/zookeeper/config` only.
     Unlisted(Address),
@@ -70,7 +70,7 @@ enum Obstacle {
     Behind(Address, Zxid, Zxid),
 }
 
-impl Obstacle {
+impl Blocker {
     /// Whether it may pass by itself before anything was restarted. One that is down may come back, too; but nobody knows
     /// when, and meanwhile a restart would be the second loss.
     const fn may_pass(&self) -> bool {
@@ -83,7 +83,7 @@ impl Obstacle {
     }
 }
 
-impl fmt::Display for Obstacle {
+impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Problem(problem) => write!(f, "{problem}"),
@@ -278,26 +278,26 @@ impl Rolling {
     }
 
     /// The first thing that stands in the way.
-    fn obstacle(&self, view: &[Report]) -> Option<Obstacle> {
-        let unlisted = view.iter().find(|report| !report.listed).map(|it| Obstacle::Unlisted(it.address.clone()));
+    fn obstacle(&self, view: &[Report]) -> Option<Blocker> {
+        let unlisted = view.iter().find(|report| !report.listed).map(|it| Blocker::Unlisted(it.address.clone()));
         unlisted
-            .or_else(|| health::problems(view).into_iter().next().map(Obstacle::Problem))
+            .or_else(|| health::problems(view).into_iter().next().map(Blocker::Problem))
             .or_else(|| view.iter().find_map(|report| self.of_member(report)))
     }
 
-    fn of_member(&self, report: &Report) -> Option<Obstacle> {
+    fn of_member(&self, report: &Report) -> Option<Blocker> {
         let address = || report.address.clone();
         let srvr = report.srvr.as_ref().ok()?;
         if srvr.mode == Mode::Standalone && !self.options.standalone {
-            return Some(Obstacle::Standalone(address()));
+            return Some(Blocker::Standalone(address()));
         }
         if let Err(why) = &report.mntr {
-            return Some(Obstacle::Mute(address(), why.clone()));
+            return Some(Blocker::Mute(address(), why.clone()));
         }
         if srvr.mode == Mode::Leader && report.synced_followers().is_none() {
-            return Some(Obstacle::Uncounted(address()));
+            return Some(Blocker::Uncounted(address()));
         }
-        (srvr.zxid < self.floor).then(|| Obstacle::Behind(address(), srvr.zxid, self.floor))
+        (srvr.zxid < self.floor).then(|| Blocker::Behind(address(), srvr.zxid, self.floor))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
 
 /// Why the work is not run here as it is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Obstacle {
+pub(super) struct Refusal {
     pub(super) why: String,
     /// The same for programs.
     pub(super) reason: RefusalReason,
@@ -16,7 +16,7 @@ pub(super) struct Obstacle {
     pub(super) by_unit: bool,
 }
 
-impl Obstacle {
+impl Refusal {
     /// The host's configuration does not allow it.
     fn not_allowed(why: String) -> Self {
         Self { why, reason: RefusalReason::NotAllowed, by_unit: false }
@@ -31,31 +31,31 @@ impl Obstacle {
 /// What is done about it.
 pub(super) enum Verdict {
     /// It is not started, and if the unit may not be touched, not stopped either.
-    Refused(Obstacle),
+    Refused(Refusal),
     /// It runs, and goes on for as long as it does.
-    Kept(Obstacle),
+    Kept(Refusal),
 }
 
 impl State {
     /// What stands against the work, and what is done about it. To stop what this agent runs is always allowed.
     pub(super) fn judge(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Verdict> {
-        if let Some(obstacle) = self.untouchable(&assignment.unit) {
-            return Some(Verdict::Refused(obstacle));
+        if let Some(refusal) = self.untouchable(&assignment.unit) {
+            return Some(Verdict::Refused(refusal));
         }
         let is_ours = self.ledger.replicas.get(id).is_some_and(|record| record.assignment.unit == assignment.unit);
         if is_ours && assignment.mode != Mode::Enabled {
             return None;
         }
-        let obstacle = self.forbidden(id, assignment).or_else(|| self.unreadable_files(&assignment.unit))?;
+        let refusal = self.forbidden(id, assignment).or_else(|| self.unreadable_files(&assignment.unit))?;
         let runs = is_ours && self.may_be_up(&assignment.unit);
-        Some(if runs { Verdict::Kept(obstacle) } else { Verdict::Refused(obstacle) })
+        Some(if runs { Verdict::Kept(refusal) } else { Verdict::Refused(refusal) })
     }
 
     /// Why this host touches the unit by no means, if so.
-    pub(super) fn untouchable(&self, unit: &UnitName) -> Option<Obstacle> {
+    pub(super) fn untouchable(&self, unit: &UnitName) -> Option<Refusal> {
         let host = &self.policy.host;
         let objection = (!self.policy.accepts.units.allows(unit)).then(|| Objection::Unit(unit.clone()));
-        objection.map(|objection| Obstacle::not_allowed(objection.words(&format!("{host}'s"))))
+        objection.map(|objection| Refusal::not_allowed(objection.words(&format!("{host}'s"))))
     }
 
     /// Why the unit that an alias leads to is not started, if so. What runs of it by this agent can be stopped.
@@ -72,12 +72,12 @@ impl State {
     }
 
     /// Which part of the work this host does not run, if any.
-    pub(super) fn forbidden(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Obstacle> {
+    pub(super) fn forbidden(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> Option<Refusal> {
         // The alias may come to lead elsewhere.
         let alias = self.alias_of_forbidden(&assignment.unit);
-        let alias = alias.map(|why| Obstacle { by_unit: true, ..Obstacle::not_allowed(why) });
-        let forbidden = alias.or_else(|| self.not_accepted(assignment).map(Obstacle::not_allowed));
-        forbidden.or_else(|| self.superseded(id, assignment).map(Obstacle::unit_taken))
+        let alias = alias.map(|why| Refusal { by_unit: true, ..Refusal::not_allowed(why) });
+        let forbidden = alias.or_else(|| self.not_accepted(assignment).map(Refusal::not_allowed));
+        forbidden.or_else(|| self.superseded(id, assignment).map(Refusal::unit_taken))
     }
 
     /// Without what of its files the work is not run here, if any. What was in force before an upgrade or a reboot is
@@ -134,9 +134,9 @@ impl State {
     }
 
     /// Files that are in the place of the generated ones and not from zkops.
-    fn unreadable_files(&self, unit: &UnitName) -> Option<Obstacle> {
+    fn unreadable_files(&self, unit: &UnitName) -> Option<Refusal> {
         let why = self.on_disk.get(unit)?.as_ref().err().cloned()?;
-        Some(Obstacle { by_unit: false, ..Obstacle::unit_taken(why) })
+        Some(Refusal { by_unit: false, ..Refusal::unit_taken(why) })
     }
 
     /// Whether the unit is up, or was never looked at by this process.

@@ -13,7 +13,7 @@ use std::{
 use crate::{
     model::{HostAlive, HostName, Instance, ReplicaId, ReplicaState, ReplicaStatus, decode, encode},
     plan::agent::action::{
-        Action, Connection, Ephemerals, Joined, Published, Registered, Registration, StatusWrite, Wanted,
+        Action, Connection, Ephemerals, HostReport, Joined, Published, Registered, Registration, StatusWrite,
     },
     tree::layout,
 };
@@ -174,7 +174,7 @@ impl Publisher {
     }
 
     /// Has written what differs and is not being written.
-    pub(super) fn publish(&mut self, connection: Connection, wanted: Wanted, now: Instant) -> Vec<Action> {
+    pub(super) fn publish(&mut self, connection: Connection, wanted: HostReport, now: Instant) -> Vec<Action> {
         self.resting.retain(|_, until| now < *until);
         self.statuses.retain(|id, _| wanted.known.contains(id));
         let mut alone = self.due_statuses(&wanted, now);
@@ -294,7 +294,7 @@ impl Publisher {
     }
 
     /// The statuses to write now, each with whether its node is known to be there.
-    fn due_statuses(&mut self, wanted: &Wanted, now: Instant) -> Vec<StatusWrite> {
+    fn due_statuses(&mut self, wanted: &HostReport, now: Instant) -> Vec<StatusWrite> {
         let mut due = Vec::new();
         self.unsettled.retain(|id, _| wanted.statuses.contains_key(id));
         for (id, status) in &wanted.statuses {
@@ -311,7 +311,7 @@ impl Publisher {
         due
     }
 
-    fn ephemerals(&self, alive: &HostAlive, wanted: &Wanted) -> Ephemerals {
+    fn ephemerals(&self, alive: &HostAlive, wanted: &HostReport) -> Ephemerals {
         let names = self.name(wanted.instances.keys());
         let mut paths = BTreeMap::from([(layout::alive(&self.host), encode(alive))]);
         for (id, name) in &names {
@@ -371,7 +371,7 @@ mod tests {
     /// What is due of one replica that says this.
     fn due(publisher: &mut Publisher, status: &ReplicaStatus, now: Instant) -> Vec<ReplicaStatus> {
         let statuses = BTreeMap::from([("webapp.0000000001".parse().unwrap(), status.clone())]);
-        let wanted = Wanted { statuses, ..Wanted::default() };
+        let wanted = HostReport { statuses, ..HostReport::default() };
         publisher.due_statuses(&wanted, now).into_iter().map(|due| due.status).collect()
     }
 

@@ -8,7 +8,7 @@ use crate::{
     model::{ReplicaId, UnitName},
     plan::agent::{
         Basis, Decision,
-        action::{Connection, Wanted},
+        action::{Connection, HostReport},
     },
 };
 
@@ -39,7 +39,7 @@ impl State {
         let is_registered = self.publisher.is_registered(connection.epoch);
         let why_not = if is_registered { None } else { self.why_not(targets) };
         let listed = decisions.iter().filter(|(_, decision)| decision.listed);
-        let wanted = Wanted {
+        let wanted = HostReport {
             alive: why_not.is_none().then(|| self.alive.clone()),
             instances: listed.map(|(id, _)| (id.clone(), self.instance(id, targets[id].assignment()))).collect(),
             statuses: self.our_statuses().collect(),

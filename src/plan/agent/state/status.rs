@@ -9,7 +9,7 @@ use crate::{
     model::{CheckedAssignment, Instance, Record, RefusalReason, ReplicaId, ReplicaState, ReplicaStatus, one_line},
     plan::agent::{
         Basis, Decision, LastLine, Memory, Unreadable,
-        action::{Connection, Now, Wanted},
+        action::{Connection, HostReport, Now},
     },
 };
 
@@ -190,11 +190,11 @@ impl State {
             updated: now.time,
             ..status.clone()
         };
-        let wanted = Wanted {
+        let wanted = HostReport {
             alive: Some(self.alive.clone()),
             statuses: self.our_statuses().map(|(id, status)| (id, stopped(&status))).collect(),
             known: self.statuses.keys().cloned().collect(),
-            ..Wanted::default()
+            ..HostReport::default()
         };
         self.publisher.relinked();
         let begun = self.publisher.publish(connection, wanted, now.instant);

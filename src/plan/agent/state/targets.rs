@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     State,
     artifacts::needs_the_same,
-    obstacles::{Obstacle, Verdict},
+    obstacles::{Refusal, Verdict},
 };
 use crate::{
     model::{
@@ -32,9 +32,9 @@ pub(super) enum Target {
     /// It is, and nothing of it can run before what it needs is on the host.
     Awaited(Newer),
     /// It is, and cannot be run here.
-    Refused(CheckedAssignment, Obstacle),
+    Refused(CheckedAssignment, Refusal),
     /// It is, it runs, and it would not be started as it is any more.
-    Kept { assignment: CheckedAssignment, obstacle: Obstacle, newer: Option<Box<Newer>> },
+    Kept { assignment: CheckedAssignment, refusal: Refusal, newer: Option<Box<Newer>> },
     /// It is to leave its unit for good.
     Leaving { assignment: CheckedAssignment, why: String, drain_time: Duration, gone: bool },
 }
@@ -91,8 +91,8 @@ impl State {
             return Some(leaving);
         }
         Some(match self.judge(id, &assignment) {
-            Some(Verdict::Refused(obstacle)) => Target::Refused(assignment, obstacle),
-            Some(Verdict::Kept(obstacle)) => Target::Kept { assignment, obstacle, newer },
+            Some(Verdict::Refused(refusal)) => Target::Refused(assignment, refusal),
+            Some(Verdict::Kept(refusal)) => Target::Kept { assignment, refusal, newer },
             None => self.ours(id, assignment, unsure, newer),
         })
     }
@@ -129,14 +129,14 @@ impl State {
         }
         let stage = if let Some(why) = self.given_up(id, wanted) {
             Stage::Rejected(why)
-        } else if let Some(obstacle) = self.forbidden(id, wanted) {
+        } else if let Some(refusal) = self.forbidden(id, wanted) {
             // Without anything to go on with, it is refused.
             let record = self.ledger.replicas.get(id).filter(|it| !it.is_found() && it.assignment != *wanted)?;
             let before = record.assignment.clone();
             if !self.is_up(&before.unit) && self.forbidden(id, &before).is_some() {
                 return None;
             }
-            Stage::Rejected(obstacle.why)
+            Stage::Rejected(refusal.why)
         } else if self.runs(id, wanted) {
             return None;
         } else if self.staging.is_under_way(id, wanted) {
@@ -241,7 +241,7 @@ impl Target {
     /// The unit, unless this host does not touch it. One that is refused for what systemd says of it is looked at, in
     /// case that changes.
     pub(super) fn managed_unit(&self) -> Option<&UnitName> {
-        let passed_over = matches!(self, Self::Refused(_, obstacle) if !obstacle.by_unit);
+        let passed_over = matches!(self, Self::Refused(_, refusal) if !refusal.by_unit);
         (!passed_over).then(|| self.unit())
     }
 
@@ -253,7 +253,7 @@ impl Target {
     /// What stands against it, when it is refused. Of what nothing stands against, the unit is another replica's.
     pub(super) fn refusal_reason(&self) -> RefusalReason {
         match self {
-            Self::Refused(_, obstacle) | Self::Kept { obstacle, .. } => obstacle.reason,
+            Self::Refused(_, refusal) | Self::Kept { refusal, .. } => refusal.reason,
             Self::Ours { .. } | Self::Leaving { .. } | Self::Awaited(_) => RefusalReason::UnitTaken,
         }
     }
@@ -318,8 +318,8 @@ impl Target {
         match self {
             Self::Ours { assignment, files, key, .. } => Wanted::Assigned { assignment, files, key },
             Self::Awaited(newer) => Wanted::Awaited(&newer.assignment),
-            Self::Refused(assignment, obstacle) => Wanted::Refused(assignment, &obstacle.why),
-            Self::Kept { assignment, obstacle, .. } => Wanted::Kept { assignment, why: &obstacle.why },
+            Self::Refused(assignment, refusal) => Wanted::Refused(assignment, &refusal.why),
+            Self::Kept { assignment, refusal, .. } => Wanted::Kept { assignment, why: &refusal.why },
             Self::Leaving { assignment, why, drain_time, .. } => {
                 Wanted::Leaving { assignment, why, drain_time: *drain_time }
             }

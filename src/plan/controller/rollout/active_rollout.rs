@@ -58,7 +58,7 @@ pub(in crate::plan::controller) struct ActiveRollout<'a> {
     /// Replicas that failed on the only host on which what is new was seen to fail: another host is tried first.
     pub(super) spared: BTreeSet<ReplicaNumber>,
     /// How far the replicas are.
-    pub(in crate::plan::controller) survey: RolloutProgress,
+    pub(in crate::plan::controller) progress: RolloutProgress,
     /// A person has just resumed it after a failure: what was rejected is asked for once more.
     pub(in crate::plan::controller) tries_again: bool,
     /// What is said of it in the service's events.
@@ -79,7 +79,7 @@ impl<'a> ActiveRollout<'a> {
             exposure_left: None,
             fresh_left: 0,
             spared: BTreeSet::new(),
-            survey: RolloutProgress::default(),
+            progress: RolloutProgress::default(),
             tries_again: false,
             said: Vec::new(),
         }
@@ -194,7 +194,7 @@ impl<'a> ActiveRollout<'a> {
 
     /// Whether the replica is healthy with what the replicas are brought to.
     pub(in crate::plan::controller) fn is_healthy(&self, number: ReplicaNumber) -> bool {
-        self.survey.healthy_numbers.contains(&number)
+        self.progress.healthy_numbers.contains(&number)
     }
 
     /// Whether the replica's turn has come to be brought to the goal.

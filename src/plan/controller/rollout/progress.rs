@@ -71,11 +71,11 @@ pub(super) struct Terms {
 impl RolloutProgress {
     pub(super) fn of(found: &[ReplicaKind<'_>], goal: Goal<'_>, terms: &Terms, context: &Context) -> Self {
         let fresh = found.iter().filter(|replica| matches!(replica, ReplicaKind::New(..))).count();
-        let mut survey = Self { fresh, ..Self::default() };
+        let mut progress = Self { fresh, ..Self::default() };
         for replica in found.iter().filter_map(managed).filter(|replica| !replica.desired.removing) {
-            survey.add(replica, goal, terms, context);
+            progress.add(replica, goal, terms, context);
         }
-        survey
+        progress
     }
 
     fn add(&mut self, replica: &Replica<'_>, goal: Goal<'_>, terms: &Terms, context: &Context) {

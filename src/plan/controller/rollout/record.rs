@@ -137,7 +137,7 @@ impl<'a> ActiveRollout<'a> {
         let (healthy, total) = if record.state.has_ended() {
             (record.healthy, record.healthy)
         } else {
-            (count(self.survey.healthy), count(self.facts.force.wanted()))
+            (count(self.progress.healthy), count(self.facts.force.wanted()))
         };
         let reason = record.reason.clone();
         Some(RolloutSummary { number, state: record.state, reason, healthy, total })

@@ -31,7 +31,7 @@ use crate::{
 /// What decides the rollout's next state: it changes the record, and has no part in steps, nor in the budget.
 pub(in crate::plan::controller) struct Steering<'r, 'p, 'a> {
     pub(in crate::plan::controller) facts: Facts<'a>,
-    pub(in crate::plan::controller) course: &'r mut ActiveRollout<'a>,
+    pub(in crate::plan::controller) rollout: &'r mut ActiveRollout<'a>,
     pub(in crate::plan::controller) places: &'r mut Placement<'p, 'a>,
     pub(in crate::plan::controller) failures: RecentFailures,
     pub(in crate::plan::controller) out: &'r mut Output<'a>,
@@ -40,19 +40,19 @@ pub(in crate::plan::controller) struct Steering<'r, 'p, 'a> {
 impl<'a> Steering<'_, '_, 'a> {
     /// Decides the rollout's next state.
     pub(in crate::plan::controller) fn steer(&mut self, found: &[ReplicaKind<'a>]) {
-        self.course.survey.surge = surge_of(found);
+        self.rollout.progress.surge = surge_of(found);
         if self.facts.force.spec.deleting || self.is_unreadable() {
             return;
         }
         self.look(found);
-        if self.course.wishes_something_new() {
-            return self.course.begin();
+        if self.rollout.wishes_something_new() {
+            return self.rollout.begin();
         }
-        self.course.correct_clock();
+        self.rollout.correct_clock();
         self.looking_again(found, Self::obey);
-        if self.course.next.is_none() && self.course.is_active() {
+        if self.rollout.next.is_none() && self.rollout.is_active() {
             self.looking_again(found, |it| {
-                it.course.suspend();
+                it.rollout.suspend();
                 it.advance(found);
             });
         }
@@ -61,22 +61,22 @@ impl<'a> Steering<'_, '_, 'a> {
 
     /// How far the replicas are is another matter once they are to be brought to something else.
     fn looking_again(&mut self, found: &[ReplicaKind<'a>], steer: impl FnOnce(&mut Self)) {
-        let before = self.course.goal().map(|goal| goal.number);
+        let before = self.rollout.goal().map(|goal| goal.number);
         steer(self);
-        if self.course.goal().map(|goal| goal.number) != before {
+        if self.rollout.goal().map(|goal| goal.number) != before {
             self.look(found);
         }
     }
 
     fn look(&mut self, found: &[ReplicaKind<'a>]) {
-        let Some(goal) = self.course.goal() else { return };
-        if !self.course.is_active() {
+        let Some(goal) = self.rollout.goal() else { return };
+        if !self.rollout.is_active() {
             // Nobody asks.
             return;
         }
-        let terms = Terms { min_healthy_time: self.course.min_healthy_time(), stranded: self.stranded(found) };
-        self.course.survey = RolloutProgress::of(found, goal, &terms, self.facts.context);
-        if let Some(at) = self.course.survey.wake_at {
+        let terms = Terms { min_healthy_time: self.rollout.min_healthy_time(), stranded: self.stranded(found) };
+        self.rollout.progress = RolloutProgress::of(found, goal, &terms, self.facts.context);
+        if let Some(at) = self.rollout.progress.wake_at {
             self.out.wake(at);
         }
     }
@@ -84,9 +84,9 @@ impl<'a> Steering<'_, '_, 'a> {
     /// Those on lost hosts that nobody waits for: no other host fits, so that they come back with theirs. On the way back that
     /// is said of all: what lost its host runs what was before with the next one.
     fn stranded(&mut self, found: &[ReplicaKind<'a>]) -> BTreeSet<ReplicaNumber> {
-        let back = self.course.goes_back();
+        let back = self.rollout.goes_back();
         let lost = found.iter().filter_map(managed).filter(|replica| replica.host.is_some() && !replica.host_alive);
-        lost.filter(|replica| back || self.places.is_stranded(replica, self.course, self.out))
+        lost.filter(|replica| back || self.places.is_stranded(replica, self.rollout, self.out))
             .map(Replica::number)
             .collect()
     }
@@ -103,7 +103,7 @@ impl<'a> Steering<'_, '_, 'a> {
     /// Carries out the operators' words, each once.
     fn obey(&mut self) {
         let Some(doc) = &self.facts.view.rollouts_node else { return };
-        let (Some(number), Some(record)) = (self.course.number(), self.course.record()) else { return };
+        let (Some(number), Some(record)) = (self.rollout.number(), self.rollout.record()) else { return };
         let seen = record.order;
         let order = match &doc.value {
             Ok(Some(order)) if order.rollout == number && seen.is_none_or(|seen| seen < doc.version) => order,
@@ -121,27 +121,27 @@ impl<'a> Steering<'_, '_, 'a> {
             self.carry_out(word.action, word.by.as_deref());
         }
         self.carry_out(order.action, order.by.as_deref());
-        if active && let Some(record) = self.course.edit() {
+        if active && let Some(record) = self.rollout.edit() {
             record.order = Some(doc.version);
         }
     }
 
     fn carry_out(&mut self, action: RolloutAction, by: Option<&str>) {
-        let Some(record) = self.course.record().filter(|_| !self.course.begins()) else { return };
+        let Some(record) = self.rollout.record().filter(|_| !self.rollout.begins()) else { return };
         let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
         match (action, record.state, record.pause) {
             (RolloutAction::Pause, RolloutState::Running | RolloutState::RollingBack, _)
             | (RolloutAction::Pause, RolloutState::Paused, Some(PauseCause::Disabled)) => {
-                self.course.pause(PauseCause::Operator, &format!("paused{by}"));
+                self.rollout.pause(PauseCause::Operator, &format!("paused{by}"));
             }
             (RolloutAction::Resume, RolloutState::Paused, None | Some(PauseCause::Operator | PauseCause::Failure)) => {
-                self.course.tries_again = record.pause == Some(PauseCause::Failure);
-                self.course.go_on(&format!("resumed{by}"));
+                self.rollout.tries_again = record.pause == Some(PauseCause::Failure);
+                self.rollout.go_on(&format!("resumed{by}"));
             }
-            (RolloutAction::Resume, RolloutState::RolledBack, _) => self.course.begin(),
-            (RolloutAction::Promote, RolloutState::Paused, Some(PauseCause::Canary)) => self.course.promote(&by),
+            (RolloutAction::Resume, RolloutState::RolledBack, _) => self.rollout.begin(),
+            (RolloutAction::Promote, RolloutState::Paused, Some(PauseCause::Canary)) => self.rollout.promote(&by),
             (RolloutAction::Abort, RolloutState::Running | RolloutState::Paused, _) if !record.back => {
-                self.course.go_back(&format!("aborted{by}"));
+                self.rollout.go_back(&format!("aborted{by}"));
             }
             _ => {}
         }
@@ -149,7 +149,7 @@ impl<'a> Steering<'_, '_, 'a> {
 
     /// Says what stands still, and what would end that.
     fn note_rollout(&mut self) {
-        let (Some(number), Some(record)) = (self.course.number(), self.course.record()) else { return };
+        let (Some(number), Some(record)) = (self.rollout.number(), self.rollout.record()) else { return };
         if let Some(halted) = Halted::new(self.facts.name, record) {
             self.out.notices.add(Subject::Rollout(number), None, &halted);
         }

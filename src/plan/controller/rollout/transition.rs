@@ -103,8 +103,8 @@ impl ActiveRollout<'_> {
         // What was wanted is what there is, whatever happened on the way.
         let same = self.stable.zip(self.newest()).is_some_and(|(to, new)| to.revision == new.revision);
         let state = if same { RolloutState::Completed } else { state };
-        let healthy = u32::try_from(self.survey.healthy).unwrap_or(u32::MAX);
-        let without = match self.survey.forgiven {
+        let healthy = u32::try_from(self.progress.healthy).unwrap_or(u32::MAX);
+        let without = match self.progress.forgiven {
             0 => String::new(),
             failed => format!("without {} that failed (max_failures)", counted(failed, "replica")),
         };

@@ -93,7 +93,7 @@ impl<'a> ActiveRollout<'a> {
         if record.state == RolloutState::Paused && record.pause != Some(PauseCause::Disabled) {
             return Some(0);
         }
-        self.is_on_canary().then(|| self.batch_end().saturating_sub(self.survey.exposed))
+        self.is_on_canary().then(|| self.batch_end().saturating_sub(self.progress.exposed))
     }
 
     /// Nothing runs that could be disturbed. What bounds the rollout does so all the same: to switch a service off and on
@@ -126,8 +126,8 @@ impl<'a> ActiveRollout<'a> {
 
     /// How many more replicas the present batch has.
     fn batch_left(&self) -> usize {
-        let survey = &self.survey;
-        let there = if self.is_on_canary() { survey.exposed } else { survey.at_goal };
+        let progress = &self.progress;
+        let there = if self.is_on_canary() { progress.exposed } else { progress.at_goal };
         self.batch_end().saturating_sub(there)
     }
 
@@ -140,13 +140,13 @@ impl<'a> ActiveRollout<'a> {
         blocked: &BTreeSet<ReplicaNumber>,
         budget: Budget,
     ) -> BTreeSet<ReplicaNumber> {
-        let survey = &self.survey;
-        if self.surge_wanted(0) > survey.surge || survey.fresh > 0 {
+        let progress = &self.progress;
+        if self.surge_wanted(0) > progress.surge || progress.fresh > 0 {
             return BTreeSet::new();
         }
         let wanted = self.facts.force.wanted();
         let (max_unavailable, _) = self.facts.force.spec.budget(wanted);
-        let room = max_unavailable.max(1).saturating_sub(survey.in_flight.len());
+        let room = max_unavailable.max(1).saturating_sub(progress.in_flight.len());
         let canary = self.is_on_canary();
         // What is on no host, or on a lost one, shows nothing.
         outdated.retain(|replica| !canary || replica.host.is_some() && replica.host_alive);
@@ -173,7 +173,7 @@ impl<'a> ActiveRollout<'a> {
         let (policy, wanted) = (&self.facts.force.spec.rollout, self.facts.force.wanted());
         let batch = self.record().filter(|_| self.stable.is_some()).map(|record| record.batch);
         let canary = if self.is_on_canary() { 0 } else { policy.canary.ceil(wanted) };
-        batch.map_or(wanted, |batch| batch_end(policy, batch, wanted, canary.min(self.survey.surge_at_goal)))
+        batch.map_or(wanted, |batch| batch_end(policy, batch, wanted, canary.min(self.progress.surge_at_goal)))
     }
 
     /// Those that serve nobody at once, of the others the highest numbers first.
@@ -193,7 +193,7 @@ impl<'a> ActiveRollout<'a> {
         if !self.facts.force.enabled() || self.facts.force.spec.deleting || self.facts.force.wanted() == 0 {
             return 0;
         }
-        let there = self.survey.surge;
+        let there = self.progress.surge;
         if self.begins() {
             // They serve in place of others that the next rollout finds as this one leaves them.
             return there;
@@ -210,14 +210,14 @@ impl<'a> ActiveRollout<'a> {
         let forward = record.state == RolloutState::Running && !record.back && has_served;
         // Where none may be missing, there is no other way back, either.
         let backward = record.state == RolloutState::RollingBack && max_unavailable == 0 && self.stable.is_some();
-        let outdated = self.survey.regular.saturating_sub(self.survey.at_goal);
+        let outdated = self.progress.regular.saturating_sub(self.progress.at_goal);
         if !(forward || backward) || outdated == 0 {
             return there;
         }
         if self.is_on_canary() {
             // One that no host fits is no canary, and must not become one beside another.
-            let placed = there - self.survey.surge_unplaced;
-            let left = self.batch_end().saturating_sub(self.survey.exposed);
+            let placed = there - self.progress.surge_unplaced;
+            let left = self.batch_end().saturating_sub(self.progress.exposed);
             return surge.min(placed + left).max(placed);
         }
         surge.min(wanted).max(there)
