@@ -58,6 +58,7 @@ DENY = $(or $(CARGO_TARGET_DIR),target)/tools
 deny: setup
 	@$(DENY)/bin/cargo-deny --version 2>/dev/null | grep -qxF "cargo-deny $(DENY_VERSION)" || \
 		$(CARGO) install --quiet --debug --locked --root $(DENY) --target-dir $(DENY)/build cargo-deny@$(DENY_VERSION)
+	@rm -rf $(DENY)/build
 	$(DENY)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 	@$(if $(ADVISORIES),$(DENY)/bin/cargo-deny --locked check --hide-inclusion-graph advisories, \
 		echo "advisories: not looked at (ADVISORIES=1 fetches them)")
@@ -65,7 +66,7 @@ deny: setup
 # The oldest Rust that builds zkops.
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 msrv: setup
-	@if rustup run $(MSRV) cargo --version || rustup toolchain install --profile minimal $(MSRV); then \
+	@if rustup run $(MSRV) cargo --version || timeout 120 rustup toolchain install --profile minimal $(MSRV); then \
 		CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/msrv rustup run $(MSRV) cargo check --locked; \
 	else echo "not looked at: whether Rust $(MSRV) builds zkops, for it cannot be installed here"; fi
 

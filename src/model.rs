@@ -44,7 +44,6 @@ pub use allowed::{AllowedUnits, InvalidPattern, Pattern};
 pub use amount::{Amount, InvalidAmount};
 #[cfg(test)]
 pub(crate) use check::released;
-
 pub use checked::{CheckedAssignment, InvalidAssignment};
 pub use condition::{Condition, ConditionKind, Reason};
 pub use configuration::{ConfigApply, ConfigFile, ConfigPolicy, ConfigRevision};

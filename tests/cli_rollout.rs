@@ -146,7 +146,7 @@ fn an_order_is_waited_for_until_it_is_carried_out() {
     second(&tree, &json!({"state": "paused", "pause": "canary"}));
     let mut child = tree.start(&["rollout", "promote", "webapp", "--wait"]);
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert_eq!(said.next().unwrap(), "waiting for webapp: the controller has not taken the order to promote up yet");
+    assert_eq!(said.next().unwrap(), "waiting for webapp: promote was requested, and is not carried out yet");
     let version = tree.get(ORDERS).unwrap().1;
     rollout(&tree, 2, "v2", &json!({"from": 1, "order": version}));
     assert_eq!(said.next().unwrap(), "waiting for webapp: rollout 2: running, 1/2 healthy: as wanted");

@@ -425,7 +425,7 @@ fn draining_a_host_ends_when_nothing_is_left_on_it() {
     let tree = Tree::new("drain");
     host(&tree, "web1");
     let work = "/hosts/web1/assigned/webapp.0000000001";
-    tree.put(work, &json!({"mode": "enabled", "unit": "webapp@0000000001.service"}));
+    tree.put(work, &json!({"mode": "enabled", "unit": "webapp@0000000001.service", "template": {}}));
     tree.zkops(&["hosts", "drain", "web1", "--wait", "--timeout", "2s"])
         .assert()
         .code(5)

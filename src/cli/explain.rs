@@ -136,7 +136,11 @@ fn of_service(name: &ServiceName, service: &Service, fleet: &Fleet) -> Vec<Strin
         why.push(format!("{}{way_out}", words::line(service, number, rollout)));
     }
     if let Some(order) = service.open_order() {
-        why.push(format!("{} of rollout {} requested, not carried out yet", words::order(order.action), order.rollout));
+        why.push(format!(
+            "rollout {}: {} was requested, and is not carried out yet",
+            order.rollout,
+            words::order(order.action)
+        ));
     }
     why
 }
@@ -170,7 +174,7 @@ fn of_update(replica: &Replica, service: &Service) -> Vec<String> {
     }
     let status = replica.current_status();
     if status.is_some_and(|status| status.rejected) {
-        why.push("its update was rejected, what ran before keeps running; another change or `zkops rollout resume` is needed to try again".to_owned());
+        why.push("its update was rejected, what ran before keeps running; only another change is tried".to_owned());
     }
     let runs = status.filter(|status| status.state == ReplicaState::Running);
     if runs.is_some_and(|status| !status.ready) {

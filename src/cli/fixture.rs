@@ -101,9 +101,17 @@ pub(super) fn tree() -> BTreeMap<String, Node> {
     add("/controller/election/contender-0000000000", json!({}), 0);
     add("/hosts/web1", json!({}), 0);
     add("/hosts/web1/alive", alive("a"), 0);
-    add("/hosts/web1/assigned/webapp.0000000001", json!({"mode": "enabled", "unit": "webapp@0000000001.service"}), 0);
+    add(
+        "/hosts/web1/assigned/webapp.0000000001",
+        json!({"mode": "enabled", "unit": "webapp@0000000001.service", "template": {}}),
+        0,
+    );
     add("/hosts/web2", json!({}), 0);
-    add("/hosts/web2/assigned/webapp.0000000002", json!({"mode": "enabled", "unit": "webapp@0000000002.service"}), 0);
+    add(
+        "/hosts/web2/assigned/webapp.0000000002",
+        json!({"mode": "enabled", "unit": "webapp@0000000002.service", "template": {}}),
+        0,
+    );
     add("/hosts/web3", json!({"cordon": true, "labels": {"zone": "c", "disk": "ssd"}}), 1);
     add("/hosts/web3/alive", alive("b"), 0);
     for host in ["web1", "web2", "web3"] {

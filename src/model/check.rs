@@ -48,7 +48,7 @@ pub(super) fn shown(name: &str) -> String {
 #[cfg(test)]
 mod tests;
 
-/// What earlier releases accepted of how a replica runs: keys of a description, a template and an assignment. What is
+/// What earlier releases accepted of how a replica runs: keys of a description and of a template. What is
 /// checked more strictly since must not make nonsense of them, for an upgrade finds them in force.
 #[cfg(test)]
 pub(crate) fn released() -> Vec<serde_json::Value> {

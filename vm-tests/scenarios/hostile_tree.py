@@ -435,7 +435,8 @@ def recorded(prefix: str, attacks: list[Attack]) -> dict[str, Any]:
     """Services with a good description, and a rollout of these settings under way."""
     nodes: dict[str, Any] = {}
     for number, attack in enumerate(attacks):
-        revision = {"version": "v1", "template": description(f"{prefix}{number}", attack)}
+        template = description(f"{prefix}{number}", attack)
+        revision = {"version": "v1", "unit": template.pop("unit"), "template": template}
         record = {"state": "running", "revision": revision, "started": LONG_AGO, "progress": LONG_AGO}
         nodes[f"/services/{prefix}{number}"] = {"unit": f"decoy-{prefix}{number}@.service"}
         nodes[f"/services/{prefix}{number}/desired"] = WANTED
@@ -445,7 +446,7 @@ def recorded(prefix: str, attacks: list[Attack]) -> dict[str, Any]:
 
 
 def description(name: str, attack: Attack) -> Any:
-    """A service's description, or a rollout's template; its unit is one that is there and allowed."""
+    """A service's description; its unit is one that is there and allowed."""
     assert isinstance(attack.document, dict)
     document = {"unit": f"decoy-{name}@.service", **attack.document}
     return json.loads(json.dumps(document).replace("pwned-NN", f"pwned-{name}"))

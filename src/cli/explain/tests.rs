@@ -69,11 +69,11 @@ fn a_rollout_explains_what_runs() {
       degraded: 1 of 3 replicas ready
       Unplaced: 0000000003: no host fits
       rollout 2: waits for promotion, 1/3 healthy: the canary is healthy; `zkops rollout promote webapp` goes on, `zkops rollout abort webapp` goes back
-      promote of rollout 2 requested, not carried out yet
+      rollout 2: promote was requested, and is not carried out yet
 
     webapp.0000000001 is on web1: running, ready
       it runs what rollout 1 brought (version v1, config 7), not what 2 brings: the rollout is paused
-      its update was rejected, what ran before keeps running; another change or `zkops rollout resume` is needed to try again
+      its update was rejected, what ran before keeps running; only another change is tried
       agent: as it says
 
     webapp.0000000002 is on web1: running, not ready

@@ -145,7 +145,7 @@ fn must_be_accepted(name: &ServiceName, service: &Service) -> Result<(), String>
 /// Whether the controller has carried out the operator's last word.
 fn must_be_heard(service: &Service) -> Result<(), String> {
     match service.open_order() {
-        Some(order) => Err(format!("the controller has not taken the order to {} up yet", words::order(order.action))),
+        Some(order) => Err(format!("{} was requested, and is not carried out yet", words::order(order.action))),
         None => Ok(()),
     }
 }

@@ -68,7 +68,7 @@ impl fmt::Display for Obstacle {
             Self::Closed(Closed::Cordoned) => f.write_str("cordoned"),
             Self::Closed(Closed::Unreadable) => f.write_str("with an unreadable document"),
             Self::Closed(Closed::Unready) => f.write_str("not set up yet"),
-            Self::Constraint(selector) => write!(f, "without {selector}"),
+            Self::Constraint(selector) => write!(f, "not matching {selector}"),
             Self::NotAccepted(objection) => write!(f, "that would refuse it ({objection})"),
             Self::Full => f.write_str("full"),
             Self::UnitTaken(service) => write!(f, "with the unit in use by {service}"),
@@ -96,7 +96,7 @@ impl Obstacle {
     }
 }
 
-/// Why no host fits: `3 hosts: 1 lost, 1 cordoned, 1 without zone=a`.
+/// Why no host fits: `3 hosts: 1 lost, 1 cordoned, 1 not matching zone=a`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NoFeasibleHost {
     counts: BTreeMap<Obstacle, usize>,

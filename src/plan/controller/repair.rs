@@ -106,6 +106,6 @@ fn orphan_transaction(
         Some(Op::Delete { path, version: Some(version) })
     };
     let ops: Vec<_> = strays.iter().filter_map(delete).take(MAX_OPS).collect();
-    let reason = format!("{name} is gone: {} index nodes of its replicas deleted", ops.len());
+    let reason = format!("{name} is gone: {} assignments of its replicas deleted", ops.len());
     (!ops.is_empty()).then_some(Transaction { ops, reason, ..Transaction::default() })
 }

@@ -215,9 +215,9 @@ impl Rolling {
 
     fn between(&self, view: &[Report], since: Duration, at: Duration) -> Step {
         let nobody = self.done.is_empty();
-        match self.obstacle(view) {
-            Some(obstacle) if nobody && !obstacle.may_pass() => Step::Stop(Stop::Refused(obstacle.to_string())),
-            Some(obstacle) => self.patience(None, &obstacle, since, at),
+        match self.blocker(view) {
+            Some(blocker) if nobody && !blocker.may_pass() => Step::Stop(Stop::Refused(blocker.to_string())),
+            Some(blocker) => self.patience(None, &blocker, since, at),
             None => self.start_next(view),
         }
     }
@@ -244,8 +244,8 @@ impl Rolling {
     fn turn(&self, turn: &Turn, view: &[Report], at: Duration) -> Step {
         let back = view.iter().find(|report| report.address == turn.member).and_then(Report::mode);
         let wait = |why: &dyn fmt::Display| self.patience(Some(&turn.member), why, turn.began, at);
-        match (back, self.obstacle(view)) {
-            (_, Some(obstacle)) => wait(&obstacle),
+        match (back, self.blocker(view)) {
+            (_, Some(blocker)) => wait(&blocker),
             (Some(mode), None) if turn.gone => Step::Back(turn.member.clone(), mode, at.saturating_sub(turn.began)),
             (_, None) => wait(&format!("{} is still the process that it was: nothing has restarted it", turn.member)),
         }
@@ -278,7 +278,7 @@ impl Rolling {
     }
 
     /// The first thing that stands in the way.
-    fn obstacle(&self, view: &[Report]) -> Option<Blocker> {
+    fn blocker(&self, view: &[Report]) -> Option<Blocker> {
         let unlisted = view.iter().find(|report| !report.listed).map(|it| Blocker::Unlisted(it.address.clone()));
         unlisted
             .or_else(|| health::problems(view).into_iter().next().map(Blocker::Problem))

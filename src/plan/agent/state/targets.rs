@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     State,
     artifacts::needs_the_same,
-    obstacles::{Refusal, Verdict},
+    refusals::{Refusal, Verdict},
 };
 use crate::{
     model::{

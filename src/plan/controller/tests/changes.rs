@@ -88,7 +88,11 @@ fn from_a_template_to_a_plain_unit_never_two_share_it_on_a_host() {
     sim.patch("/services/webapp", &json!({ "unit": "webapp.service" }));
     sim.settle();
     assert_eq!(sim.processes(), "web1:webapp.service web1:webapp@0000000002.service");
-    assert_condition(&sim, "webapp", &["Waiting: web1: the host has more than max_per_host", "no other host fits"]);
+    assert_condition(
+        &sim,
+        "webapp",
+        &["Waiting: web1: more than max_per_host replicas are on the host", "no other host fits"],
+    );
     sim.tree.put("/hosts/web2", "");
     sim.settle();
     assert_eq!(sim.processes(), "web1:webapp.service web2:webapp.service");

@@ -81,6 +81,40 @@ fn every_action_is_an_event_with_its_reason() {
 }
 
 #[test]
+fn each_turn_of_a_rollout_is_an_event_with_its_reason() {
+    let mut sim = Sim::new(&["web1", "web2"]);
+    let spec = json!({ "unit": "webapp@.service", "rollout": { "canary": 1, "min_healthy_time": "0s" } });
+    sim.service("webapp", &spec, &json!({ "replicas": 2, "version": "v1" }));
+    sim.settle();
+    let mut seen = sim.status("webapp").events.len();
+    let mut new = |sim: &Sim| {
+        let events = sim.status("webapp").events;
+        let new: Vec<_> = events[seen..].iter().map(|event| event.reason.to_string()).collect();
+        seen = events.len();
+        new.join(" ")
+    };
+    let order = |sim: &mut Sim, rollout: u64, action: &str| {
+        sim.tree.put("/services/webapp/rollouts", json!({ "rollout": rollout, "action": action }).to_string());
+        sim.settle();
+    };
+    sim.patch_desired("webapp", &json!({ "version": "v2" }));
+    sim.settle();
+    assert_eq!(new(&sim), "RolloutStarted Updated RolloutPaused");
+    order(&mut sim, 2, "promote");
+    assert_eq!(new(&sim), "Updated RolloutResumed RolloutCompleted");
+    sim.patch_desired("webapp", &json!({ "version": "v3" }));
+    sim.settle();
+    order(&mut sim, 3, "abort");
+    assert_eq!(new(&sim), "RolloutStarted Updated RolloutPaused Updated RollingBack RolledBack");
+    sim.tree.delete_all("/services/webapp/instances/web1");
+    for _ in 0..5 {
+        sim.run_controller();
+        sim.sleep(1);
+    }
+    assert_eq!(new(&sim), "Retried");
+}
+
+#[test]
 fn scaling_up_keeps_the_old_and_numbers_go_on() {
     let mut sim = webapp(1);
     sim.patch_desired("webapp", &json!({ "replicas": 3 }));
@@ -218,7 +252,7 @@ fn deleting_stops_at_nodes_that_are_not_its_own() {
     sim.tree.put("/services/webapp/notes", "mine");
     sim.patch("/services/webapp", &json!({ "deleting": true }));
     sim.settle();
-    assert_condition(&sim, "webapp", &["Waiting", "unexpected nodes", "/services/webapp/notes"]);
+    assert_condition(&sim, "webapp", &["Waiting", "not zkops's own", "delete /services/webapp/notes"]);
     assert_eq!(sim.status("webapp").summary.to_string(), "deleting");
     assert_rest(&mut sim);
     sim.tree.delete_all("/services/webapp/notes");

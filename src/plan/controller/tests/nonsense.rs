@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::tree::txn::Op;
+use crate::{model::assigned, tree::txn::Op};
 
 /// Nothing of the replicas changes while `path` says `data`, and the service says what is wrong.
 #[track_caller]
@@ -155,7 +155,12 @@ fn what_the_controller_wrote_is_written_again() {
         ("/services/webapp/status", "nonsense"),
         ("/services/webapp/0000000001/desired", "nonsense"),
         ("/hosts/web1/assigned/webapp.0000000001", "nonsense"),
+        // As no release wrote it; and one that says something else.
         ("/hosts/web1/assigned/webapp.0000000001", r#"{"mode":"disabled","unit":"webapp@0000000001.service"}"#),
+        (
+            "/hosts/web1/assigned/webapp.0000000001",
+            r#"{"mode":"disabled","unit":"webapp@0000000001.service","template":{}}"#,
+        ),
     ] {
         let mut sim = webapp(2);
         sim.tree.put(path, data);
@@ -248,7 +253,11 @@ fn foreign_nodes_hold_up_only_what_they_block() {
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=web1 2=web2(removing)");
     assert_eq!(sim.processes(), "web1:webapp@0000000001.service");
-    assert_condition(&sim, "webapp", &["Waiting: webapp.0000000002: unexpected node /services/webapp/0000000002/mine"]);
+    assert_condition(
+        &sim,
+        "webapp",
+        &["Waiting: webapp.0000000002: /services/webapp/0000000002/mine is not zkops's own"],
+    );
     assert_rest(&mut sim);
     sim.tree.delete_all("/services/webapp/0000000002/mine");
     sim.settle();
@@ -329,20 +338,26 @@ fn an_index_that_is_put_back_takes_its_unit_at_once() {
 /// An entry of a host's index that no described work stands behind moves nobody, also not at a leader that is new; and it
 /// is put right.
 #[rstest]
-#[case::of_no_service("evil.0000000077", json!({"unit": "webapp@0000000001.service"}))]
-#[case::with_another_file("evil.0000000077", json!({"unit": "webapp@0000000077.service", "unit_file": "[Service]\n"}))]
-#[case::of_a_template("evil.0000000077", json!({"unit": "webapp@.service"}))]
-#[case::of_another_services_replica("api.0000000001", json!({"unit": "webapp@0000000001.service"}))]
-#[case::of_no_replica("api.0000000099", json!({"unit": "webapp@0000000001.service"}))]
-#[case::unreadable("api.0000000099", json!({"unit": 7}))]
-fn what_an_index_alone_says_displaces_no_described_work(#[case] id: &str, #[case] keys: serde_json::Value) {
+#[case::of_no_service("evil.0000000077", json!({"unit": "webapp@0000000001.service"}), true)]
+#[case::with_another_file("evil.0000000077", json!({"unit": "webapp@0000000077.service", "unit_file": "[Service]\n"}), true)]
+#[case::of_a_template("evil.0000000077", json!({"unit": "webapp@.service"}), false)]
+#[case::of_another_services_replica("api.0000000001", json!({"unit": "webapp@0000000001.service"}), true)]
+#[case::of_no_replica("api.0000000099", json!({"unit": "webapp@0000000001.service"}), true)]
+#[case::unreadable("api.0000000099", json!({"unit": 7}), false)]
+fn what_an_index_alone_says_displaces_no_described_work(
+    #[case] id: &str,
+    #[case] keys: serde_json::Value,
+    #[case] is_read: bool,
+) {
     let mut sim = webapp(2);
     sim.service("api", &json!({"unit": "api@.service"}), &json!({}));
     sim.settle();
     let (places, processes) = (sim.places("webapp"), sim.processes());
     let mut entry = json!({"mode": "enabled"});
     entry.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
-    sim.tree.put(&format!("/hosts/web1/assigned/{id}"), entry.to_string());
+    sim.tree.put(&format!("/hosts/web1/assigned/{id}"), assigned(entry).to_string());
+    let read = &sim.cluster().hosts[&"web1".parse().unwrap()].assigned[&id.parse().unwrap()].value;
+    assert_eq!(read.is_ok(), is_read, "{read:?}");
     sim.memory = Memory::default();
     let of_webapp = |path: &str| path.starts_with("/services/webapp/0") || path.contains("/assigned/webapp.");
     let plan = sim.plan();
@@ -403,7 +418,7 @@ fn what_an_alleged_index_names_is_taken_on_by_nobody() {
     sim.round();
     sim.tree.put(
         "/hosts/web1/assigned/alpha.0000000001",
-        json!({ "mode": "enabled", "unit": "alpha.service" }).to_string(),
+        json!({ "mode": "enabled", "unit": "alpha.service", "template": {} }).to_string(),
     );
     let (plan, context) = (sim.plan(), sim.context());
     let wrong = crate::plan::controller::check::plan(&sim.tree, &plan, &context);

@@ -84,7 +84,7 @@ fn what_rules_hosts_out_is_said_and_tried_again_when_it_changes() {
     sim.service("webapp", &spec(json!({ "placement": { "constraints": ["zone=a"] } })), &json!({}));
     sim.settle();
     assert_eq!(sim.places("webapp"), "1=-");
-    assert_condition(&sim, "webapp", &["no host fits: 3 hosts: 1 lost, 1 cordoned, 1 without zone=a"]);
+    assert_condition(&sim, "webapp", &["no host fits: 3 hosts: 1 lost, 1 cordoned, 1 not matching zone=a"]);
     sim.tree.put("/hosts/web3", r#"{"labels":{"zone":"a"}}"#);
     sim.settle();
     assert_eq!((sim.places("webapp").as_str(), conditions(&sim.status("webapp")).as_str()), ("1=web3", ""));

@@ -18,16 +18,16 @@ fn fail_the_first(sim: &mut Sim) {
 }
 
 /// The versions after each time the agents had their say, until nothing changes.
-fn rollout(sim: &mut Sim) -> Vec<String> {
-    let mut rollout = Vec::new();
+fn versions_over_time(sim: &mut Sim) -> Vec<String> {
+    let mut seen = Vec::new();
     for _ in 0..60 {
         sim.run_controller();
-        if rollout.last() != Some(&versions(sim)) {
-            rollout.push(versions(sim));
+        if seen.last() != Some(&versions(sim)) {
+            seen.push(versions(sim));
         }
         sim.run_agents();
     }
-    rollout
+    seen
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn one_after_the_other_by_number() {
     let mut sim = fleet(json!({}));
     want(&mut sim, "v2");
     let expected = ["v2 v1 v1 v1", "v2 v2 v1 v1", "v2 v2 v2 v1", "v2 v2 v2 v2"];
-    assert_eq!(rollout(&mut sim), expected);
+    assert_eq!(versions_over_time(&mut sim), expected);
     assert_eq!(state(&sim), "2 completed");
     assert_rest(&mut sim);
 }
@@ -73,7 +73,7 @@ fn surge_replicas_come_first_and_go_last() {
         "v2 v2 v2 v2 [v2]",
         "v2 v2 v2 v2",
     ];
-    assert_eq!(rollout(&mut sim), expected);
+    assert_eq!(versions_over_time(&mut sim), expected);
     assert_eq!(sim.status("webapp").replicas, 4);
     assert_rest(&mut sim);
 }
@@ -82,7 +82,7 @@ fn surge_replicas_come_first_and_go_last() {
 fn a_surge_replica_that_fails_leaves_the_others_untouched() {
     let mut sim = fleet(json!({ "max_surge": "25%" }));
     want(&mut sim, FAILS);
-    assert_eq!(rollout(&mut sim), ["v1 v1 v1 v1 [fails]", "v1 v1 v1 v1"]);
+    assert_eq!(versions_over_time(&mut sim), ["v1 v1 v1 v1 [fails]", "v1 v1 v1 v1"]);
     assert_eq!(state(&sim), "2 rolled_back");
     assert_rest(&mut sim);
 }
@@ -98,7 +98,7 @@ fn what_fails_is_rolled_back_and_says_why() {
     ] {
         let mut sim = fleet(json!({}));
         want(&mut sim, version);
-        assert_eq!(rollout(&mut sim), [&format!("{version} v1 v1 v1"), "v1 v1 v1 v1"]);
+        assert_eq!(versions_over_time(&mut sim), [&format!("{version} v1 v1 v1"), "v1 v1 v1 v1"]);
         assert_eq!(state(&sim), "2 rolled_back");
         assert_condition(&sim, "webapp", &["RolledBack: rollout 2", why, "zkops rollout resume webapp"]);
         assert_eq!(sim.status("webapp").summary.to_string(), "degraded");

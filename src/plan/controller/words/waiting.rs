@@ -30,7 +30,7 @@ impl fmt::Display for MustMove {
             Self::Drains => f.write_str("the host is draining"),
             Self::Constraint(selector) => write!(f, "the host does not meet {selector}"),
             Self::Asked => f.write_str("it is to be less crowded elsewhere (zkops rebalance)"),
-            Self::Crowded => f.write_str("the host has more than max_per_host"),
+            Self::Crowded => f.write_str("more than max_per_host replicas are on the host"),
             Self::UnitTaken(service) => write!(f, "its unit there is in use by {service}"),
             Self::PortTaken(port, holder) => write!(f, "port {port} there is in use by {holder}"),
         }
@@ -73,9 +73,15 @@ impl fmt::Display for Waiting<'_> {
                 "{why}: another replica is started before it leaves, once rollout {number} has ended \
                  (`zkops rollout status {service}`)"
             ),
-            Self::ForeignNode(path) => write!(f, "unexpected node {path} blocks the deletion: remove it"),
+            Self::ForeignNode(path) => {
+                write!(f, "{path} is not zkops's own, and keeps what is above it from being deleted: delete {path}")
+            }
             Self::ForeignNodes(paths) => {
-                write!(f, "unexpected nodes block the deletion, remove them: {}", paths.join(", "))
+                write!(
+                    f,
+                    "nodes that are not zkops's own keep the service from being deleted: delete {}",
+                    paths.join(", ")
+                )
             }
             Self::AssignmentLost => f.write_str(
                 "its assignment is missing, what it ran is not known, and its unit there is in use by another replica",
