@@ -102,7 +102,7 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// ZooKeeper's servers, before `ZKOPS_ZOOKEEPER` and cli.toml: zk1:2181,zk2:2181,zk3:2181/prod
+    /// ZooKeeper's servers (overrides `ZKOPS_ZOOKEEPER` and cli.toml): zk1:2181,zk2:2181,zk3:2181/prod
     #[arg(short, long, global = true, value_name = "SERVERS", help_heading = "Global options")]
     zookeeper: Option<String>,
 }
@@ -122,7 +122,7 @@ enum Verb {
     Get(get::Args),
     /// Show how services are doing
     Status(status::Args),
-    /// Say why each replica is where it is, or nowhere
+    /// Say why each replica is where it is, or unplaced
     Explain(explain::Args),
     /// Show what happened lately
     Events(events::Args),
@@ -175,7 +175,7 @@ struct DaemonArgs {
     /// Read this file and FILE.d/*.toml instead of those in /usr/lib/zkops, /run/zkops and /etc/zkops
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Read the configuration, tell all that is wrong with it, and start nothing
+    /// Check the configuration, report every error, and start nothing
     #[arg(long)]
     check_config: bool,
     /// Run even though systemd did not start it, for another supervisor or to try something out

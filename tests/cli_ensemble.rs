@@ -152,7 +152,7 @@ fn a_command_that_fails_stops_it() {
         .code(5);
     slow.stderr(contains("took longer than 300ms, and was ended"));
     let nothing = zkops(&servers, &["rolling-restart", "--timeout", "300ms", "--via", "true {host}"]).assert().code(5);
-    nothing.stderr(contains("is still the process that it was: nothing has restarted it"));
+    nothing.stderr(contains("has not restarted yet: it is still the same process"));
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn a_rollout_is_shown_and_followed_to_its_end() {
     tree.zkops(&["rollout", "status", "webapp"]).assert().code(3).stderr(contains("no rollout yet"));
     second(&tree, &json!({}));
     tree.zkops(&["rollout", "status", "webapp"]).assert().success().stdout(
-        contains("Rollout:    2").and(contains("Brings:     version v2")).and(contains("rollout 1 (version v1)")),
+        contains("Rollout:    2").and(contains("Revision:   version v2")).and(contains("rollout 1 (version v1)")),
     );
     let shown = tree.json(&["rollout", "status", "webapp"]);
     assert_eq!((&shown["number"], &shown["healthy"], &shown["total"]), (&json!(2), &json!(1), &json!(2)));

@@ -77,7 +77,7 @@ rec {
     ++ [
       {
         assertion = chroot == "" || matches "(/[^/,]+)+" chroot;
-        message = "services.zkops.zookeeper.chroot: \"${chroot}\" is no path of ZooKeeper: write it as in \"/prod\".";
+        message = "services.zkops.zookeeper.chroot: \"${chroot}\" is not a ZooKeeper path: write it as in \"/prod\".";
       }
     ];
 

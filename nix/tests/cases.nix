@@ -51,7 +51,7 @@ in
     problems = [
       "services.zkops.zookeeper.servers: \"zk1\" is not HOST:PORT, as in \"zk1.example.org:2181\". A chroot goes to services.zkops.zookeeper.chroot."
       "services.zkops.zookeeper.servers: \"zk3:0\" is not HOST:PORT, as in \"zk1.example.org:2181\". A chroot goes to services.zkops.zookeeper.chroot."
-      "services.zkops.zookeeper.chroot: \"prod/\" is no path of ZooKeeper: write it as in \"/prod\"."
+      "services.zkops.zookeeper.chroot: \"prod/\" is not a ZooKeeper path: write it as in \"/prod\"."
     ];
   };
   agent-words = {

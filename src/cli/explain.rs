@@ -1,4 +1,4 @@
-//! `zkops explain`: why each replica is where it is, or nowhere.
+//! `zkops explain`: why each replica is where it is, or unplaced.
 //!
 //! The controller's own words come first (a replica's `reason`, the service's conditions); beside them stands what speaks
 //! against every host, which is asked of the function that the controller places by, so that the two cannot disagree.

@@ -9,7 +9,7 @@ use crate::{
 
 /// Where ZooKeeper is and the table of exit codes, at the end of `zkops --help` and of the man page.
 pub(super) const EPILOGUE: &str = "\
-ZooKeeper is the first of these that is given:
+ZooKeeper's servers are taken from the first of these that is set:
   -z SERVERS, the environment variable ZKOPS_ZOOKEEPER, `[zookeeper] servers` in
   /etc/zkops/cli.toml, 127.0.0.1:2181. A path at the end of SERVERS is the chroot:
   the folder of ZooKeeper's tree that everything is under.

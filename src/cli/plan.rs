@@ -37,8 +37,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit code 0: no change, 1: changes, more: an error, as `zkops diff`.
-The index that is printed makes sure that nothing else is applied to:
-zkops apply --check-index refuses when the service has changed since.
+Pass the printed index to `zkops apply --check-index`: it refuses when the
+service has changed since.
 The planner is asked as the controller asks it, on a copy of the tree, as if
 agents did at once what they are told and canaries were promoted: a replica that
 fails meanwhile changes what really happens. Nothing is written.

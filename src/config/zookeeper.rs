@@ -110,7 +110,7 @@ fn chroot_problem(chroot: &str) -> Option<String> {
     }
     let good = |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control);
     let bad = !chroot[1..].split('/').all(good);
-    bad.then(|| format!("has a chroot {chroot} that is no path of ZooKeeper"))
+    bad.then(|| format!("has a chroot {chroot} that is not a ZooKeeper path"))
 }
 
 /// A session timeout within reason.
@@ -185,10 +185,10 @@ mod tests {
             ("zk1:+1", "no usable port"),
             ("zk1:65536", "no usable port"),
             ("zk1:2181/prod,zk2:2181", "chroot before the last server"),
-            ("zk1:2181/", "no path"),
-            ("zk1:2181/a//b", "no path"),
-            ("zk1:2181/a/", "no path"),
-            ("zk1:2181/../b", "no path"),
+            ("zk1:2181/", "not a ZooKeeper path"),
+            ("zk1:2181/a//b", "not a ZooKeeper path"),
+            ("zk1:2181/a/", "not a ZooKeeper path"),
+            ("zk1:2181/../b", "not a ZooKeeper path"),
         ] {
             assert!(problem(text).contains(why), "{text}: {}", problem(text));
         }

@@ -57,7 +57,7 @@ fn read(asked: &str) -> Result<Targets, String> {
     let mut filter = Targets::new();
     for word in asked.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         let (module, level) = word.split_once('=').map_or((None, word), |(module, level)| (Some(module), level));
-        let level: LevelFilter = level.trim().parse().map_err(|_| format!("\"{level}\" is no level"))?;
+        let level: LevelFilter = level.trim().parse().map_err(|_| format!("\"{level}\" is not a level"))?;
         filter = match module {
             Some(module) => filter.with_target(module.trim(), level),
             None => filter.with_default(level),
@@ -159,7 +159,7 @@ mod tests {
         for (asked, wrong) in [("zkops=loud", "loud"), ("dbug", "dbug"), ("info, zkops", "zkops")] {
             let (filter, problem) = filter(Some(asked));
             assert!(filter.would_enable("zkops", &Level::INFO) && !filter.would_enable("zbus", &Level::INFO));
-            assert!(problem.unwrap().contains(&format!("\"{wrong}\" is no level")), "{asked}");
+            assert!(problem.unwrap().contains(&format!("\"{wrong}\" is not a level")), "{asked}");
         }
     }
 }

@@ -201,7 +201,7 @@ def stuck(fleet: Fleet) -> None:
     before = {host.name: started(host) for host in machines}
     command = f"zkops -z {servers(FIVE)} ensemble rolling-restart"
     until(f"{command} --skip {led}", 4, f"nothing was restarted: {led}:2181 leads and is skipped: restart it first")
-    until(f"{command} --timeout 2s --via 'true {{host}}'", 5, f"{first.name}:2181 is still the process that it was")
+    until(f"{command} --timeout 2s --via 'true {{host}}'", 5, f"{first.name}:2181 has not restarted yet")
     assert {host.name: started(host) for host in machines} == before
     first.succeed("echo nonsense >> /etc/zkops/ensemble.conf")
     until(command, 1, f"{first.name}:2181: `ssh ", f"waiting for {first.name}:2181 to be back", "failed: exit status: 1")

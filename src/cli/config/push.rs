@@ -226,8 +226,7 @@ impl Pushed {
             render::line(&format!("service/{name} {said}: config_version = {number}"))?;
         }
         if !self.used {
-            let hint =
-                format!("{name}'s description has no [config] section: no host takes the files before it has one");
+            let hint = format!("{name}'s description has no [config] section: hosts ignore the files until it has one");
             render::note(&hint);
         }
         Ok(())

@@ -25,7 +25,7 @@ pub(super) fn lines(name: &ServiceName, rollout: &Outlook) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = |label: &str, text: String| lines.push(format!("{label:<9} {text}"));
     if rollout.existing == 0 {
-        line("create:", format!("{}, with what is new", counted(rollout.wanted, "replica")));
+        line("create:", format!("{}, at the new revision", counted(rollout.wanted, "replica")));
         return lines;
     }
     line("action:", actions(rollout));
@@ -83,7 +83,7 @@ fn actions(rollout: &Outlook) -> String {
 /// What the process notices.
 pub(super) const fn action(action: UpdateAction) -> &'static str {
     match action {
-        UpdateAction::Adopt => "taken on without touching the process",
+        UpdateAction::Adopt => "adopted without a restart",
         UpdateAction::Signal => "signal",
         UpdateAction::Reload => "reload (restart if the unit cannot)",
         UpdateAction::Restart => "restart",

@@ -27,7 +27,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without --watch or --wait it is a look: exit code 0 whatever the rollout does.
+Without --watch or --wait it prints how far the rollout is, with exit code 0.
 With --watch it ends when the rollout has ended or is paused by a failure, with --wait
 also when it waits for promotion. A rollout that has not begun yet is waited for.
 On a terminal the progress is drawn as bars, elsewhere each change is a line
@@ -208,8 +208,8 @@ impl<'f> Page<'f> {
         if let Some(way_out) = words::way_out(self.name, record) {
             line("Next:", way_out.into());
         }
-        line("Brings:", words::revision(&record.revision).into());
-        line("From:", or_dash(record.from.map(|from| self.from(from))));
+        line("Revision:", words::revision(&record.revision).into());
+        line("Previous:", or_dash(record.from.map(|from| self.from(from))));
         line("Progress:", format!("{healthy}/{total} healthy, batch {}", record.batch + 1).into());
         line(
             "Started:",

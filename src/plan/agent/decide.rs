@@ -171,7 +171,7 @@ fn broken(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
 fn outdated(view: &View<'_>, files: &Files, key: &str) -> Decision {
     let other = view.record.is_some_and(|record| record.prepared_key.as_deref() != Some(key));
     if other && view.is_starting() && view.unit.active == ActiveState::Activating && !view.in_instances {
-        let why = "its start is given up: what it is to run has changed";
+        let why = "start cancelled: what it is to run has changed";
         return Decision::step(ReplicaState::Stopping, Step::Job(Verb::Stop), why);
     }
     prepare(view, files, key)
@@ -251,7 +251,7 @@ fn restart(view: &View<'_>, assignment: &Assignment, now: Instant) -> Decision {
             let from = shown(view.record.and_then(|record| record.applied_config));
             format!("config_version changes from {from} to {}", shown(assignment.config_version))
         }
-        _ => "what it was started with has changed".to_owned(),
+        _ => "its start configuration changed".to_owned(),
     };
     leave(view, assignment.template.drain_time.get(), Step::Job(Verb::Restart), reason, now)
 }
@@ -283,7 +283,7 @@ fn stopped(view: &View<'_>, drain_time: Duration, why: &str, now: Instant) -> De
 
 fn remains(view: &View<'_>) -> Decision {
     let message =
-        format!("{} is stopped but processes of it remain (KillMode=?): see systemctl status", view.unit_name());
+        format!("{} is stopped but processes of it remain (check KillMode=): see systemctl status", view.unit_name());
     Decision::steady(ReplicaState::Stopping, false).message(message)
 }
 

@@ -74,7 +74,7 @@ fn given_up(view: &View<'_>, why: &str, step: Step, now: Instant) -> Decision {
 
 /// How it came that the unit does not run though it was started.
 fn ended(view: &View<'_>) -> String {
-    view.unit.exit.clone().unwrap_or_else(|| "its unit ended by itself".to_owned())
+    view.unit.exit.clone().unwrap_or_else(|| "its unit exited".to_owned())
 }
 
 /// How it ended, and what it said about it.

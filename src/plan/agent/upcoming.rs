@@ -23,7 +23,7 @@ pub fn meanwhile(
 pub(super) fn announce(view: &View<'_>, upcoming: Upcoming<'_>, decision: Decision, now: Instant) -> Decision {
     let what = what(upcoming.assignment);
     let trouble = &view.memory.staging;
-    let tried = trouble.problem.as_ref().map(|why| format!("fetching {what} failed, it is tried again: {why}"));
+    let tried = trouble.problem.as_ref().map(|why| format!("fetching {what} failed, will retry: {why}"));
     let said = tried.unwrap_or_else(|| format!("fetching {what}"));
     let decision = Decision { in_force: false, rejected: false, ..decision };
     match (upcoming.staging, trouble.retry_at.filter(|at| now < *at)) {

@@ -247,7 +247,7 @@ impl Rolling {
         match (back, self.blocker(view)) {
             (_, Some(blocker)) => wait(&blocker),
             (Some(mode), None) if turn.gone => Step::Back(turn.member.clone(), mode, at.saturating_sub(turn.began)),
-            (_, None) => wait(&format!("{} is still the process that it was: nothing has restarted it", turn.member)),
+            (_, None) => wait(&format!("{} has not restarted yet: it is still the same process", turn.member)),
         }
     }
 

@@ -16,14 +16,14 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// Stops: at a shutdown of the machine with a farewell, else leaving everything to a successor.
     pub(super) async fn stop(mut self, service_manager: &mut ServiceManager) {
         if !machine_stops(&*self.manager).await {
-            service_manager.stopping("leaves its services running and its session to a successor");
+            service_manager.stopping("stopping: services keep running, the session is left to a successor");
             tracing::info!(
-                "stops; its services run on, and its place in ZooKeeper is held until the session times out"
+                "agent stopping: services keep running, and the place in ZooKeeper is held until the session times out"
             );
             self.session.abandon();
             return;
         }
-        service_manager.stopping("the machine shuts down: leaving ZooKeeper");
+        service_manager.stopping("the machine is shutting down: closing the ZooKeeper session");
         self.finish_publications().await;
         self.state.set_connection(self.connection());
         self.state.bid_farewell(now());
@@ -34,7 +34,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         let Self { session, presence, publications, mirror, tasks, .. } = self;
         drop((presence, publications, mirror, tasks));
         if session.close(FAREWELL).await {
-            tracing::info!("left ZooKeeper: the machine shuts down");
+            tracing::info!("session closed: the machine is shutting down");
         } else {
             tracing::warn!("the machine shuts down, and ZooKeeper did not confirm the session's end: it will time out");
         }

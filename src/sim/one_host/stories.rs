@@ -12,6 +12,17 @@ use crate::{
 
 const ID: &str = "alpha.0000000001";
 
+/// What does not come after so many steps does not come.
+const MOST_STEPS: usize = 200;
+
+/// All that is under way gets on, and nothing new is begun.
+fn drain(world: &mut World) {
+    for _ in 0..MOST_STEPS {
+        world.go_on(Luck::Good);
+    }
+    assert!(world.host.tasks.is_empty(), "{}", world.told());
+}
+
 /// These things happen, and then nothing any more; how often the agent told a unit something.
 fn history(steps: &[Step]) -> usize {
     let mut world = World::new();
@@ -78,9 +89,7 @@ fn what_has_failed_is_started_again_once_the_tree_says_so() {
         decode::<ReplicaStatus>(data).unwrap()
     };
     assert!(status(&world).is_down(), "{}", world.told());
-    while !world.host.tasks.is_empty() {
-        world.go_on(Luck::Good);
-    }
+    drain(&mut world);
     assert!(status(&world).retrying, "{}", world.told());
     world.happens(&Step::Turn);
     assert!(runs(&world), "{}", world.told());
@@ -94,14 +103,16 @@ fn a_replica_that_comes_back_while_its_unit_is_read_has_its_files_read() {
         world.happens(&step);
     }
     let forgets = |action: &Action| matches!(action, Action::Write(write) if write.changes[0].prepare.is_none());
-    while !world.host.tasks.iter().any(|task| forgets(&task.action)) {
+    for _ in 0..MOST_STEPS {
+        if world.host.tasks.iter().any(|task| forgets(&task.action)) {
+            break;
+        }
         world.happens(&Step::Turn);
         world.go_on(Luck::Good);
     }
+    assert!(world.host.tasks.iter().any(|task| forgets(&task.action)), "{}", world.told());
     // Its files go, and systemd tells that it has read them again: the unit is read, while its files are known.
-    while !world.host.tasks.is_empty() {
-        world.go_on(Luck::Good);
-    }
+    drain(&mut world);
     for step in [Step::Turn, Step::Assign(ID, json!({})), Step::Turn] {
         world.happens(&step);
     }

@@ -131,7 +131,7 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
             }
             Err(reason) => {
                 if wait == FIRST_WAIT {
-                    tracing::warn!(%reason, "cannot reach the system bus, trying on");
+                    tracing::warn!(%reason, "cannot reach the system bus, retrying");
                 }
                 shared.link.send_replace(Link::Down(reason.into()));
             }

@@ -35,7 +35,7 @@ impl State {
         self.confirming.remove(id);
         match ours {
             Some(true) => {
-                let line = "its assignment was deleted by another hand; it runs on, the controller puts it back";
+                let line = "its assignment was deleted by someone else; it keeps running, the controller restores it";
                 self.log(Severity::Warning, format!("{id}: {line}"));
                 self.work.keep(id);
             }

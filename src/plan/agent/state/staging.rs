@@ -82,7 +82,7 @@ impl State {
         if refusal.rejected && !in_force {
             self.reject(&id, &assignment, refusal.message);
         } else if self.memory_of(&id).staging_failed(&refusal.message, now) {
-            let line = format!("{id}: fetching failed, it is tried again: {}", refusal.message);
+            let line = format!("{id}: fetching failed, will retry: {}", refusal.message);
             self.log(Severity::Warning, line);
         }
     }

@@ -163,8 +163,8 @@ impl State {
         let running = self.statuses.values().filter(|status| status.state == ReplicaState::Running).count();
         let link = match (self.connection.is_some(), self.work.basis()) {
             (true, _) => "connected to ZooKeeper",
-            (false, Basis::Waiting) => "asks ZooKeeper for its work",
-            (false, _) => "ZooKeeper is out of reach, the last work is in force",
+            (false, Basis::Waiting) => "waiting for ZooKeeper",
+            (false, _) => "ZooKeeper is out of reach, running the last known assignments",
         };
         let problems =
             self.problems.iter().map(|(what, problem)| format!("; {what}: {problem}")).collect::<Vec<_>>().concat();

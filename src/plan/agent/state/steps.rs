@@ -83,7 +83,7 @@ impl State {
         let memory = self.memory_of(id);
         let Some(problem) = problem else { return memory.step_done() };
         if memory.step_failed(&problem, now) {
-            self.log(Severity::Warning, format!("{id}: {step} failed, it is tried again: {problem}"));
+            self.log(Severity::Warning, format!("{id}: {step} failed, will retry: {problem}"));
         }
     }
 

@@ -51,7 +51,7 @@ fn a_fetch_that_failed_rests() {
     case.memory.staging_failed("503", case.now);
     let decision = case.decide();
     assert_eq!((decision.stage, decision.listed, decision.wake_at), (false, true, Some(at)));
-    assert_eq!(decision.message.as_deref(), Some("fetching v2 failed, it is tried again: 503"));
+    assert_eq!(decision.message.as_deref(), Some("fetching v2 failed, will retry: 503"));
     case.now = at;
     assert!(case.decide().stage);
 }

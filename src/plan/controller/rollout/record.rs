@@ -63,7 +63,7 @@ impl<'a> ActiveRollout<'a> {
             && let Some(record) = self.edit()
         {
             (record.state, record.pause, record.ended) = (RolloutState::Superseded, None, Some(now));
-            record.reason = format!("rollout {number} ({what}) was wanted instead");
+            record.reason = format!("rollout {number} ({what}) superseded it");
             record.updating.clear();
         }
         self.said.push((EventReason::RolloutStarted, format!("rollout {number} started: {what}")));

@@ -160,7 +160,7 @@ fn a_member_that_does_not_come_back_stops_it() {
 fn a_process_that_was_not_replaced_is_no_restart() {
     let mut rolling = Rolling::new(options());
     rolling.next(&three(), at(0));
-    let why = "zk1:2181 is still the process that it was: nothing has restarted it".to_owned();
+    let why = "zk1:2181 has not restarted yet: it is still the same process".to_owned();
     assert_eq!(rolling.next(&three(), at(1)), Step::Wait(why.clone()));
     assert_eq!(rolling.next(&three(), at(61)), Step::Stop(Stop::TimedOut(Some(address(1)), why)));
 }
