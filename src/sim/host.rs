@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::SignedDuration;
+
 use super::{
     check,
     prober::Prober,
@@ -55,13 +57,15 @@ pub(crate) struct Setup {
     pub(crate) answers: bool,
     /// Whether its agent says what checks made since a change have found; the same.
     pub(crate) confirms: bool,
+    /// By how much its clock is ahead of what it should be.
+    pub(crate) ahead: SignedDuration,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let nothing = BTreeSet::new;
         let (zone, accepts, refused, failing, broken) = (None, None, nothing(), nothing(), BTreeSet::new());
-        Self { zone, accepts, refused, failing, broken, answers: true, confirms: true }
+        Self { zone, accepts, refused, failing, broken, answers: true, confirms: true, ahead: SignedDuration::ZERO }
     }
 }
 
@@ -206,7 +210,7 @@ impl Host {
             machine_id: self.name.to_string(),
             boot_id: self.boots.to_string(),
             pid: 1,
-            started: self.now.time,
+            started: self.clock().time,
             capacity: crate::model::Capacity::default(),
         }
     }
@@ -295,12 +299,22 @@ impl Host {
         Some(Connection { epoch: self.epoch, joins: self.joins, session_id })
     }
 
+    /// Whether the session that this was begun over goes on.
+    pub(super) fn is_of_session(&self, at: Joined) -> bool {
+        self.session.is_some() && at.0 == self.epoch
+    }
+
     fn observe(&mut self, event: Event) {
         let (connection, now) = (self.connection(), self.now.instant);
         if let Some(agent) = &mut self.agent {
             agent.set_connection(connection);
             agent.observe(event, now);
         }
+    }
+
+    /// What the machine takes for the time.
+    pub(super) fn clock(&self) -> Now {
+        Now { time: self.now.time.checked_add(self.setup.ahead).unwrap(), ..self.now }
     }
 
     /// Takes in what has changed, and turns the loop once; what is wrong with what it begins.
@@ -310,7 +324,7 @@ impl Host {
         if !changed.is_empty() {
             self.observe(Event::UnitsChanged(changed));
         }
-        let (connection, now, reloads) = (self.connection(), self.now, self.systemd.reloads);
+        let (connection, now, reloads) = (self.connection(), self.clock(), self.systemd.reloads);
         let Some(mut agent) = self.agent.take() else { return Vec::new() };
         agent.set_connection(connection);
         let round = agent.look(reloads, now.instant);
@@ -323,7 +337,7 @@ impl Host {
 
     /// The agent's last publication before the machine goes down.
     pub(super) fn bid_farewell(&mut self, tree: &mut Tree) {
-        let (connection, now) = (self.connection(), self.now);
+        let (connection, now) = (self.connection(), self.clock());
         let Some(agent) = &mut self.agent else { return };
         agent.set_connection(connection);
         agent.bid_farewell(now);

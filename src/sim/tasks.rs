@@ -226,7 +226,7 @@ fn run(job: &Job, host: &mut Host, luck: Luck) -> JobEnd {
         if job.order == Order::ResetAndStart {
             host.systemd.reset_failed(unit);
         }
-        let ended = host.systemd.run(job.order.verb(), unit, links, host.now.time);
+        let ended = host.systemd.run(job.order.verb(), unit, links, host.clock().time);
         match luck {
             Luck::Good => JobOutcome::Ended(ended),
             _ => JobOutcome::NoJob { message: "no answer".to_owned(), unreachable: true },
@@ -245,7 +245,8 @@ fn register(order: Registration, host: &mut Host, tree: &mut Tree, luck: Luck) -
     let names = riders.iter().map(|(id, _)| id.clone()).collect();
     let registered = |result, seen| Registered { known: known.clone(), result, riders: names, seen };
     let believed = host.believed.take().filter(|(over, _)| *over == at && !look).map(|(_, believed)| believed);
-    if luck == Luck::Fails || host.session.is_none() || !host.connected {
+    // What a session asked for that has expired by now never lands.
+    if luck == Luck::Fails || !host.is_of_session(at) || !host.connected {
         return Published { at, ephemerals: Some(registered(lost(), false)), statuses: Vec::new(), writes: 0 };
     }
     let session = host.session.unwrap_or_default();

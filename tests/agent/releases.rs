@@ -109,7 +109,7 @@ async fn a_server_that_fails_is_asked_again() {
     let (host, source) = running(&web).await;
     web.answer("/v2.tar.gz", 500, b"");
     host.assign(WEB, &version(&source, "v2")).await;
-    host.wait_for_message(WEB, "tried again").await;
+    host.wait_for_message(WEB, "will retry").await;
     let status = host.status(WEB).await;
     assert_eq!((&status["rejected"], &status["version"]), (&Value::Null, &json!("v1")));
     web.release(&["v2"]);

@@ -201,9 +201,15 @@ impl Work {
         self.kept.insert(id.clone());
     }
 
+    /// Whether the replica is kept though its assignment is missing.
+    pub fn is_kept(&self, id: &ReplicaId) -> bool {
+        self.kept.contains(id)
+    }
+
     /// The replica's `desired` was read: it is another host's, or gone.
     pub fn give_up(&mut self, id: &ReplicaId) {
         if !self.present.contains(id) {
+            self.kept.remove(id);
             self.given_up.insert(id.clone());
         }
     }
@@ -211,6 +217,7 @@ impl Work {
     /// The replica is stopped and its files are gone.
     pub fn forget(&mut self, id: &ReplicaId) {
         self.given_up.remove(id);
+        self.kept.remove(id);
         if !self.present.contains(id) {
             self.tree.remove(id);
         }

@@ -48,6 +48,8 @@ pub(super) enum Step {
     End(&'static str, prop::sample::Index, bool),
     /// What runs there serves nothing from now on, or serves again.
     Sick(&'static str, bool),
+    /// The host's clock is set, by so many seconds ahead of what it should be, or behind.
+    Clock(&'static str, i64),
     /// Somebody removes generated files there and has systemd read all again.
     Revert(&'static str, prop::sample::Index),
     Crash(&'static str),
@@ -171,6 +173,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => host().prop_map(Step::Disconnect),
         2 => (host(), index(), any::<bool>()).prop_map(|(host, index, fails)| Step::End(host, index, fails)),
         1 => (host(), any::<bool>()).prop_map(|(host, sick)| Step::Sick(host, sick)),
+        1 => (host(), select(vec![-31_536_000_i64, -3_600, -30, 0, 30, 3_600, 31_536_000]))
+            .prop_map(|(host, ahead)| Step::Clock(host, ahead)),
         1 => (host(), index()).prop_map(|(host, index)| Step::Revert(host, index)),
         20 => (prop_oneof![5 => Just(0_usize), 1 => Just(1_usize)], prop::bool::weighted(0.8), prop_oneof![3 => Just(100_usize), 1 => 0..3_usize])
             .prop_map(|(who, fresh, transactions)| Step::Control { who, fresh, transactions }),

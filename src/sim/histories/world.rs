@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::prop;
 use serde_json::{Value, json};
 
@@ -117,6 +117,7 @@ impl World {
             Step::Disconnect(host) => self.sim.host(host).disconnect(),
             Step::End(host, index, fails) => self.sim.host(host).end_one(*index, *fails),
             Step::Sick(host, sick) => self.sim.host(host).fall_sick(*sick),
+            Step::Clock(host, ahead) => self.sim.host(host).setup.ahead = SignedDuration::from_secs(*ahead),
             Step::Revert(host, index) => self.sim.host(host).revert_one(*index),
             Step::Crash(host) => self.sim.crash(host),
             Step::Cut(host) => self.sim.cut(host),

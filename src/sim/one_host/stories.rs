@@ -119,3 +119,25 @@ fn a_replica_that_comes_back_while_its_unit_is_read_has_its_files_read() {
     world.come_to_rest();
     assert!(world.wrong.is_empty(), "{}", world.told());
 }
+
+/// While this host had no connection its replica was given to another, and `desired` could not be read when it came back: it was
+/// kept, for it might still be this host's. The controller wrote `desired` again, of which a host is not told, and it ran twice.
+#[test]
+fn a_replica_that_is_kept_for_want_of_its_desired_is_stopped_once_that_names_another_host() {
+    let mut world = World::new();
+    for step in [Step::Assign(ID, json!({})), Step::Settle] {
+        world.happens(&step);
+    }
+    let id = ID.parse().unwrap();
+    world.tree.write(&layout::replica_desired(&id), b"").unwrap();
+    world.tree.delete_all(&layout::assignment(&world.host.name, &id));
+    for step in [Step::Turn, Step::Settle] {
+        world.happens(&step);
+    }
+    assert_eq!(world.host.units().len(), 1, "{}", world.told());
+    world.place(&id, "web2");
+    for step in [Step::Settle, Step::Sleep(300_000), Step::Turn, Step::Settle] {
+        world.happens(&step);
+    }
+    assert_eq!(world.host.units(), [], "{}", world.told());
+}

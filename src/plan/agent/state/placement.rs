@@ -1,16 +1,29 @@
-//! Assignments that vanished: is the replica still this host's? Its `desired`, which is the authority, is read once. What
+//! Assignments that vanished: is the replica still this host's? Its `desired`, which is the authority, is read. What
 //! that says decides, with [`Work`](crate::plan::agent::Work), whether the replica is stopped.
+//!
+//! A host is told of its own subtree alone. Where an assignment is missing of a replica that is this host's, or of which
+//! `desired` cannot be read, the controller writes it again; but what it writes may be that another host has it, and nothing
+//! comes here. So `desired` is read again, ever more rarely, and at last with all else.
 
 use std::time::{Duration, Instant};
 
 use super::State;
 use crate::{
     model::ReplicaId,
-    plan::agent::action::{Action, Connection, Severity},
+    plan::agent::{
+        action::{Action, Connection, Severity},
+        memory::Backoff,
+    },
 };
 
 /// How long what could not be read rests.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
+
+/// How long a replica rests that is kept though its assignment is missing.
+const KEPT: Backoff = Backoff::new(1, 128);
+
+/// So often it is asked of: by then the tree is read in full, which asks again.
+const MOST_ASKED: u32 = 8;
 
 impl State {
     /// The connection, while what is missing in this host's subtree is known to be missing in the tree.
@@ -24,7 +37,9 @@ impl State {
             return;
         }
         self.confirm_at = None;
-        for id in self.work.unconfirmed(&self.ledger) {
+        self.kept.retain(|id, _| self.work.is_kept(id));
+        let due = self.kept.iter().filter(|(_, (_, at))| *at <= now).map(|(id, _)| id.clone());
+        for id in self.work.unconfirmed(&self.ledger).into_iter().chain(due.collect::<Vec<_>>()) {
             if self.confirming.insert(id.clone()) {
                 self.act(Action::ReadPlacement(id));
             }
@@ -34,11 +49,9 @@ impl State {
     pub(super) fn placement_read(&mut self, id: &ReplicaId, ours: Option<bool>, now: Instant) {
         self.confirming.remove(id);
         match ours {
-            Some(true) => {
-                let line = "its assignment was deleted by someone else; it keeps running, the controller restores it";
-                self.log(Severity::Warning, format!("{id}: {line}"));
-                self.work.keep(id);
-            }
+            // It came back meanwhile.
+            Some(true) if self.work.is_present(id) => {}
+            Some(true) => self.keep(id, now),
             // Refused, say: nothing of it was ever here.
             Some(false) if !self.ledger.replicas.contains_key(id) => self.work.forget(id),
             Some(false) => {
@@ -47,5 +60,26 @@ impl State {
             }
             None => self.confirm_at = Some(now + RETRY),
         }
+    }
+
+    fn keep(&mut self, id: &ReplicaId, now: Instant) {
+        if !self.work.is_kept(id) {
+            let line = "its assignment was deleted by someone else; it keeps running, the controller restores it";
+            self.log(Severity::Warning, format!("{id}: {line}"));
+            self.work.keep(id);
+            self.kept.remove(id);
+        }
+        let asked = self.kept.get(id).map_or(0, |(asked, _)| asked + 1);
+        if asked < MOST_ASKED {
+            self.kept.insert(id.clone(), (asked, now + KEPT.rest(asked)));
+        } else {
+            self.kept.remove(id);
+        }
+    }
+
+    /// When a kept replica is asked of next, but for those that are being asked of.
+    pub(super) fn next_ask_of_kept(&self) -> Option<Instant> {
+        let waiting = self.kept.iter().filter(|(id, _)| self.work.is_kept(id) && !self.confirming.contains(*id));
+        waiting.map(|(_, (_, at))| *at).min()
     }
 }
