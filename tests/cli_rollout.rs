@@ -254,7 +254,7 @@ fn a_folder_becomes_the_next_revision() {
     push(&tree, &files, &["--message", "first"])
         .success()
         .stdout("config/webapp 1 created: 2 files\n")
-        .stderr(contains("no [config] section: no host takes the files"));
+        .stderr(contains("no [config] section: hosts ignore the files"));
     let revision = tree.document("/services/webapp/config/1");
     assert_eq!(
         (&revision["message"], &revision["files"]["conf.d/site.conf"]["template"]),
