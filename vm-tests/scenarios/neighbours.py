@@ -33,7 +33,7 @@ def shared_ports(past: History, after: int) -> set[tuple[str, int]]:
         for path, node in tree.items():
             if path.startswith("/hosts/") and "/assigned/" in path:
                 _, _, host, _, name = path.split("/")
-                holders.setdefault((host, json.loads(node.data)["port"]), set()).add(name.rpartition(".")[0])
+                holders.setdefault((host, json.loads(node.data)["template"]["port"]), set()).add(name.rpartition(".")[0])
         shared |= {place for place, services in holders.items() if len(services) > 1}
     return shared
 
