@@ -66,7 +66,7 @@ def test() -> None:
     with subtest("a port that is taken everywhere: nothing is touched, and it is said who has it"):
         pids = fleet.pids()
         fleet.apply(webapp(2, name="web", unit="webapp@.service", port=8081))
-        fleet.wait_condition("web", "Unplaced", "8081 is in use by")
+        fleet.wait_condition("web", "Unplaced", "8081 in use by")
         assert fleet.pids() == pids
         fleet.zkops("delete web --yes --wait")
         fleet.zkops("delete api --yes --wait")
