@@ -134,8 +134,6 @@ pub struct State {
     delisted: BTreeMap<ReplicaId, bool>,
     /// When what could not be read of the tree is tried again.
     confirm_at: Option<Instant>,
-    /// Replicas that are kept though their assignment is missing: how often they were asked of, and when they are again.
-    kept: BTreeMap<ReplicaId, (u32, Instant)>,
     artifacts: Seen,
     staging: Staging,
     health: Health,
@@ -178,7 +176,6 @@ impl State {
             confirming: BTreeSet::new(),
             delisted: BTreeMap::new(),
             confirm_at: None,
-            kept: BTreeMap::new(),
             artifacts: Seen::default(),
             staging: Staging::default(),
             health: Health::default(),

@@ -4,15 +4,25 @@
 //! the replica is given up only once its `desired` has been read and names another host, or is gone: an index that
 //! somebody deleted by hand stops nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use crate::{
     model::{CheckedAssignment, HostAlive, HostName, HostSpec, Ledger, Record, ReplicaId, decode},
+    plan::agent::memory::Backoff,
     tree::{
         layout::{self, Place},
         node::{Change, Node},
     },
 };
+
+/// How long a replica rests that is kept though its assignment is missing, before its `desired` is read again.
+const KEPT: Backoff = Backoff::new(1, 128);
+
+/// So often it is read again: by then the tree is read in full, which asks again.
+const MOST_ASKED: u32 = 8;
 
 /// Where the work comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +55,15 @@ pub struct Unreadable {
     pub why: String,
 }
 
+/// A replica that is kept though its assignment is missing.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    /// How often its `desired` was read again.
+    asked: u32,
+    /// When it is next.
+    ask_at: Option<Instant>,
+}
+
 /// This host's work.
 #[derive(Clone, Debug)]
 pub struct Work {
@@ -60,7 +79,7 @@ pub struct Work {
     unreadable: BTreeMap<ReplicaId, Unreadable>,
     present: BTreeSet<ReplicaId>,
     given_up: BTreeSet<ReplicaId>,
-    kept: BTreeSet<ReplicaId>,
+    kept: BTreeMap<ReplicaId, Kept>,
     operators_labels: BTreeMap<String, String>,
 }
 
@@ -95,7 +114,7 @@ impl Work {
             unreadable: BTreeMap::new(),
             present: BTreeSet::new(),
             given_up: BTreeSet::new(),
-            kept: BTreeSet::new(),
+            kept: BTreeMap::new(),
             operators_labels: BTreeMap::new(),
         }
     }
@@ -185,25 +204,33 @@ impl Work {
 
     /// The replicas whose assignment is missing though this host runs them: their `desired` must be read.
     pub fn unconfirmed(&self, ledger: &Ledger) -> Vec<ReplicaId> {
-        if self.basis != Basis::Tree || self.held_by.is_some() {
+        if !self.is_told() {
             return Vec::new();
         }
         let known = ledger.replicas.keys().chain(self.tree.keys()).collect::<BTreeSet<_>>();
         known.into_iter().filter(|id| !self.is_settled(id)).cloned().collect()
     }
 
+    /// Whether what the tree says is said to this machine.
+    fn is_told(&self) -> bool {
+        self.basis == Basis::Tree && self.held_by.is_none()
+    }
+
     fn is_settled(&self, id: &ReplicaId) -> bool {
-        self.present.contains(id) || self.given_up.contains(id) || self.kept.contains(id)
+        self.present.contains(id) || self.given_up.contains(id) || self.kept.contains_key(id)
     }
 
-    /// The replica's `desired` was read: it is still this host's, only its index is missing.
-    pub fn keep(&mut self, id: &ReplicaId) {
-        self.kept.insert(id.clone());
+    /// The replica's `desired` was read: it is still this host's, only its index is missing. Whether that is new.
+    pub fn keep(&mut self, id: &ReplicaId, now: Instant) -> bool {
+        let asked = self.kept.get(id).map_or(0, |kept| kept.asked + 1);
+        let ask_at = (asked < MOST_ASKED).then(|| now + KEPT.rest(asked));
+        self.kept.insert(id.clone(), Kept { asked, ask_at }).is_none()
     }
 
-    /// Whether the replica is kept though its assignment is missing.
-    pub fn is_kept(&self, id: &ReplicaId) -> bool {
-        self.kept.contains(id)
+    /// The replicas that are kept though their assignment is missing, and when their `desired` must be read again.
+    pub fn kept(&self) -> impl Iterator<Item = (&ReplicaId, Instant)> {
+        let kept = self.kept.iter().filter(|_| self.is_told());
+        kept.filter_map(|(id, kept)| Some((id, kept.ask_at?)))
     }
 
     /// The replica's `desired` was read: it is another host's, or gone.

@@ -10,20 +10,11 @@ use std::time::{Duration, Instant};
 use super::State;
 use crate::{
     model::ReplicaId,
-    plan::agent::{
-        action::{Action, Connection, Severity},
-        memory::Backoff,
-    },
+    plan::agent::action::{Action, Connection, Severity},
 };
 
 /// How long what could not be read rests.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
-
-/// How long a replica rests that is kept though its assignment is missing.
-const KEPT: Backoff = Backoff::new(1, 128);
-
-/// So often it is asked of: by then the tree is read in full, which asks again.
-const MOST_ASKED: u32 = 8;
 
 impl State {
     /// The connection, while what is missing in this host's subtree is known to be missing in the tree.
@@ -37,9 +28,9 @@ impl State {
             return;
         }
         self.confirm_at = None;
-        self.kept.retain(|id, _| self.work.is_kept(id));
-        let due = self.kept.iter().filter(|(_, (_, at))| *at <= now).map(|(id, _)| id.clone());
-        for id in self.work.unconfirmed(&self.ledger).into_iter().chain(due.collect::<Vec<_>>()) {
+        let mut ids = self.work.unconfirmed(&self.ledger);
+        ids.extend(self.work.kept().filter(|(_, at)| *at <= now).map(|(id, _)| id.clone()));
+        for id in ids {
             if self.confirming.insert(id.clone()) {
                 self.act(Action::ReadPlacement(id));
             }
@@ -51,7 +42,13 @@ impl State {
         match ours {
             // It came back meanwhile.
             Some(true) if self.work.is_present(id) => {}
-            Some(true) => self.keep(id, now),
+            Some(true) => {
+                if self.work.keep(id, now) {
+                    let line =
+                        "its assignment was deleted by someone else; it keeps running, the controller restores it";
+                    self.log(Severity::Warning, format!("{id}: {line}"));
+                }
+            }
             // Refused, say: nothing of it was ever here.
             Some(false) if !self.ledger.replicas.contains_key(id) => self.work.forget(id),
             Some(false) => {
@@ -62,24 +59,9 @@ impl State {
         }
     }
 
-    fn keep(&mut self, id: &ReplicaId, now: Instant) {
-        if !self.work.is_kept(id) {
-            let line = "its assignment was deleted by someone else; it keeps running, the controller restores it";
-            self.log(Severity::Warning, format!("{id}: {line}"));
-            self.work.keep(id);
-            self.kept.remove(id);
-        }
-        let asked = self.kept.get(id).map_or(0, |(asked, _)| asked + 1);
-        if asked < MOST_ASKED {
-            self.kept.insert(id.clone(), (asked, now + KEPT.rest(asked)));
-        } else {
-            self.kept.remove(id);
-        }
-    }
-
-    /// When a kept replica is asked of next, but for those that are being asked of.
-    pub(super) fn next_ask_of_kept(&self) -> Option<Instant> {
-        let waiting = self.kept.iter().filter(|(id, _)| self.work.is_kept(id) && !self.confirming.contains(*id));
-        waiting.map(|(_, (_, at))| *at).min()
+    /// When the `desired` of a kept replica is read next, but for those of which it is being read.
+    pub(super) fn next_confirm_of_kept(&self) -> Option<Instant> {
+        let waiting = self.work.kept().filter(|(id, _)| !self.confirming.contains(*id));
+        waiting.map(|(_, at)| at).min()
     }
 }

@@ -144,7 +144,7 @@ impl State {
         let patience =
             Some(self.known_since.unwrap_or(self.started) + self.policy.patience).filter(|at| unknown && *at > now);
         let publish = self.publishable().and_then(|_| self.publisher.next_due());
-        let confirm = self.confirmable().and(self.confirm_at.or(self.next_ask_of_kept()));
+        let confirm = self.confirmable().and(self.confirm_at.or(self.next_confirm_of_kept()));
         let disk = self.save_due().into_iter().chain(self.files_again).min();
         let others = [patience, publish, confirm, disk, self.units.next_due(), self.health.next_due()];
         decisions.values().filter_map(|decision| decision.wake_at).chain(others.into_iter().flatten()).min()

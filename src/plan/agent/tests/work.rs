@@ -1,6 +1,9 @@
 //! What a host is to run: what its part of the tree and the ledger say, and which of them counts.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -119,7 +122,7 @@ fn work_that_vanishes_is_given_up_once_its_desired_says_so() {
     assert_eq!(tree.work.unconfirmed(&tree.ledger), [id()]);
     assert_eq!(tree.claim(), Some(Claim::Unsure(assignment("v1"))));
 
-    tree.work.keep(&id());
+    assert!(tree.work.keep(&id(), Instant::now()));
     assert_eq!(tree.work.unconfirmed(&tree.ledger), []);
     assert_eq!(tree.claim(), Some(Claim::Ours(assignment("v1"))), "only its index is missing");
 
@@ -182,6 +185,29 @@ fn work_for_another_machine_of_the_name_is_not_ours() {
     assert_eq!(tree.alive("our-machine"), Effect::Alive(Some(SESSION)));
     assert_eq!(tree.work.held_by(), None);
     assert_eq!(tree.put("/alive", None), Effect::Alive(None));
+}
+
+#[test]
+fn what_is_kept_without_an_assignment_is_asked_of_ever_more_rarely() {
+    let mut tree = Tree::synced(ledger("v1"));
+    let mut now = Instant::now();
+    assert!(tree.work.keep(&id(), now), "that is new");
+    for rest in [1, 2, 4, 8, 16, 32, 64, 128] {
+        now += Duration::from_secs(rest);
+        assert_eq!(tree.work.kept().collect::<Vec<_>>(), [(&id(), now)]);
+        assert!(!tree.work.keep(&id(), now));
+    }
+    assert_eq!(tree.work.kept().count(), 0, "what is left is for the next full read");
+    assert_eq!(tree.work.unconfirmed(&tree.ledger), []);
+
+    tree.work.synced();
+    assert!(tree.work.keep(&id(), now), "that was said of another connection");
+    tree.alive("another-machine");
+    assert_eq!(tree.work.kept().count(), 0, "what the tree says is for the other machine");
+    tree.alive("our-machine");
+    assert_eq!(tree.work.kept().count(), 1);
+    tree.assign("v2");
+    assert_eq!(tree.work.kept().count(), 0, "it is back");
 }
 
 #[test]
