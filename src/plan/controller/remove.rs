@@ -25,8 +25,9 @@ use crate::{
 /// The most replicas created in one transaction; the others follow in the next rounds.
 const MOST_CREATED: usize = 200;
 
-/// Which replica goes first; the smallest key does: what serves nobody before what serves, and what is on trial or was given up
-/// before what has been shown to serve. Crowds and numbers are reversed: the largest first.
+/// Which replica goes first; the smallest key does: what has no host, failed or is on a lost one, then what serves nobody, then
+/// what is on trial or was given up, then what is on a host that takes no others. Crowds and numbers are reversed: the largest
+/// first.
 type VictimKey = (Trouble, Serves, Proven, Openness, Reverse<(u32, u32)>, Reverse<ReplicaNumber>);
 
 /// Whether clients are served by it.
