@@ -132,6 +132,25 @@ proptest! {
     }
 }
 
+/// A process that is restarted because it is not alive is on trial anew. Its status said nothing of that for as long as the
+/// restart was under way, and that it runs what is wanted: the next replica was changed for it.
+#[test]
+fn one_that_is_restarted_for_its_liveness_is_not_believed_meanwhile() {
+    let probe = json!({ "tcp": { "port": 80 }, "period": "2s", "failure_threshold": 3 });
+    let spec = json!({
+        "unit": "webapp@.service", "max_unavailable": 1, "probes": { "liveness": probe },
+        "rollout": { "min_healthy_time": "0s", "healthy_deadline": "3m" },
+    });
+    for step in 0..12 {
+        let mut sim = fleet(&spec, false, true);
+        let turns: Vec<_> = (0..12).map(|_| Turn::Everyone).chain([Turn::Pass(3_000), Turn::Everyone]).collect();
+        let revived =
+            [Turn::Pass(3_000)].into_iter().chain((0..step).map(|_| Turn::Everyone)).chain([Turn::Controller]);
+        let turns: Vec<_> = [Turn::Controller, Turn::Controller].into_iter().chain(turns).chain(revived).collect();
+        assert_eq!(most_broken(&mut sim, &turns), 1, "after {step} steps: {}", sim.log.join("\n"));
+    }
+}
+
 /// An agent of a release that says nothing of trials is judged as it was before: by its word that the replica is ready.
 #[test]
 fn agents_that_say_nothing_of_trials_are_believed() {

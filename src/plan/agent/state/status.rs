@@ -66,8 +66,9 @@ impl State {
                 Some(_) => RefusalReason::NotValid,
                 None => target.refusal_reason(),
             }),
-            unconfirmed: decision.in_force && self.health.is_unconfirmed(id),
-            setbacks: if decision.in_force { self.health.setbacks(id) } else { 0 },
+            // Also while it is restarted because it is not alive: what runs then is what is wanted, and serves nothing.
+            unconfirmed: self.health.is_unconfirmed(id),
+            setbacks: self.health.setbacks(id),
             restarts: unit.restarts,
             assignment: unreadable.map(|it| it.version).or_else(|| self.answered(id, target, decision)),
             // What others said is repeated in it.
