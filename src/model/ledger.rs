@@ -48,8 +48,10 @@ impl Left {
 impl Ledger {
     /// Whether nothing is lost when this comes to disk a moment late, where `saved` is: they differ in what to go back
     /// to and in whether it was tried at most, once the work is in force, and in trials that are over. A successor finds out again that it is.
-    pub fn may_wait(&self, saved: &Self) -> bool {
-        self.differs_at_most(saved, |record, saved| {
+    ///
+    /// `changed` = where they may differ.
+    pub fn may_wait(&self, saved: &Self, changed: &BTreeSet<ReplicaId>) -> bool {
+        self.differs_at_most(saved, changed, |record, saved| {
             let on_trial = record.on_trial && saved.on_trial;
             let before = saved.before.clone().filter(|_| record.before.is_some());
             let untried = record.untried && saved.untried;
@@ -58,20 +60,34 @@ impl Ledger {
     }
 
     /// Whether they differ in trials that are over at most.
-    pub fn may_wait_long(&self, saved: &Self) -> bool {
-        self.differs_at_most(saved, |record, saved| {
+    pub fn may_wait_long(&self, saved: &Self, changed: &BTreeSet<ReplicaId>) -> bool {
+        self.differs_at_most(saved, changed, |record, saved| {
             let on_trial = record.on_trial && saved.on_trial;
             *record == Record { on_trial, ..saved.clone() }
         })
     }
 
-    fn differs_at_most(&self, saved: &Self, alike: impl Fn(&Record, &Record) -> bool) -> bool {
-        let same = |(id, record): (&ReplicaId, &Record)| {
-            saved.replicas.get(id).is_some_and(|saved| record == saved || alike(record, saved))
+    fn differs_at_most(
+        &self,
+        saved: &Self,
+        changed: &BTreeSet<ReplicaId>,
+        alike: impl Fn(&Record, &Record) -> bool,
+    ) -> bool {
+        let same = |id| match (self.replicas.get(id), saved.replicas.get(id)) {
+            (Some(record), Some(saved)) => record == saved || alike(record, saved),
+            (record, saved) => record.is_none() && saved.is_none(),
         };
-        (&self.rejected, &self.left) == (&saved.rejected, &saved.left)
-            && self.replicas.len() == saved.replicas.len()
-            && self.replicas.iter().all(same)
+        (&self.rejected, &self.left) == (&saved.rejected, &saved.left) && changed.iter().all(same)
+    }
+
+    /// The replicas of which it says anything.
+    pub fn ids(&self) -> impl Iterator<Item = &ReplicaId> {
+        self.replicas.keys().chain(self.rejected.keys())
+    }
+
+    /// Whether both say the same of the replica.
+    pub fn says_the_same_of(&self, id: &ReplicaId, other: &Self) -> bool {
+        self.replicas.get(id) == other.replicas.get(id) && self.rejected.get(id) == other.rejected.get(id)
     }
 }
 
@@ -241,26 +257,27 @@ mod tests {
 
     #[test]
     fn only_that_nothing_is_to_go_back_to_any_more_may_wait() {
+        let changed = ledger().replicas.into_keys().collect();
         let with = |change: fn(&mut Record)| {
-            let mut changed = ledger();
-            changed.replicas.values_mut().for_each(change);
-            changed
+            let mut ledger = ledger();
+            ledger.replicas.values_mut().for_each(change);
+            ledger
         };
         let before = with(|record| record.before = Some(Box::new(record.assignment.clone())));
-        assert!(ledger().may_wait(&before));
-        assert!(!before.may_wait(&ledger()), "it has just begun");
+        assert!(ledger().may_wait(&before, &changed));
+        assert!(!before.may_wait(&ledger(), &changed), "it has just begun");
         let changes: [fn(&mut Record); 4] = [
             |record| record.applied_config = Some(7),
             |record| record.rests = true,
             |record| record.assignment = record.assignment.with_mode(Mode::Disabled),
             |record| record.stale = Some(Stale { invocation: "1".to_owned(), version: None, key: None }),
         ];
-        assert!(changes.into_iter().all(|change| !with(change).may_wait(&before)));
+        assert!(changes.into_iter().all(|change| !with(change).may_wait(&before, &changed)));
         let key = content_key(&ledger().replicas.into_values().next().unwrap().assignment);
         let rejected = Rejected { key, message: String::new() };
         let rejected = BTreeMap::from([("webapp.0000000001".parse().unwrap(), rejected)]);
-        assert!(!Ledger { rejected, ..ledger() }.may_wait(&before));
-        assert!(!Ledger::default().may_wait(&before));
+        assert!(!Ledger { rejected, ..ledger() }.may_wait(&before, &changed));
+        assert!(!Ledger::default().may_wait(&before, &changed));
     }
 
     #[test]

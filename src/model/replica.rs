@@ -264,7 +264,29 @@ impl ReplicaStatus {
 
     /// Whether the two say the same, whenever they were written.
     pub fn says_the_same(&self, other: &Self) -> bool {
-        Self { updated: other.updated, ..self.clone() } == *other
+        // Each field by name, so that the compiler misses one that is forgotten.
+        let Self {
+            state,
+            node,
+            pid,
+            version,
+            config_version,
+            assignment,
+            ready,
+            rejected,
+            retrying,
+            reason,
+            unconfirmed,
+            setbacks,
+            restarts,
+            message,
+            updated: _,
+        } = other;
+        (&self.state, &self.node, &self.pid, &self.version, &self.config_version, &self.assignment)
+            == (state, node, pid, version, config_version, assignment)
+            && (&self.ready, &self.rejected, &self.retrying, &self.reason) == (ready, rejected, retrying, reason)
+            && (&self.unconfirmed, &self.setbacks, &self.restarts, &self.message)
+                == (unconfirmed, setbacks, restarts, message)
     }
 }
 

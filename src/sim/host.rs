@@ -110,6 +110,8 @@ pub(crate) struct Host {
     suspended: Option<Instant>,
     /// How often the machine was started.
     boots: u32,
+    /// How often the agent's loop was turned.
+    turns: u32,
     /// What the process believes to be in place, and over which connection it looked.
     pub(crate) believed: Option<(Joined, BTreeMap<String, Vec<u8>>)>,
     pub(crate) now: Now,
@@ -152,6 +154,7 @@ impl Host {
             ended: None,
             suspended: None,
             boots: 1,
+            turns: 0,
             believed: None,
             now,
             story: story.told_by(name),
@@ -327,12 +330,32 @@ impl Host {
         let (connection, now, reloads) = (self.connection(), self.clock(), self.systemd.reloads);
         let Some(mut agent) = self.agent.take() else { return Vec::new() };
         agent.set_connection(connection);
+        // What was not noticed stays so: to look now and then is enough, and takes a third of the time.
+        self.turns += 1;
+        let whole = self.turns.is_multiple_of(3).then(|| agent.clone());
         let round = agent.look(reloads, now.instant);
-        let findings = self.probe(&round.probed);
-        agent.plan(&round, &findings, now);
+        let findings = self.probe(agent.probed());
+        agent.plan(round, &findings, now);
+        if let Some(mut whole) = whole {
+            whole.doubt_everything();
+            let round = whole.look(reloads, now.instant);
+            whole.plan(round, &findings, now);
+            self.has_noticed_all(&agent, &whole);
+        }
         let actions = agent.take_actions();
         self.agent = Some(agent);
         actions.into_iter().flat_map(|action| self.begin(action, tree)).collect()
+    }
+
+    /// An agent that decides what has changed comes to the same as one that decides everything.
+    fn has_noticed_all(&self, agent: &State, whole: &State) {
+        let (one, other) = (told(agent), told(whole));
+        let differences = similar::TextDiff::from_lines(&one, &other).unified_diff().context_radius(4).to_string();
+        assert!(
+            differences.is_empty(),
+            "{} has not noticed a change; what it decides, and should:\n{differences}",
+            self.name
+        );
     }
 
     /// The agent's last publication before the machine goes down.
@@ -498,6 +521,12 @@ impl Host {
     pub(crate) fn files_of(&self, change: &FileChange) -> Files {
         self.systemd.files.get(&change.assignment.unit).cloned().unwrap_or_default()
     }
+}
+
+/// What an agent decides and says.
+fn told(agent: &State) -> String {
+    let (decisions, statuses) = (agent.decisions(), agent.statuses());
+    format!("{decisions:#?}\n{statuses:#?}\n{:#?}\n{:#?}\n{:?}", agent.actions(), agent.probed(), agent.wake_at())
 }
 
 /// The action, and whom it is about, for the story.

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::{Links, Prepare};
 use crate::{
     model::{
-        CheckedAssignment, Files, HostAlive, Instance, JobResult, Ledger, ReplicaId, ReplicaStatus, ServiceName, Span,
-        UnitName, UnitStatus, Verb,
+        CheckedAssignment, Files, Instance, JobResult, Ledger, ReplicaId, ReplicaStatus, ServiceName, Span, UnitName,
+        UnitStatus, Verb,
     },
     tree::node::Batch,
 };
@@ -410,19 +410,6 @@ pub struct Registered {
     pub riders: Vec<ReplicaId>,
     /// `alive` was written, and is in the mirror's batches by now.
     pub seen: bool,
-}
-
-/// What the tree should say of this host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostReport {
-    /// `None` = the host is not to register yet.
-    pub alive: Option<HostAlive>,
-    /// The replicas that are up and ready.
-    pub instances: BTreeMap<ReplicaId, Instance>,
-    /// What the agent sees of each replica.
-    pub statuses: BTreeMap<ReplicaId, ReplicaStatus>,
-    /// Every replica that concerns this host: what a predecessor left of them is removed unless wanted.
-    pub known: BTreeSet<ReplicaId>,
 }
 
 /// A unit that was read, and its generated files if they were not known.

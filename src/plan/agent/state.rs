@@ -11,6 +11,7 @@
 //! and a look at the host comes to the same.
 
 mod artifacts;
+mod changed;
 mod files;
 mod jobs;
 mod last_lines;
@@ -36,7 +37,7 @@ use std::{
 };
 
 use super::{
-    Busy, Memory, Work,
+    Busy, Decision, Memory, Work,
     action::{Action, Connection, Counted, Event, Severity},
 };
 use crate::model::{
@@ -44,11 +45,13 @@ use crate::model::{
     UnitPaths, UnitStatus,
 };
 use artifacts::Seen;
+use changed::{Changed, Index, LastRound};
 use files::ForeignChanges;
 use last_lines::LastLines;
 use probes::Health;
 use publisher::Publisher;
 use staging::Staging;
+use targets::Target;
 use units::Units;
 
 pub use artifacts::needs_any;
@@ -118,6 +121,8 @@ pub struct State {
     ledger: Ledger,
     /// As it is on disk.
     saved: Ledger,
+    /// Of which replicas the ledger says what is not on disk.
+    unsaved: BTreeSet<ReplicaId>,
     /// Since when the ledger is not on disk as it is.
     unsaved_since: Option<Instant>,
     /// When a ledger that could not be written is tried again.
@@ -138,7 +143,23 @@ pub struct State {
     staging: Staging,
     health: Health,
     publisher: Publisher,
+    /// What has changed since the last round.
+    changed: Changed,
+    last_round: LastRound,
+    /// The replicas that a unit concerns.
+    by_unit: Index<UnitName>,
+    /// The replicas that name the same unit, by the name that systemd has it by.
+    by_primary: Index<String>,
+    /// What is wanted of each replica; away during a round.
+    targets: BTreeMap<ReplicaId, Target>,
+    decisions: BTreeMap<ReplicaId, Decision>,
+    /// The units of the replicas are others than those that are watched.
+    units_differ: bool,
+    /// Replicas that are missing in the tree though this host has them: their `desired` is to be read.
+    unconfirmed: BTreeSet<ReplicaId>,
     statuses: BTreeMap<ReplicaId, ReplicaStatus>,
+    /// Of which replicas something else is said than when this was last asked.
+    said: BTreeSet<ReplicaId>,
     /// The agent's own problems.
     problems: BTreeMap<&'static str, String>,
     wake_at: Option<Instant>,
@@ -168,6 +189,7 @@ impl State {
             memory: BTreeMap::new(),
             ledger,
             saved,
+            unsaved: BTreeSet::new(),
             unsaved_since: None,
             save_retry_at: None,
             disk_busy: false,
@@ -179,7 +201,16 @@ impl State {
             artifacts: Seen::default(),
             staging: Staging::default(),
             health: Health::default(),
+            changed: Changed::default(),
+            last_round: LastRound::default(),
+            by_unit: Index::default(),
+            by_primary: Index::default(),
+            targets: BTreeMap::new(),
+            decisions: BTreeMap::new(),
+            units_differ: false,
+            unconfirmed: BTreeSet::new(),
             statuses: BTreeMap::new(),
+            said: BTreeSet::new(),
             problems: BTreeMap::new(),
             wake_at: None,
             actions: Vec::new(),
@@ -198,10 +229,18 @@ impl State {
             Event::Link(linked) => self.relinked(linked, now),
             Event::UnitsChanged(units) => self.units_changed(units, now),
             Event::UnitRead(read) => self.unit_read(*read, now),
-            Event::FilesRead(unit, files) => self.know_files(&unit, files),
+            // Unless it has come to concern nobody meanwhile.
+            Event::FilesRead(unit, files) if self.on_disk.contains_key(&unit) => self.know_files(&unit, files),
+            Event::FilesRead(..) => {}
             Event::AllFilesRead(found) => self.all_files_read(found),
-            Event::LastLineRead { unit, invocation, line } => self.last_lines.end(&unit, &invocation, line),
-            Event::ArtifactsSeen { id, number, artifacts } => self.artifacts.seen(&id, number, artifacts),
+            Event::LastLineRead { unit, invocation, line } => {
+                self.changed.unit(&unit);
+                self.last_lines.end(&unit, &invocation, line);
+            }
+            Event::ArtifactsSeen { id, number, artifacts } => {
+                self.changed.replica(&id);
+                self.artifacts.seen(&id, number, artifacts);
+            }
             Event::Staged { stage, result } => self.staged(*stage, result, now),
             Event::Pruned(service) => self.pruned(&service),
             Event::JobEnded(job, end) => self.job_ended(*job, *end, now),
@@ -218,14 +257,30 @@ impl State {
         std::mem::take(&mut self.actions)
     }
 
+    /// What is to be done, and is not taken yet.
+    #[cfg(test)]
+    pub(crate) fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
     /// When to plan again though nothing happened.
     pub fn wake_at(&self) -> Option<Instant> {
         self.wake_at
     }
 
+    /// What was decided of each replica.
+    pub fn decisions(&self) -> &BTreeMap<ReplicaId, Decision> {
+        &self.decisions
+    }
+
     /// What is said of each replica.
     pub fn statuses(&self) -> &BTreeMap<ReplicaId, ReplicaStatus> {
         &self.statuses
+    }
+
+    /// Of which replicas something else is said than when this was last called.
+    pub fn take_said(&mut self) -> BTreeSet<ReplicaId> {
+        std::mem::take(&mut self.said)
     }
 
     /// The ledger, as it is to be on disk before long.
@@ -251,6 +306,7 @@ impl State {
     }
 
     fn memory_of(&mut self, id: &ReplicaId) -> &mut Memory {
+        self.changed.replica(id);
         self.memory.entry(id.clone()).or_default()
     }
 
@@ -263,6 +319,7 @@ impl State {
     /// Something is under way for the replica; the number that its end must name to count.
     fn begin(&mut self, id: &ReplicaId, busy: Busy) -> u64 {
         let number = self.number();
+        self.changed.replica(id);
         self.busy.insert(id.clone(), (number, busy));
         number
     }
@@ -271,6 +328,7 @@ impl State {
     fn end(&mut self, id: &ReplicaId, number: u64) -> bool {
         let current = self.busy.get(id).is_some_and(|(begun, _)| *begun == number);
         if current {
+            self.changed.replica(id);
             self.busy.remove(id);
         }
         current

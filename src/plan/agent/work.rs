@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    model::{CheckedAssignment, HostAlive, HostName, HostSpec, Ledger, Record, ReplicaId, decode},
+    model::{CheckedAssignment, HostAlive, HostName, HostSpec, Ledger, ReplicaId, decode},
     plan::agent::memory::Backoff,
     tree::{
         layout::{self, Place},
@@ -202,13 +202,10 @@ impl Work {
         Effect::None
     }
 
-    /// The replicas whose assignment is missing though this host runs them: their `desired` must be read.
-    pub fn unconfirmed(&self, ledger: &Ledger) -> Vec<ReplicaId> {
-        if !self.is_told() {
-            return Vec::new();
-        }
-        let known = ledger.replicas.keys().chain(self.tree.keys()).collect::<BTreeSet<_>>();
-        known.into_iter().filter(|id| !self.is_settled(id)).cloned().collect()
+    /// Whether the replica's assignment is missing though this host runs it: its `desired` must be read.
+    pub fn is_unconfirmed(&self, id: &ReplicaId, ledger: &Ledger) -> bool {
+        let is_known = ledger.replicas.contains_key(id) || self.tree.contains_key(id);
+        self.is_told() && is_known && !self.is_settled(id)
     }
 
     /// Whether what the tree says is said to this machine.
@@ -255,10 +252,10 @@ impl Work {
         self.unreadable.get(id)
     }
 
-    /// The replicas of which there is nothing but an assignment that is not acted on.
-    pub fn unusable(&self, ledger: &Ledger) -> impl Iterator<Item = (&ReplicaId, &Unreadable)> {
-        let known = |id: &ReplicaId| self.tree.contains_key(id) || ledger.replicas.contains_key(id);
-        self.unreadable.iter().filter(move |(id, _)| !known(id))
+    /// Why the replica's assignment is not acted on, if there is nothing else of it.
+    pub fn unusable(&self, id: &ReplicaId, ledger: &Ledger) -> Option<&Unreadable> {
+        let is_known = self.tree.contains_key(id) || ledger.replicas.contains_key(id);
+        self.unreadable.get(id).filter(|_| !is_known)
     }
 
     /// The machine that holds this host's name in the tree, if it is another.
@@ -286,16 +283,17 @@ impl Work {
         &self.tree
     }
 
-    /// All replicas that concern this host.
-    pub fn claims(&self, ledger: &Ledger) -> BTreeMap<ReplicaId, Claim> {
-        if self.basis == Basis::Waiting {
-            return BTreeMap::new();
-        }
-        let ids: BTreeSet<_> = ledger.replicas.keys().chain(self.tree.keys()).collect();
-        ids.into_iter().filter_map(|id| Some((id.clone(), self.claim(id, ledger.replicas.get(id))?))).collect()
+    /// The replicas of which the tree has said anything.
+    pub fn ids(&self) -> impl Iterator<Item = &ReplicaId> {
+        self.tree.keys().chain(&self.present).chain(&self.given_up).chain(self.kept.keys())
     }
 
-    fn claim(&self, id: &ReplicaId, record: Option<&Record>) -> Option<Claim> {
+    /// What is wanted of the replica, if it concerns this host.
+    pub fn claim(&self, id: &ReplicaId, ledger: &Ledger) -> Option<Claim> {
+        if self.basis == Basis::Waiting {
+            return None;
+        }
+        let record = ledger.replicas.get(id);
         let prepared = record.map(|record| record.assignment.clone());
         if self.held_by.is_some() {
             // What the tree says is for the other machine; what runs here is left as it is.

@@ -1,14 +1,14 @@
 //! The agent's loop: wait for anything, take it in, then *look → plan → carry out → tell*.
 
-use std::{collections::BTreeMap, mem, time::Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::{Agent, READY_LIMIT, now};
 use crate::{
     blocking,
-    model::{Probing, ReplicaId},
+    model::ReplicaId,
     plan::agent::{
         Findings,
         action::{Event, Linked, Published},
@@ -65,22 +65,23 @@ impl<M: UnitManager + 'static> Agent<M> {
     fn reconcile(&mut self) {
         self.state.set_connection(self.connection());
         let now = now();
-        let mut round = self.state.look(self.manager.reloads(), now.instant);
-        let findings = self.ask_probers(mem::take(&mut round.probed));
-        let decisions = self.state.plan(&round, &findings, now);
+        let round = self.state.look(self.manager.reloads(), now.instant);
+        if round.probes_differ {
+            self.probers.set(self.state.probed().clone());
+        }
+        let findings = self.findings();
+        self.state.plan(round, &findings, now);
         self.metrics.plan();
-        tracing::debug!(?decisions, "planned");
+        tracing::debug!(decisions = ?self.state.decisions(), "planned");
         self.carry_out();
     }
 
-    fn ask_probers(&mut self, probed: BTreeMap<ReplicaId, (String, Probing)>) -> Findings {
-        let ids: Vec<_> = probed.keys().cloned().collect();
-        self.probers.set(probed);
+    fn findings(&self) -> Findings {
         let found = |id: ReplicaId| {
             let verdict = (self.probers.get(&id), self.probers.trial(&id));
             (id, verdict)
         };
-        Findings { of: ids.into_iter().map(found).collect(), not_asked: self.probers.not_asked() }
+        Findings { of: self.state.probed().keys().cloned().map(found).collect(), not_asked: self.probers.not_asked() }
     }
 
     fn ended(&mut self, event: Event) {
@@ -95,8 +96,22 @@ impl<M: UnitManager + 'static> Agent<M> {
         self.state.observe(event, Instant::now());
     }
 
-    /// Takes in what else is already there, so that one plan answers to all of it.
+    /// Takes in what else is already there, so that one plan answers to all of it. Nothing is begun meanwhile, so that
+    /// this has an end.
     fn take_in_the_rest(&mut self) {
+        self.take_in_the_tree();
+        while let Some(Some(event)) = self.tasks.next().now_or_never() {
+            self.ended(event);
+        }
+        if let Some(units) = self.manager.changed().now_or_never() {
+            self.observe(Event::UnitsChanged(units));
+        }
+        while let Some(Some((published, presence))) = self.publications.next().now_or_never() {
+            self.published(published, presence);
+        }
+    }
+
+    fn take_in_the_tree(&mut self) {
         while let Some(batch) = self.mirror.try_next() {
             self.tree_changed(batch);
         }
@@ -125,7 +140,7 @@ impl<M: UnitManager + 'static> Agent<M> {
         }
         self.observe(Event::Published(Box::new(published)));
         if seen {
-            self.take_in_the_rest();
+            self.take_in_the_tree();
             self.state.look_at_alive();
         }
     }
@@ -133,14 +148,21 @@ impl<M: UnitManager + 'static> Agent<M> {
     /// Tells the service manager, the metrics and whoever asks the socket how things stand.
     fn tell(&mut self, service_manager: &mut ServiceManager) {
         self.state.set_connection(self.connection());
+        let (words, said) = (self.state.in_words(), self.state.take_said());
         let statuses = self.state.statuses();
         self.metrics.count_replicas(statuses.values().map(|status| status.state));
-        let (host, words) = (&self.settings.host, self.state.in_words());
-        let value = serde_json::json!({ "host": host, "status": words, "replicas": statuses });
-        self.shown.send_if_modified(|shown| {
-            let changed = *shown != value;
-            *shown = value;
-            changed
+        self.shown.send_modify(|shown| {
+            if shown.get("replicas").is_none() {
+                *shown = serde_json::json!({ "host": self.settings.host, "replicas": {} });
+            }
+            shown["status"] = words.as_str().into();
+            let Some(replicas) = shown["replicas"].as_object_mut() else { return };
+            for id in said {
+                match statuses.get(&id) {
+                    Some(status) => drop(replicas.insert(id.to_string(), serde_json::json!(status))),
+                    None => drop(replicas.remove(&id.to_string())),
+                }
+            }
         });
         if self.state.is_settled() || self.started.elapsed() >= READY_LIMIT {
             self.is_ready = true;

@@ -86,11 +86,6 @@ impl Seen {
         known.drain(..known.len().saturating_sub(2));
     }
 
-    /// Forgets replicas that are not among these.
-    pub(super) fn retain(&mut self, known: impl Fn(&ReplicaId) -> bool) {
-        self.of.retain(|id, _| known(id));
-    }
-
     /// Something of the replica changed on disk.
     pub(super) fn forget(&mut self, id: &ReplicaId) {
         self.of.remove(id);

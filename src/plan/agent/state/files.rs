@@ -7,7 +7,7 @@
 //! replica's problem alone.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -49,7 +49,8 @@ pub(super) struct ForeignChanges {
 impl State {
     /// Has changes written, and the ledger, if there is anything to write and nothing is being written.
     pub(super) fn write(&mut self, mut changes: Vec<Change>, now: Instant) {
-        self.unsaved_since = if self.ledger == self.saved { None } else { self.unsaved_since.or(Some(now)) };
+        let is_saved = self.unsaved.is_empty() && self.ledger.left == self.saved.left;
+        self.unsaved_since = if is_saved { None } else { self.unsaved_since.or(Some(now)) };
         if self.disk_busy || (changes.is_empty() && self.save_due().is_none_or(|at| now < at)) {
             return;
         }
@@ -58,6 +59,7 @@ impl State {
             let leaves = change.prepare.as_ref().is_some_and(|prepare| prepare.leaves);
             change.number = self.begin(&change.id, Busy::Files { leaves });
             change.record(&mut ledger);
+            self.units.write_began(&change.assignment.unit);
             // What it runs with is known by its record from now on.
             self.ledger.left.remove(&change.assignment.unit);
             ledger.left.remove(&change.assignment.unit);
@@ -67,12 +69,23 @@ impl State {
         self.act(Action::Write(Box::new(Write { ledger, changes, unloaded })));
     }
 
+    /// What the ledger says of these replicas may be on disk, or not any more.
+    pub(super) fn look_for_unsaved(&mut self, due: &BTreeSet<ReplicaId>) {
+        for id in due {
+            if self.ledger.says_the_same_of(id, &self.saved) {
+                self.unsaved.remove(id);
+            } else {
+                self.unsaved.insert(id.clone());
+            }
+        }
+    }
+
     /// When a ledger that is not on disk is written though no files change.
     pub(super) fn save_due(&self) -> Option<Instant> {
         let since = self.unsaved_since.filter(|_| !self.disk_busy)?;
         let delay = match &self.saved {
-            saved if self.ledger.may_wait_long(saved) => LONG_SAVE_DELAY,
-            saved if self.ledger.may_wait(saved) => SAVE_DELAY,
+            saved if self.ledger.may_wait_long(saved, &self.unsaved) => LONG_SAVE_DELAY,
+            saved if self.ledger.may_wait(saved, &self.unsaved) => SAVE_DELAY,
             _ => Duration::ZERO,
         };
         Some(since + delay).max(self.save_retry_at)
@@ -85,6 +98,7 @@ impl State {
         self.save_retry_at = written.saved.is_err().then(|| now + SAVE_RETRY);
         self.note("ledger", written.saved.as_ref().err().cloned());
         for Changed { change, result, status, files } in written.changes {
+            self.units.write_ended(&change.assignment.unit);
             self.know_files(&change.assignment.unit, files);
             self.end(&change.id, change.number);
             match &change.prepare {
@@ -94,6 +108,10 @@ impl State {
         }
         if written.saved.is_ok() {
             self.saved = written.ledger;
+            // What has changed meanwhile may be what was on disk before.
+            let known = [&self.ledger, &self.saved].into_iter().flat_map(Ledger::ids);
+            let unsaved = known.filter(|id| !self.ledger.says_the_same_of(id, &self.saved));
+            self.unsaved = unsaved.cloned().collect();
         }
     }
 
@@ -185,6 +203,7 @@ impl State {
             let Some(before) = self.on_disk.get_mut(&unit).filter(|before| **before != now) else { continue };
             let what = changed(before, &now);
             *before = now;
+            self.changed.unit(&unit);
             self.log(Severity::Warning, format!("{unit}: another hand has changed {what}; it is put back"));
             self.say_put_back(&unit, what);
         }
@@ -193,11 +212,9 @@ impl State {
     /// The replica's status tells of it, until something else is wanted of it.
     fn say_put_back(&mut self, unit: &UnitName, what: &str) {
         let path = self.policy.paths.drop_in(unit);
-        for (id, record) in &self.ledger.replicas {
-            if record.assignment.unit == *unit {
-                let note = format!("another hand had changed {what} (see {}): put back", path.display());
-                self.memory.entry(id.clone()).or_default().noted(note);
-            }
+        let ids: Vec<_> = self.by_unit.of(unit).filter(|id| self.has_recorded(id, unit)).cloned().collect();
+        for id in ids {
+            self.memory_of(&id).noted(format!("another hand had changed {what} (see {}): put back", path.display()));
         }
     }
 }

@@ -24,6 +24,7 @@ impl State {
         self.log(Severity::Info, format!("{id}: {} {}: {reason}", order.as_str(), assignment.unit));
         let number = self.begin(id, Busy::Job(order.verb()));
         self.units.job_began(&assignment.unit);
+        self.changed.unit(&assignment.unit);
         let record = self.ledger.replicas.get(id).filter(|record| record.assignment.unit == assignment.unit);
         let job = Job {
             number,
@@ -45,6 +46,7 @@ impl State {
         let (applied, problem, obstacle) = (end.has_applied(&job), end.problem(&job), end.obstacle(&job));
         let began = obstacle.is_none() && end.has_begun(&job);
         let Job { id, number, order, assignment, .. } = job;
+        self.changed.replica(&id);
         self.count(Counted::Step(order.as_str(), problem.is_none()));
         self.artifacts.forget(&id);
         self.artifacts.learn(&id, &assignment, end.artifacts);
@@ -92,7 +94,7 @@ impl State {
         let before = record.before.take();
         record.untried = false;
         if before.is_some_and(|before| needs_any(&before) || needs_any(&record.assignment)) {
-            self.prune_later(&id.service);
+            self.staging.prune_later(&id.service);
         }
     }
 

@@ -28,7 +28,7 @@ impl State {
             return;
         }
         self.confirm_at = None;
-        let mut ids = self.work.unconfirmed(&self.ledger);
+        let mut ids: Vec<_> = self.unconfirmed.iter().cloned().collect();
         ids.extend(self.work.kept().filter(|(_, at)| *at <= now).map(|(id, _)| id.clone()));
         for id in ids {
             if self.confirming.insert(id.clone()) {
@@ -38,6 +38,7 @@ impl State {
     }
 
     pub(super) fn placement_read(&mut self, id: &ReplicaId, ours: Option<bool>, now: Instant) {
+        self.changed.replica(id);
         self.confirming.remove(id);
         match ours {
             // It came back meanwhile.

@@ -71,10 +71,11 @@ impl State {
     /// have listed them, or a transaction of this process whose answer was lost.
     pub(super) fn delist(&mut self, targets: &BTreeMap<ReplicaId, Target>, now: Instant) {
         // What is under way is waited for, whatever has become of the replica.
-        self.delisted.retain(|id, done| !*done || targets.get(id).is_some_and(Target::is_gone));
+        let is_gone = |id: &ReplicaId| targets.get(id).is_some_and(Target::is_gone);
+        self.forget_delisted(|id, done| !done || is_gone(id));
         let Some(connection) = self.confirmable() else { return };
         if self.publisher.is_registered(connection.epoch) {
-            self.delisted.retain(|_, done| !*done);
+            self.forget_delisted(|_, done| !done);
             return;
         }
         if self.confirm_at.is_some_and(|at| now < at) || self.publisher.is_registering() {
@@ -82,13 +83,26 @@ impl State {
         }
         for (id, target) in targets {
             if target.is_gone() && self.is_in_instances(id, target, now) && !self.delisted.contains_key(id) {
+                self.changed.replica(id);
                 self.delisted.insert(id.clone(), false);
                 self.act(Action::Delist(id.clone()));
             }
         }
     }
 
+    fn forget_delisted(&mut self, stays: impl Fn(&ReplicaId, bool) -> bool) {
+        let changed = &mut self.changed;
+        self.delisted.retain(|id, done| {
+            let stays = stays(id, *done);
+            if !stays {
+                changed.replica(id);
+            }
+            stays
+        });
+    }
+
     pub(super) fn delisted(&mut self, id: &ReplicaId, done: bool, now: Instant) {
+        self.changed.replica(id);
         if done {
             self.delisted.insert(id.clone(), true);
         } else {
@@ -103,6 +117,7 @@ impl State {
     }
 
     pub(super) fn listed_read(&mut self, id: ReplicaId, invocation: String, listed: Option<Listed>, now: Instant) {
+        self.changed.replica(&id);
         if listed.is_some() {
             self.health.inherited.insert(id, (invocation, listed));
         } else {

@@ -42,11 +42,11 @@ pub(super) struct Health {
     /// was. systemd may restart it.
     unasked: BTreeMap<ReplicaId, bool>,
     /// What is not probed before that is known.
-    deferred: BTreeSet<ReplicaId>,
-    /// What is being probed now: the invocations.
-    probed: BTreeMap<ReplicaId, String>,
-    /// What is to be judged without being asked: the invocation, and whether it is ready.
-    pending: Vec<(ReplicaId, String, bool)>,
+    pub(super) deferred: BTreeSet<ReplicaId>,
+    /// What is probed: of each replica its unit's invocation and its probes.
+    probed: BTreeMap<ReplicaId, (String, Probing)>,
+    /// What is judged without being asked: the invocation, and whether it is ready.
+    pending: BTreeMap<ReplicaId, (String, bool)>,
     /// What each replica was last put on trial as, and what has come of it.
     trials: BTreeMap<ReplicaId, Trial>,
     /// How often each was told to read its configuration again without a restart, whatever came of it.
@@ -150,6 +150,21 @@ impl Health {
         self.verdicts.get(id).is_some_and(|judged| judged.invocation == invocation)
     }
 
+    /// The replica is not probed, and nothing of it is judged.
+    fn ask_nothing(&mut self, id: &ReplicaId) {
+        self.probed.remove(id);
+        self.pending.remove(id);
+        self.deferred.remove(id);
+    }
+
+    /// The replica does not concern this host any more.
+    fn forget(&mut self, id: &ReplicaId) {
+        self.inherited.remove(id);
+        self.unasked.remove(id);
+        self.trials.remove(id);
+        self.reloads.remove(id);
+    }
+
     /// Whether it is known what a predecessor said of the replica.
     pub(super) fn is_known(&self, id: &ReplicaId) -> bool {
         !self.deferred.contains(id)
@@ -158,78 +173,107 @@ impl Health {
 
 impl State {
     /// What is to be probed: of each replica its unit's invocation and its probes.
-    pub(super) fn probed(
+    pub fn probed(&self) -> &BTreeMap<ReplicaId, (String, Probing)> {
+        &self.health.probed
+    }
+
+    /// Finds out what is to be probed of these replicas. Whether that is other than before.
+    pub(super) fn look_at_probes(
         &mut self,
         targets: &BTreeMap<ReplicaId, Target>,
+        due: &BTreeSet<ReplicaId>,
         now: Instant,
-    ) -> BTreeMap<ReplicaId, (String, Probing)> {
-        let mut probed = BTreeMap::new();
-        self.health.pending.clear();
-        self.health.deferred.clear();
-        self.health.inherited.retain(|id, _| targets.contains_key(id));
-        self.health.unasked.retain(|id, _| targets.contains_key(id));
-        for (id, target) in targets {
-            let (Target::Ours { assignment, .. } | Target::Kept { assignment, .. }) = target else { continue };
-            let Some(unit) = self.units.get(&assignment.unit).cloned() else { continue };
-            if assignment.mode != Mode::Enabled || assignment.template.probes == Probes::default() {
-                continue;
+    ) -> bool {
+        let mut differs = false;
+        for id in due {
+            let before = self.health.probed.get(id).cloned();
+            self.health.ask_nothing(id);
+            match targets.get(id) {
+                Some(target) => self.look_at_probes_of(id, target, now),
+                None => self.health.forget(id),
             }
-            if self.is_unasked(target) {
-                self.do_not_ask(id, assignment, unit, now);
-                continue;
+            if let (Some((invocation, probing)), Some((known, first))) = (self.health.probed.get_mut(id), &before)
+                && invocation == known
+            {
+                // How an invocation began to be probed is said with the first look at it.
+                (probing.was_ready, probing.trial) = (first.was_ready, first.trial);
             }
-            self.health.unasked.remove(id);
-            if !unit.active.is_up() {
-                continue;
-            }
-            if let Some(was_ready) = self.was_ready(id, assignment, &unit, now) {
-                let trial = self.trial_of_new(id, assignment, &unit.invocation);
-                let probing = Probing { trial, ..self.probing(id, assignment, was_ready) };
-                probed.insert(id.clone(), (unit.invocation, probing));
-            } else {
-                self.health.deferred.insert(id.clone());
-            }
+            differs |= self.health.probed.get(id) != before.as_ref();
         }
-        self.health.trials.retain(|id, _| targets.contains_key(id));
-        self.health.reloads.retain(|id, _| targets.contains_key(id));
-        self.health.probed = probed.iter().map(|(id, (invocation, _))| (id.clone(), invocation.clone())).collect();
-        probed
+        differs
+    }
+
+    fn look_at_probes_of(&mut self, id: &ReplicaId, target: &Target, now: Instant) {
+        let (Target::Ours { assignment, .. } | Target::Kept { assignment, .. }) = target else { return };
+        if assignment.mode != Mode::Enabled || assignment.template.probes == Probes::default() {
+            return;
+        }
+        let Some(unit) = self.units.get(&assignment.unit).cloned() else { return };
+        if self.is_unasked(target) {
+            return self.do_not_ask(id, assignment, unit, now);
+        }
+        self.health.unasked.remove(id);
+        if !unit.active.is_up() {
+            return;
+        }
+        if let Some(was_ready) = self.was_ready(id, assignment, &unit, now) {
+            let trial = self.trial_of_new(id, assignment, &unit.invocation);
+            let probing = Probing { trial, ..self.probing(id, assignment, was_ready) };
+            self.health.probed.insert(id.clone(), (unit.invocation, probing));
+        } else {
+            self.health.deferred.insert(id.clone());
+        }
     }
 
     /// Its probes' commands are not run here. Found out also while systemd has yet to restart it: its entry in `instances`
     /// will be gone then.
     fn do_not_ask(&mut self, id: &ReplicaId, assignment: &CheckedAssignment, unit: UnitStatus, now: Instant) {
         match self.last_ready(id, assignment, &unit, now) {
-            Some(ready) if unit.active.is_up() => self.health.pending.push((id.clone(), unit.invocation, ready)),
+            Some(ready) if unit.active.is_up() => {
+                self.health.pending.insert(id.clone(), (unit.invocation, ready));
+            }
             Some(_) => {}
             None => drop(self.health.deferred.insert(id.clone())),
         }
     }
 
-    /// Takes in what the probes have found.
-    pub(super) fn take_findings(&mut self, findings: &Findings, now: Instant) {
-        let (probed, unasked) = (std::mem::take(&mut self.health.probed), std::mem::take(&mut self.health.pending));
-        if probed.is_empty() && unasked.is_empty() && self.health.verdicts.is_empty() {
+    /// Takes in what the probes have found: of which replicas that is other than before.
+    pub(super) fn take_findings(&mut self, findings: &Findings, now: Instant) -> BTreeSet<ReplicaId> {
+        let mut changed = BTreeSet::new();
+        if self.health.probed.is_empty() && self.health.pending.is_empty() && self.health.verdicts.is_empty() {
             self.note("probes", None);
-            return;
+            return changed;
         }
-        let before = std::mem::take(&mut self.health.verdicts);
-        for (id, invocation) in probed {
-            let verdict = findings.of.get(&id).map(|(verdict, _)| verdict.clone()).unwrap_or_default();
-            let before = before.get(&id);
-            self.count_failures(before.map(|judged| &judged.verdict), &verdict);
-            self.health.verdicts.insert(id, Judged::new(invocation, verdict, before, now));
+        let found = |id: &ReplicaId| findings.of.get(id).map(|(verdict, _)| verdict.clone()).unwrap_or_default();
+        let asked = self.health.probed.iter().map(|(id, (invocation, _))| (id.clone(), invocation.clone(), found(id)));
+        let asked: Vec<_> = asked.collect();
+        let stands = |ready| Verdict { ready, alive: true, message: None };
+        let unasked = self.health.pending.iter();
+        let unasked: Vec<_> =
+            unasked.map(|(id, (invocation, ready))| (id.clone(), invocation.clone(), stands(*ready))).collect();
+        let mut before = std::mem::take(&mut self.health.verdicts);
+        for (id, _, verdict) in &asked {
+            self.count_failures(before.get(id).map(|judged| &judged.verdict), verdict);
         }
-        let not_asked = findings.not_asked.as_ref();
-        self.note("probes", not_asked.map(|why| format!("{why}; what its probes found before stands")));
-        for (id, invocation, ready) in unasked {
-            let verdict = Verdict { ready, alive: true, message: None };
-            let judged = Judged::new(invocation, verdict, before.get(&id), now);
+        for (id, invocation, verdict) in asked.into_iter().chain(unasked) {
+            let old = before.remove(&id);
+            let judged = Judged::new(invocation, verdict, old.as_ref(), now);
+            if old.is_none_or(|old| old.verdict != judged.verdict || old.invocation != judged.invocation) {
+                changed.insert(id.clone());
+            }
             self.health.verdicts.insert(id, judged);
         }
+        changed.extend(before.into_keys());
+        let not_asked = findings.not_asked.as_ref();
+        self.note("probes", not_asked.map(|why| format!("{why}; what its probes found before stands")));
         for (id, trial) in &mut self.health.trials {
-            trial.outcome = findings.of.get(id).map_or_else(TrialOutcome::passed, |(_, outcome)| outcome.clone());
+            let outcome = findings.of.get(id).map_or_else(TrialOutcome::passed, |(_, outcome)| outcome.clone());
+            if trial.outcome != outcome {
+                trial.outcome = outcome;
+                changed.insert(id.clone());
+            }
         }
+        changed
     }
 
     /// Whether the replica runs on with probes whose commands this host does not run any more.
@@ -286,12 +330,14 @@ impl State {
             let content = targets[id].assignment();
             let reloads = self.health.reloads.get(id).copied().unwrap_or_default();
             if trial.is_outdated(reloads, content) {
+                self.changed.replica(id);
                 (trial.reloads, trial.outcome) = (reloads, begun(&content.template.probes));
                 trial.content.clone_from(content);
                 self.actions.push(Action::BeginTrial(id.clone(), content.min_healthy_time));
             } else if trial.outcome.over
-                && let Some(record) = self.ledger.replicas.get_mut(id)
+                && let Some(record) = self.ledger.replicas.get_mut(id).filter(|record| record.on_trial)
             {
+                self.changed.replica(id);
                 record.on_trial = false;
             }
         }

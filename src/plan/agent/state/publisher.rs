@@ -13,7 +13,7 @@ use std::{
 use crate::{
     model::{HostAlive, HostName, Instance, ReplicaId, ReplicaState, ReplicaStatus, decode, encode},
     plan::agent::action::{
-        Action, Connection, Ephemerals, HostReport, Joined, Published, Registered, Registration, StatusWrite,
+        Action, Connection, Ephemerals, Joined, Now, Published, Registered, Registration, StatusWrite,
     },
     tree::layout,
 };
@@ -63,6 +63,24 @@ pub(super) struct Publisher {
     taken_over: bool,
     /// Replicas that were forgotten before that: a predecessor may have listed them.
     forgotten: BTreeSet<ReplicaId>,
+    /// Replicas of which other things are known to be in the tree than before.
+    moved: BTreeSet<ReplicaId>,
+    /// What should be in `instances`.
+    wanted: Ephemerals,
+    /// Replicas of which the tree may not say what it should.
+    unsaid: BTreeSet<ReplicaId>,
+}
+
+/// What the tree should say of this host, beside what is in `instances`.
+pub(super) struct Report<'a> {
+    /// `None` = the host is not to register yet.
+    pub(super) alive: Option<&'a HostAlive>,
+    /// What the agent sees of each replica.
+    pub(super) statuses: &'a BTreeMap<ReplicaId, ReplicaStatus>,
+    /// Of which replicas a status may be written.
+    pub(super) is_ours: &'a dyn Fn(&ReplicaId) -> bool,
+    /// Every replica that concerns this host: what a predecessor left of them is removed unless it is wanted.
+    pub(super) known: &'a dyn Fn() -> BTreeSet<ReplicaId>,
 }
 
 impl Publisher {
@@ -82,7 +100,63 @@ impl Publisher {
             resting: BTreeMap::new(),
             taken_over: false,
             forgotten: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            wanted: Ephemerals::default(),
+            unsaid: BTreeSet::new(),
         }
+    }
+
+    /// The replicas of which other things are known to be in the tree since this was last asked.
+    pub(super) fn take_moved(&mut self) -> BTreeSet<ReplicaId> {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// The replica should be in `instances` with these words, or not at all.
+    pub(super) fn list(&mut self, id: &ReplicaId, instance: Option<&Instance>) {
+        match instance {
+            Some(instance) => {
+                let name = self.wanted.1.get(id).cloned().unwrap_or_else(|| self.name(id));
+                self.wanted.0.insert(layout::instance(&id.service, &name), encode(instance));
+                self.wanted.1.insert(id.clone(), name);
+            }
+            None => {
+                if let Some(name) = self.wanted.1.remove(id) {
+                    self.wanted.0.remove(&layout::instance(&id.service, &name));
+                }
+            }
+        }
+    }
+
+    /// Nothing should be in `instances` any more.
+    pub(super) fn list_nothing(&mut self) {
+        self.wanted = Ephemerals::default();
+    }
+
+    /// What the agent sees of the replica may have changed.
+    pub(super) fn say(&mut self, id: &ReplicaId) {
+        self.unsaid.insert(id.clone());
+    }
+
+    /// There is nothing to be said of the replica any more.
+    pub(super) fn say_nothing(&mut self, id: &ReplicaId) {
+        self.say(id);
+        if self.statuses.remove(id).is_some() {
+            self.moved.insert(id.clone());
+        }
+    }
+
+    /// Other things are known to be in the tree of the replica than before.
+    fn moves(&mut self, id: &ReplicaId) {
+        self.moved.insert(id.clone());
+        self.unsaid.insert(id.clone());
+    }
+
+    /// `<host>` for one replica of a service, `<host>@<number>` for its siblings; the one that is in the tree is kept.
+    fn name(&self, id: &ReplicaId) -> String {
+        let numbered = format!("{}@{}", self.host, id.number);
+        let names = self.names.get(id).cloned().into_iter().chain([self.host.to_string()]);
+        let mut free = names.filter(|name| !self.wanted.0.contains_key(&layout::instance(&id.service, name)));
+        free.next().unwrap_or(numbered)
     }
 
     /// Whether the replica is in `instances`, or may be: who is to stop it takes it out first.
@@ -143,6 +217,7 @@ impl Publisher {
     fn maybe_listed(&mut self) -> Vec<ReplicaId> {
         let mut listed = std::mem::take(&mut self.coming);
         listed.extend(std::mem::take(&mut self.names).into_keys());
+        self.moved.extend(listed.iter().cloned());
         listed.into_iter().collect()
     }
 
@@ -156,6 +231,7 @@ impl Publisher {
     }
 
     fn doubt_status(&mut self, id: &ReplicaId) {
+        self.moves(id);
         self.statuses.remove(id);
         self.doubted.extend(self.writing.get(id).cloned());
     }
@@ -174,19 +250,16 @@ impl Publisher {
     }
 
     /// Has written what differs and is not being written.
-    pub(super) fn publish(&mut self, connection: Connection, wanted: HostReport, now: Instant) -> Vec<Action> {
-        self.resting.retain(|_, until| now < *until);
-        self.statuses.retain(|id, _| wanted.known.contains(id));
-        let mut alone = self.due_statuses(&wanted, now);
+    pub(super) fn publish(&mut self, connection: Connection, report: &Report<'_>, now: Now) -> Vec<Action> {
+        let mut alone = self.due_statuses(report, now);
         let at = (connection.epoch, connection.joins);
         let mut begun = Vec::new();
-        let ephemerals = wanted.alive.as_ref().map(|alive| self.ephemerals(alive, &wanted));
-        if let Some(ephemerals) = ephemerals.filter(|(paths, _)| self.is_due(at, paths)) {
+        if let Some(alive) = report.alive.map(encode).filter(|alive| self.is_due(at, alive)) {
             // Who is said to be ready is in `instances` by then.
-            let coming: Vec<_> = alone.extract_if(.., |status| self.comes(&status.id, &ephemerals)).collect();
+            let coming: Vec<_> = alone.extract_if(.., |status| self.comes(&status.id)).collect();
             self.unsettled.retain(|id, _| coming.iter().all(|coming| coming.id != *id));
             if !self.registering {
-                let registration = self.registration(at, ephemerals, wanted.known, coming);
+                let registration = self.registration(at, alive, (report.known)(), coming);
                 begun.push(Action::Register(Box::new(registration)));
             }
         }
@@ -201,6 +274,7 @@ impl Publisher {
 
     /// A status is being written from now on.
     fn writes(&mut self, id: &ReplicaId) {
+        self.moved.insert(id.clone());
         self.writing.insert(id.clone());
         self.unsettled.remove(id);
         self.doubted.remove(id);
@@ -209,27 +283,31 @@ impl Publisher {
     fn registration(
         &mut self,
         at: Joined,
-        ephemerals: Ephemerals,
+        alive: Vec<u8>,
         known: BTreeSet<ReplicaId>,
         coming: Vec<StatusWrite>,
     ) -> Registration {
         self.registering = true;
         let look = std::mem::take(&mut self.doubtful);
+        let mut ephemerals = self.wanted.clone();
+        ephemerals.0.insert(layout::alive(&self.host), alive);
         // The others have to be looked at first, and follow.
         let riders: Vec<_> = coming.into_iter().filter(|it| it.is_there).map(|it| (it.id, it.status)).collect();
         for (id, _) in &riders {
             self.writes(id);
         }
-        self.coming.extend(ephemerals.1.keys().cloned());
+        let coming = ephemerals.1.keys().filter(|id| !self.names.contains_key(*id));
+        self.moved.extend(coming.clone().cloned());
+        self.coming.extend(coming.cloned());
         let stale = known.union(&self.forgotten).flat_map(|id| self.candidates(id)).collect();
         Registration { at, look, ephemerals, riders, stale, known, alive: layout::alive(&self.host) }
     }
 
-    /// Whether the replica is in these ephemerals, and not with the same words in those that are in place.
-    fn comes(&self, id: &ReplicaId, (paths, names): &Ephemerals) -> bool {
-        let Some(name) = names.get(id) else { return false };
+    /// Whether the replica should be in `instances`, and is not yet with the same words.
+    fn comes(&self, id: &ReplicaId) -> bool {
+        let Some(name) = self.wanted.1.get(id) else { return false };
         let path = layout::instance(&id.service, name);
-        self.applied.as_ref().and_then(|(_, applied)| applied.get(&path)) != paths.get(&path)
+        self.applied.as_ref().and_then(|(_, applied)| applied.get(&path)) != self.wanted.0.get(&path)
     }
 
     /// Takes in what a publication came to.
@@ -240,6 +318,7 @@ impl Publisher {
         let retry = connection.filter(|it| (it.epoch, it.joins) == at).map(|_| now + RETRY);
         let mut errors = Vec::new();
         for (id, result) in statuses {
+            self.moves(&id);
             self.writing.remove(&id);
             let written = result.map_err(|error| errors.push(error)).ok().flatten();
             if written.is_none() {
@@ -252,8 +331,12 @@ impl Publisher {
         }
         if let Some(Registered { known, result, riders, .. }) = ephemerals {
             self.registering = false;
-            for id in riders.iter().filter(|id| self.writing.remove(*id)) {
+            for id in &riders {
+                if !self.writing.remove(id) {
+                    continue;
+                }
                 // It did not ride, or nobody knows whether it did.
+                self.moves(id);
                 self.statuses.remove(id);
             }
             match result {
@@ -277,61 +360,55 @@ impl Publisher {
     /// left in `instances`.
     fn applied(&mut self, at: Joined, applied: Ephemerals, known: &BTreeSet<ReplicaId>, outcome: &mut Outcome) {
         let (paths, names) = applied;
-        let listed = self.maybe_listed();
-        let mut before = if self.taken_over { listed } else { known.iter().cloned().collect() };
+        outcome.listed = names.keys().filter(|id| !self.names.contains_key(*id)).cloned().collect();
+        let listed = std::mem::take(&mut self.coming).into_iter().chain(std::mem::take(&mut self.names).into_keys());
+        let mut before: BTreeSet<_> =
+            if self.taken_over { listed.collect() } else { listed.chain(known.iter().cloned()).collect() };
         before.retain(|id| !names.contains_key(id));
-        outcome.unlisted = before;
-        outcome.listed = names.keys().cloned().collect();
+        outcome.unlisted = before.into_iter().collect();
         self.names = names;
         self.applied = Some((at, paths));
         self.taken_over = true;
         self.forgotten.clear();
     }
 
-    fn is_due(&self, at: Joined, paths: &BTreeMap<String, Vec<u8>>) -> bool {
-        let holds = self.applied.as_ref().is_some_and(|(applied_at, applied)| *applied_at == at && applied == paths);
-        (self.doubtful || !holds) && !self.resting.contains_key(&None)
+    fn is_due(&self, at: Joined, alive: &Vec<u8>) -> bool {
+        let path = layout::alive(&self.host);
+        let holds = |(applied_at, applied): &(Joined, BTreeMap<String, Vec<u8>>)| {
+            let instances = applied.iter().filter(|(applied, _)| **applied != path);
+            *applied_at == at && applied.get(&path) == Some(alive) && instances.eq(&self.wanted.0)
+        };
+        (self.doubtful || !self.applied.as_ref().is_some_and(holds)) && !self.resting.contains_key(&None)
     }
 
     /// The statuses to write now, each with whether its node is known to be there.
-    fn due_statuses(&mut self, wanted: &HostReport, now: Instant) -> Vec<StatusWrite> {
+    fn due_statuses(&mut self, report: &Report<'_>, now: Now) -> Vec<StatusWrite> {
+        let rested = self.resting.iter().filter(|(_, until)| **until <= now.instant);
+        self.unsaid.extend(rested.filter_map(|(id, _)| id.clone()));
+        self.resting.retain(|_, until| now.instant < *until);
+        self.unsaid.extend(self.unsettled.keys().cloned());
         let mut due = Vec::new();
-        self.unsettled.retain(|id, _| wanted.statuses.contains_key(id));
-        for (id, status) in &wanted.statuses {
-            let known = self.statuses.get(id);
+        for id in std::mem::take(&mut self.unsaid) {
+            let Some(status) = report.statuses.get(&id).filter(|_| (report.is_ours)(&id)) else {
+                self.unsettled.remove(&id);
+                continue;
+            };
+            let known = self.statuses.get(&id);
             if known.is_some_and(|known| known.says_the_same(status)) {
-                self.unsettled.remove(id);
-            } else if !self.writing.contains(id) && !self.resting.contains_key(&Some(id.clone())) {
-                let since = *self.unsettled.entry(id.clone()).or_insert(now);
-                if !is_passing(status) || now >= since + SETTLE {
-                    due.push(StatusWrite { id: id.clone(), status: status.clone(), is_there: known.is_some() });
+                self.unsettled.remove(&id);
+                continue;
+            }
+            let is_there = known.is_some();
+            if !self.writing.contains(&id) && !self.resting.contains_key(&Some(id.clone())) {
+                let since = *self.unsettled.entry(id.clone()).or_insert(now.instant);
+                if !is_passing(status) || now.instant >= since + SETTLE {
+                    let status = ReplicaStatus { updated: now.time, ..status.clone() };
+                    due.push(StatusWrite { id: id.clone(), status, is_there });
                 }
             }
+            self.unsaid.insert(id);
         }
         due
-    }
-
-    fn ephemerals(&self, alive: &HostAlive, wanted: &HostReport) -> Ephemerals {
-        let names = self.name(wanted.instances.keys());
-        let mut paths = BTreeMap::from([(layout::alive(&self.host), encode(alive))]);
-        for (id, name) in &names {
-            paths.insert(layout::instance(&id.service, name), encode(&wanted.instances[id]));
-        }
-        (paths, names)
-    }
-
-    /// `<host>` for one replica of a service, `<host>@<number>` for its siblings; a name is kept while it is used.
-    fn name<'a>(&self, ids: impl Iterator<Item = &'a ReplicaId> + Clone) -> BTreeMap<ReplicaId, String> {
-        let kept = ids.clone().filter_map(|id| Some((id.clone(), self.names.get(id)?.clone())));
-        let mut names: BTreeMap<ReplicaId, String> = kept.collect();
-        for id in ids {
-            let bare = self.host.to_string();
-            let taken = names.iter().any(|(other, name)| other.service == id.service && *name == bare);
-            names
-                .entry(id.clone())
-                .or_insert_with(|| if taken { format!("{}@{}", self.host, id.number) } else { bare });
-        }
-        names
     }
 
     fn candidates(&self, id: &ReplicaId) -> [String; 2] {
@@ -371,8 +448,10 @@ mod tests {
     /// What is due of one replica that says this.
     fn due(publisher: &mut Publisher, status: &ReplicaStatus, now: Instant) -> Vec<ReplicaStatus> {
         let statuses = BTreeMap::from([("webapp.0000000001".parse().unwrap(), status.clone())]);
-        let wanted = HostReport { statuses, ..HostReport::default() };
-        publisher.due_statuses(&wanted, now).into_iter().map(|due| due.status).collect()
+        publisher.say(statuses.keys().next().unwrap());
+        let report = Report { alive: None, statuses: &statuses, is_ours: &|_| true, known: &BTreeSet::new };
+        let now = Now { instant: now, time: status.updated };
+        publisher.due_statuses(&report, now).into_iter().map(|due| due.status).collect()
     }
 
     fn unconnected() -> Publisher {
@@ -388,8 +467,10 @@ mod tests {
         publisher.applied((1, 1), Ephemerals::default(), &known, &mut Outcome::default());
         assert!(!publisher.lists(&id));
 
-        let comes = (BTreeMap::new(), BTreeMap::from([(id.clone(), "web1".to_owned())]));
-        let under_way = publisher.registration((1, 1), comes, known.clone(), Vec::new());
+        let instance: Instance =
+            serde_json::from_value(json!({ "replica": 1, "started": "2026-01-01T00:00:00Z" })).unwrap();
+        publisher.list(&id, Some(&instance));
+        let under_way = publisher.registration((1, 1), Vec::new(), known.clone(), Vec::new());
         assert!(publisher.lists(&id), "from the moment on that it may land");
         let Registration { at, known, .. } = under_way;
         let result = Err("connection lost".to_owned());
@@ -397,7 +478,8 @@ mod tests {
         let lost = Published { at, ephemerals: Some(registered), statuses: Vec::new(), writes: 0 };
         publisher.published(None, lost, Instant::now());
         assert!(publisher.lists(&id), "nobody knows whether it landed");
-        assert!(publisher.is_due((1, 1), &BTreeMap::new()), "so one looks, even if it is not to be there any more");
+        publisher.list(&id, None);
+        assert!(publisher.is_due((1, 1), &Vec::new()), "so one looks, even if it is not to be there any more");
 
         let mut outcome = Outcome::default();
         publisher.applied((1, 2), Ephemerals::default(), &known, &mut outcome);

@@ -1,10 +1,13 @@
 //! One round: look → judge → plan.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use super::{State, probes::Findings, targets::Target};
 use crate::{
-    model::{Files, Probing, ReplicaId, Verb},
+    model::{Files, ReplicaId, Verb},
     plan::agent::{
         Basis, Busy, Decision, Memory, View,
         action::{Now, Severity},
@@ -18,39 +21,54 @@ static NO_FILES: Files = Files { drop_in: None, variables: None, unit_file: None
 #[derive(Debug)]
 pub struct Round {
     targets: BTreeMap<ReplicaId, Target>,
-    /// What is to be probed: of each replica its unit's invocation and its probes.
-    pub probed: BTreeMap<ReplicaId, (String, Probing)>,
+    /// The replicas that are decided.
+    due: BTreeSet<ReplicaId>,
+    /// Whether [`State::probed`] is other than before.
+    pub probes_differ: bool,
 }
 
 impl State {
     /// Begins a round: what is wanted, and what has to be looked at for it. `reloads` = how often systemd has read its
-    /// unit files again, for whomever. What the probes find of what is to be probed goes to [`Self::plan`].
+    /// unit files again, for whomever. What the probes find of [`Self::probed`] goes to [`Self::plan`].
     pub fn look(&mut self, reloads: u64, now: Instant) -> Round {
         self.lose_patience(now);
         self.look_at_files(reloads);
         self.tell_who_holds_the_name();
-        let targets = self.targets();
+        let mut targets = std::mem::take(&mut self.targets);
+        let due = self.take_due(now);
+        self.retarget(&mut targets, &due);
         self.delist(&targets, now);
         self.look_at_artifacts();
-        self.look_at_units(&targets, now);
-        let probed = self.probed(&targets, now);
-        Round { targets, probed }
+        self.look_at_units(&targets, &due, now);
+        let probes_differ = self.look_at_probes(&targets, &due, now);
+        Round { targets, due, probes_differ }
     }
 
     /// Ends it: decides each replica, begins what is due, and says how things stand.
-    pub fn plan(&mut self, round: &Round, findings: &Findings, now: Now) -> BTreeMap<ReplicaId, Decision> {
-        let (targets, at) = (&round.targets, now.instant);
-        self.take_findings(findings, at);
-        self.tend_staging(targets);
-        let mut decisions = plan(&self.views(targets, at), at);
-        self.announce_retries(targets, &mut decisions);
-        self.execute(targets, &decisions, at);
-        self.tend_trials(targets, &decisions);
+    pub fn plan(&mut self, round: Round, findings: &Findings, now: Now) {
+        let (targets, mut due, at) = (round.targets, round.due, now.instant);
+        due.extend(self.take_findings(findings, at));
+        self.tend_staging(&targets);
+        let newcomer = self.is_newcomer(&targets, at);
+        if self.last_round.is_newcomer != newcomer {
+            self.last_round.is_newcomer = newcomer;
+            due.extend(targets.keys().cloned());
+        }
+        // What the look has found out, too.
+        due.extend(self.changed_ids());
+        self.add_sharers(&targets, &mut due);
+        let mut decisions = plan(&self.views(&targets, &due, at), at);
+        self.announce_retries(&targets, &mut decisions);
+        self.execute(&targets, &due, &decisions, at);
+        self.tend_trials(&targets, &decisions);
         self.confirm_withdrawn(at);
-        self.say(targets, &decisions, now);
-        self.register(targets, &decisions, at);
-        self.wake_at = self.next_wake(&decisions, at);
-        decisions
+        self.say(&targets, &due, &decisions, now);
+        due.iter().filter(|id| !targets.contains_key(*id)).for_each(|id| drop(self.decisions.remove(id)));
+        self.decisions.extend(decisions);
+        self.list(&targets, &due);
+        self.register(&targets, now);
+        self.wake_at = self.next_wake(at);
+        self.targets = targets;
     }
 
     /// What is said to be down is started again only once the tree does not say so any more: whoever believes it may start the
@@ -79,7 +97,12 @@ impl State {
         }
     }
 
-    fn views<'a>(&'a self, targets: &'a BTreeMap<ReplicaId, Target>, now: Instant) -> Vec<View<'a>> {
+    fn views<'a>(
+        &'a self,
+        targets: &'a BTreeMap<ReplicaId, Target>,
+        due: &BTreeSet<ReplicaId>,
+        now: Instant,
+    ) -> Vec<View<'a>> {
         static FORGETFUL: Memory = Memory::NEW;
         let newcomer = self.is_newcomer(targets, now);
         let seen = |(id, target): (&'a ReplicaId, &'a Target)| View {
@@ -99,7 +122,7 @@ impl State {
             links: target.links(),
             probed: self.health.of(id, target),
         };
-        targets.iter().map(seen).collect()
+        due.iter().filter_map(|id| targets.get_key_value(id)).map(seen).collect()
     }
 
     fn busy(&self, id: &ReplicaId, target: &Target, newcomer: bool) -> Option<Busy> {
@@ -139,7 +162,7 @@ impl State {
         self.note("name", held);
     }
 
-    fn next_wake(&self, decisions: &BTreeMap<ReplicaId, Decision>, now: Instant) -> Option<Instant> {
+    fn next_wake(&self, now: Instant) -> Option<Instant> {
         let unknown = self.work.basis() == Basis::Waiting || !self.publisher.has_taken_over();
         let patience =
             Some(self.known_since.unwrap_or(self.started) + self.policy.patience).filter(|at| unknown && *at > now);
@@ -147,6 +170,6 @@ impl State {
         let confirm = self.confirmable().and(self.confirm_at.or(self.next_confirm_of_kept()));
         let disk = self.save_due().into_iter().chain(self.files_again).min();
         let others = [patience, publish, confirm, disk, self.units.next_due(), self.health.next_due()];
-        decisions.values().filter_map(|decision| decision.wake_at).chain(others.into_iter().flatten()).min()
+        self.decisions.values().filter_map(|decision| decision.wake_at).chain(others.into_iter().flatten()).min()
     }
 }

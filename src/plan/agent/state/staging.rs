@@ -28,18 +28,23 @@ pub(super) struct Staging {
 }
 
 impl Staging {
+    /// Something of the service may not be needed any more.
+    pub(super) fn prune_later(&mut self, service: &ServiceName) {
+        self.prune.insert(service.clone());
+    }
+
     /// Whether this is being brought onto the host.
     pub(super) fn is_under_way(&self, id: &ReplicaId, assignment: &CheckedAssignment) -> bool {
         self.under_way.get(id).is_some_and(|(_, under_way)| needs_the_same(under_way, assignment))
     }
 
-    /// What is not wanted any more, by its number.
-    fn take_unwanted(&mut self, targets: &BTreeMap<ReplicaId, Target>) -> Vec<u64> {
+    /// What is not wanted any more, and its number.
+    fn take_unwanted(&mut self, targets: &BTreeMap<ReplicaId, Target>) -> Vec<(ReplicaId, u64)> {
         let mut unwanted = Vec::new();
         self.under_way.retain(|id, (number, under_way)| {
             let wanted = targets.get(id).and_then(Target::upcoming).map(|it| it.assignment);
             let stays = wanted.is_some_and(|wanted| needs_the_same(under_way, wanted));
-            unwanted.extend((!stays).then_some(*number));
+            unwanted.extend((!stays).then(|| (id.clone(), *number)));
             stays
         });
         unwanted
@@ -53,6 +58,7 @@ impl State {
             return;
         }
         let number = self.number();
+        self.changed.replica(id);
         self.log(Severity::Info, format!("{id}: fetching {}", what(assignment)));
         let under_way = (number, assignment.clone());
         if let Some((overtaken, _)) = self.staging.under_way.insert(id.clone(), under_way) {
@@ -64,6 +70,7 @@ impl State {
 
     pub(super) fn staged(&mut self, stage: Stage, result: Option<(Result<(), Refusal>, Artifacts)>, now: Instant) {
         let Stage { id, number, assignment, .. } = stage;
+        self.changed.replica(&id);
         match &result {
             Some((_, found)) => self.artifacts.learn(&id, &assignment, *found),
             None => self.artifacts.forget(&id),
@@ -97,7 +104,8 @@ impl State {
 
     /// Gives up what is not wanted any more, and prunes.
     pub(super) fn tend_staging(&mut self, targets: &BTreeMap<ReplicaId, Target>) {
-        for number in self.staging.take_unwanted(targets) {
+        for (id, number) in self.staging.take_unwanted(targets) {
+            self.changed.replica(&id);
             self.act(Action::AbandonStaging(number));
         }
         let busy: BTreeSet<_> = self.staging.under_way.keys().map(|id| id.service.clone()).collect();
@@ -109,11 +117,6 @@ impl State {
                 self.act(Action::Prune(Box::new(prune)));
             }
         }
-    }
-
-    /// Something of the service may not be needed any more.
-    pub(super) fn prune_later(&mut self, service: &ServiceName) {
-        self.staging.prune.insert(service.clone());
     }
 
     /// What is needed of a service.
@@ -141,12 +144,13 @@ impl State {
     pub(super) fn pruned(&mut self, service: &ServiceName) {
         self.staging.pruning.remove(service);
         self.artifacts.doubt_service(service);
+        self.service_changed(service);
     }
 
     /// The replica is gone from this host: what only it needed goes, too. Its links went with its generated files.
     pub(super) fn leave_artifacts(&mut self, id: &ReplicaId) {
         self.artifacts.forget(id);
         self.ledger.rejected.remove(id);
-        self.prune_later(&id.service);
+        self.staging.prune_later(&id.service);
     }
 }

@@ -1,29 +1,47 @@
 //! What is said: each replica's status, and how the agent stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{State, targets::Target};
+use super::{State, publisher::Report, targets::Target};
 use crate::{
     model::{CheckedAssignment, Instance, Record, RefusalReason, ReplicaId, ReplicaState, ReplicaStatus, one_line},
     plan::agent::{
         Basis, Decision, LastLine, Memory, Unreadable,
-        action::{Connection, HostReport, Now},
+        action::{Connection, Now},
     },
 };
 
 impl State {
+    /// Says how these replicas stand.
     pub(super) fn say(
         &mut self,
         targets: &BTreeMap<ReplicaId, Target>,
+        due: &BTreeSet<ReplicaId>,
         decisions: &BTreeMap<ReplicaId, Decision>,
         now: Now,
     ) {
-        let known = |id: &ReplicaId| self.is_read(&targets[id]) && self.health.is_known(id);
-        let read = decisions.iter().filter(|(id, _)| known(id) && !self.lacks_last_line(id, &targets[*id]));
-        let read = read.map(|(id, decision)| (id.clone(), self.status(id, &targets[id], decision, now.time)));
-        self.statuses = read.chain(self.unusable(now.time)).collect();
+        for id in due {
+            let known = |target| self.is_read(target) && self.health.is_known(id) && !self.lacks_last_line(id, target);
+            let status = match (targets.get(id), decisions.get(id)) {
+                (Some(target), Some(decision)) if known(target) => Some(self.status(id, target, decision, now.time)),
+                (Some(_), _) => None,
+                (None, _) => self.unusable(id, now.time),
+            };
+            let same = match (&status, self.statuses.get(id)) {
+                (Some(status), Some(before)) => status.says_the_same(before),
+                (status, before) => status.is_none() && before.is_none(),
+            };
+            if same {
+                continue;
+            }
+            self.said.insert(id.clone());
+            match status {
+                Some(status) => drop(self.statuses.insert(id.clone(), status)),
+                None => drop(self.statuses.remove(id)),
+            }
+        }
     }
 
     /// Whether the replica's unit was ever read: before that, nothing can be said of it.
@@ -35,12 +53,6 @@ impl State {
     /// said of it stands until then.
     fn lacks_last_line(&self, id: &ReplicaId, target: &Target) -> bool {
         self.last_line(target) == LastLine::Awaited && !self.statuses.contains_key(id)
-    }
-
-    /// What may be written: the statuses of replicas that the tree assigns to this host.
-    pub(super) fn our_statuses(&self) -> impl Iterator<Item = (ReplicaId, ReplicaStatus)> {
-        let ours = self.statuses.iter().filter(|(id, _)| self.work.is_present(id));
-        ours.map(|(id, status)| (id.clone(), status.clone()))
     }
 
     fn status(&self, id: &ReplicaId, target: &Target, decision: &Decision, time: Timestamp) -> ReplicaStatus {
@@ -99,9 +111,10 @@ impl State {
         })
     }
 
-    /// What is said of replicas of which there is no good assignment, and never was one here.
-    fn unusable(&self, time: Timestamp) -> impl Iterator<Item = (ReplicaId, ReplicaStatus)> {
-        let status = move |unreadable: &Unreadable| ReplicaStatus {
+    /// What is said of a replica of which there is no good assignment, and never was one here.
+    fn unusable(&self, id: &ReplicaId, time: Timestamp) -> Option<ReplicaStatus> {
+        let unreadable = self.work.unusable(id, &self.ledger).filter(|_| self.work.basis() == Basis::Tree)?;
+        Some(ReplicaStatus {
             state: ReplicaState::Refused,
             node: self.policy.host.clone(),
             pid: None,
@@ -117,9 +130,7 @@ impl State {
             restarts: 0,
             message: Some(not_acted_on(unreadable)),
             updated: time,
-        };
-        let unusable = self.work.unusable(&self.ledger).filter(|_| self.work.basis() == Basis::Tree);
-        unusable.map(move |(id, unreadable)| (id.clone(), status(unreadable)))
+        })
     }
 
     /// The version of the assignment that the status answers to. One that runs with what was wanted before has not
@@ -191,14 +202,17 @@ impl State {
             updated: now.time,
             ..status.clone()
         };
-        let wanted = HostReport {
-            alive: Some(self.alive.clone()),
-            statuses: self.our_statuses().map(|(id, status)| (id, stopped(&status))).collect(),
-            known: self.statuses.keys().cloned().collect(),
-            ..HostReport::default()
-        };
+        self.statuses.values_mut().for_each(|status| *status = stopped(status));
+        self.statuses.keys().for_each(|id| self.publisher.say(id));
+        self.publisher.list_nothing();
         self.publisher.relinked();
-        let begun = self.publisher.publish(connection, wanted, now.instant);
+        let report = Report {
+            alive: Some(&self.alive),
+            statuses: &self.statuses,
+            is_ours: &|id| self.work.is_present(id),
+            known: &|| self.statuses.keys().cloned().collect(),
+        };
+        let begun = self.publisher.publish(connection, &report, now);
         self.actions.extend(begun);
     }
 }

@@ -1,6 +1,9 @@
 //! The steps that decisions ask for are begun, and what a replica's end on this host means.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use super::{State, artifacts::needs_any, targets::Target};
 use crate::{
@@ -16,6 +19,7 @@ impl State {
     pub(super) fn execute(
         &mut self,
         targets: &BTreeMap<ReplicaId, Target>,
+        due: &BTreeSet<ReplicaId>,
         decisions: &BTreeMap<ReplicaId, Decision>,
         now: Instant,
     ) {
@@ -24,14 +28,16 @@ impl State {
         for (id, decision) in decisions {
             let target = &targets[id];
             self.accept(id, target, decision);
-            if let Some(memory) = self.memory.get_mut(id).filter(|_| decision.in_force) {
-                memory.began();
+            let is_obstructed = self.memory.get(id).is_some_and(|memory| memory.obstructed.is_some());
+            if decision.in_force && is_obstructed {
+                self.memory_of(id).began();
             }
             if let Some(upcoming) = target.upcoming().filter(|_| decision.stage && !newcomer) {
                 self.stage(id, upcoming.assignment);
             }
             changes.extend(self.begin_step(id, target, decision, now));
         }
+        self.look_for_unsaved(due);
         self.write(changes, now);
     }
 
@@ -65,6 +71,7 @@ impl State {
         let Some(record) = self.ledger.replicas.get_mut(id).filter(|_| self.work.basis() == Basis::Tree) else {
             return;
         };
+        let as_it_was = record.clone();
         record.assignment = record.assignment.with_mode(assignment.mode);
         record.rests |= assignment.mode != Mode::Enabled;
         if decision.in_force {
@@ -73,8 +80,11 @@ impl State {
             record.accept(assignment);
             record.prepared_key.get_or_insert_with(|| key.clone());
             if changed && (had_any || needs_any(assignment)) {
-                self.prune_later(&id.service);
+                self.staging.prune_later(&id.service);
             }
+        }
+        if *record != as_it_was {
+            self.changed.replica(id);
         }
     }
 
@@ -106,6 +116,7 @@ impl State {
     }
 
     fn forget(&mut self, id: &ReplicaId) {
+        self.changed.replica(id);
         self.ledger.replicas.remove(id);
         self.memory.remove(id);
         self.work.forget(id);

@@ -1,6 +1,9 @@
 //! What is wanted of each replica, in terms of this host: its unit and files, or why not.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     State,
@@ -16,7 +19,7 @@ use crate::{
 };
 
 /// A replica as it is wanted, with the files that this needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Target {
     /// It is this host's; `unsure` = that is yet to be confirmed. While what is wanted is `newer` and not on the host,
     /// `assignment` is what was in force before. Before it was `looked` at what is on the host, `links` says nothing.
@@ -40,14 +43,14 @@ pub(super) enum Target {
 }
 
 /// Work that is not on the host yet, or was given up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Newer {
     assignment: CheckedAssignment,
     stage: Stage,
 }
 
 /// How far it is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Stage {
     /// That is being found out.
     Looking,
@@ -57,20 +60,38 @@ enum Stage {
 }
 
 impl State {
-    pub(super) fn targets(&mut self) -> BTreeMap<ReplicaId, Target> {
-        let mut targets = BTreeMap::new();
-        for (id, claim) in self.work.claims(&self.ledger) {
-            match self.target(&id, claim) {
-                Some(target) => drop(targets.insert(id, target)),
-                None => self.leave_alone(&id),
+    /// What is wanted of these replicas now.
+    pub(super) fn retarget(&mut self, targets: &mut BTreeMap<ReplicaId, Target>, due: &BTreeSet<ReplicaId>) {
+        for id in due {
+            let claim = self.work.claim(id, &self.ledger);
+            let is_ours = claim.is_some();
+            let target = claim.and_then(|claim| self.target(id, claim));
+            if is_ours && target.is_none() {
+                self.leave_alone(id);
+            }
+            self.index(id, target.as_ref());
+            self.units_differ |= watched(targets.get(id)) != watched(target.as_ref());
+            if self.work.is_unconfirmed(id, &self.ledger) {
+                self.unconfirmed.insert(id.clone());
+            } else {
+                self.unconfirmed.remove(id);
+            }
+            if let Some(target) = target {
+                targets.insert(id.clone(), target);
+            } else {
+                targets.remove(id);
+                self.let_go(id);
             }
         }
-        self.memory.retain(|id, _| targets.contains_key(id));
-        self.artifacts.retain(|id| targets.contains_key(id));
+    }
+
+    /// The replica does not concern this host: what was remembered of it goes.
+    fn let_go(&mut self, id: &ReplicaId) {
+        self.memory.remove(id);
+        self.artifacts.forget(id);
         if self.work.basis() == Basis::Tree {
-            self.ledger.rejected.retain(|id, _| targets.contains_key(id));
+            self.ledger.rejected.remove(id);
         }
-        targets
     }
 
     /// `None` = it is gone, and its unit is not ours to touch.
@@ -221,6 +242,11 @@ impl State {
             unit_file: assignment.template.unit_file.as_ref().map(whole),
         }
     }
+}
+
+/// The replica's unit, and whether this host touches it.
+fn watched(target: Option<&Target>) -> Option<(&UnitName, bool)> {
+    target.map(|target| (target.unit(), target.managed_unit().is_some()))
 }
 
 impl Target {

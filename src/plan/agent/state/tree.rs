@@ -9,12 +9,15 @@ use crate::{
         Effect,
         action::{Connection, Counted, Linked, Published, Severity},
     },
-    tree::node::Batch,
+    tree::{layout::Place, node::Batch},
 };
 
 impl State {
     pub(super) fn tree_changed(&mut self, batch: &Batch, now: Instant) {
         for change in &batch.changes {
+            if let Place::Assignment(_, id) = Place::of(&change.path) {
+                self.changed.replica(&id);
+            }
             match self.work.apply(change, &self.ledger) {
                 Effect::None => {}
                 Effect::Alive(owner) if owner == self.connection.map(|it| it.session_id) => {}
@@ -37,6 +40,7 @@ impl State {
             }
         }
         if let Some(synced) = batch.synced {
+            self.changed.all();
             self.synced = Some(synced.epoch);
             self.work.synced();
             self.known_since.get_or_insert(now);
@@ -44,6 +48,7 @@ impl State {
     }
 
     pub(super) fn relinked(&mut self, linked: Linked, now: Instant) {
+        self.changed.all();
         self.publisher.relinked();
         self.confirm_at = None;
         for memory in self.memory.values_mut() {

@@ -18,8 +18,8 @@ use crate::{
 /// How long a unit that could not be read rests, unless a change of it is reported first.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long a unit's changes may go unread while a job of it runs. It changes several times then, and reading it is
-/// work for the very systemd that has the job to do; at the job's end it is read anyway.
+/// How long a unit's changes may go unread while a job of it runs, or its files are written. It changes several times
+/// then, and reading it is work for the very systemd that has the job to do; at the end it is read anyway.
 const JOB_PATIENCE: Duration = Duration::from_millis(50);
 
 /// How long generated files that could not be read rest.
@@ -32,7 +32,9 @@ pub(super) struct Units {
     reading: BTreeMap<UnitName, Reading>,
     /// How many jobs of them this agent waits for.
     jobs: BTreeMap<UnitName, usize>,
-    /// Those that changed while a job runs, and when they are read at the latest.
+    /// Those whose files are being written: they are read at the end of it.
+    writing: BTreeSet<UnitName>,
+    /// Those that changed meanwhile, or while a job runs, and when they are read at the latest.
     put_off: BTreeMap<UnitName, Instant>,
     unreadable: BTreeMap<UnitName, (String, Instant)>,
 }
@@ -70,6 +72,11 @@ impl Units {
         all.filter(|(name, _)| !self.reading.contains_key(*name)).map(|(_, at)| at).min()
     }
 
+    /// The units that are to be read at some time though nothing reports a change.
+    fn waiting(&self) -> impl Iterator<Item = &UnitName> {
+        self.unreadable.keys().chain(self.put_off.keys())
+    }
+
     fn retain(&mut self, names: &BTreeSet<UnitName>) {
         self.known.retain(|name, _| names.contains(name));
         self.unreadable.retain(|name, _| names.contains(name));
@@ -103,9 +110,19 @@ impl Units {
         self.jobs.retain(|_, jobs| *jobs > 0);
     }
 
-    /// Puts off the read of a unit that changed, if a job of it runs.
+    /// Its files are about to be written.
+    pub(super) fn write_began(&mut self, name: &UnitName) {
+        self.writing.insert(name.clone());
+    }
+
+    /// That is over.
+    pub(super) fn write_ended(&mut self, name: &UnitName) {
+        self.writing.remove(name);
+    }
+
+    /// Puts off the read of a unit that changed, if a job of it runs or its files are being written.
     fn puts_off(&mut self, name: &UnitName, now: Instant) -> bool {
-        let runs = self.jobs.contains_key(name);
+        let runs = self.jobs.contains_key(name) || self.writing.contains(name);
         if runs {
             self.put_off.entry(name.clone()).or_insert(now + JOB_PATIENCE);
         }
@@ -142,8 +159,28 @@ impl Units {
 }
 
 impl State {
-    /// Has systemd tell of changes to these replicas' units, and reads those that are not known.
-    pub(super) fn look_at_units(&mut self, targets: &BTreeMap<ReplicaId, Target>, now: Instant) {
+    /// Has systemd tell of changes to the replicas' units, and reads those that are not known; `due` = the replicas of
+    /// which anything has changed.
+    pub(super) fn look_at_units(
+        &mut self,
+        targets: &BTreeMap<ReplicaId, Target>,
+        due: &BTreeSet<ReplicaId>,
+        now: Instant,
+    ) {
+        if std::mem::take(&mut self.units_differ) {
+            self.watch(targets);
+        }
+        self.read_files_again(now);
+        let of_due = due.iter().filter_map(|id| targets.get(id)?.managed_unit());
+        let names = of_due.chain(self.units.waiting()).filter(|name| self.watched.contains(*name));
+        let is_due = |name: &&UnitName| self.units.is_due(name, self.on_disk.contains_key(*name), now);
+        let unread = names.filter(is_due).cloned().collect();
+        self.refresh(unread);
+        self.note("systemd", self.units.problem());
+    }
+
+    /// The replicas have other units than before.
+    fn watch(&mut self, targets: &BTreeMap<ReplicaId, Target>) {
         let names: BTreeSet<UnitName> = targets.values().filter_map(Target::managed_unit).cloned().collect();
         if self.watched != names {
             self.act(Action::WatchUnits(names.clone()));
@@ -153,12 +190,16 @@ impl State {
         self.last_lines.retain(&names);
         self.unloaded.retain(|name| names.contains(name));
         let all: BTreeSet<&UnitName> = targets.values().map(Target::unit).collect();
-        self.on_disk.retain(|name, files| names.contains(name) || (files.is_err() && all.contains(name)));
-        self.read_files_again(now);
-        let is_due = |name: &UnitName| self.units.is_due(name, self.on_disk.contains_key(name), now);
-        let due = names.into_iter().filter(is_due).collect();
-        self.refresh(due);
-        self.note("systemd", self.units.problem());
+        let stays = |name: &UnitName, files: &Result<Files, String>| {
+            names.contains(name) || (files.is_err() && all.contains(name))
+        };
+        self.on_disk.retain(|name, files| {
+            let stays = stays(name, files);
+            if !stays {
+                self.changed.unit(name);
+            }
+            stays
+        });
     }
 
     /// systemd says that units changed.
@@ -193,6 +234,7 @@ impl State {
 
     /// A unit's generated files were read.
     pub(super) fn know_files(&mut self, name: &UnitName, read: Result<Files, String>) {
+        self.changed.unit(name);
         self.on_disk.insert(name.clone(), read);
     }
 
@@ -200,6 +242,12 @@ impl State {
     pub(super) fn unit_read(&mut self, read: UnitRead, now: Instant) {
         let UnitRead { unit: name, answer, files } = read;
         let name = &name;
+        if !self.watched.contains(name) {
+            // It has come to concern nobody meanwhile.
+            self.units.reading.remove(name);
+            return;
+        }
+        self.changed.unit(name);
         if let Some(files) = files.filter(|_| !self.on_disk.contains_key(name)) {
             self.know_files(name, files);
         }
@@ -214,6 +262,10 @@ impl State {
 
     /// A unit was read after a step of it: newer than whatever is on its way.
     pub(super) fn unit_read_after_step(&mut self, name: &UnitName, answer: Result<UnitStatus, String>, now: Instant) {
+        if !self.watched.contains(name) {
+            return;
+        }
+        self.changed.unit(name);
         if let Some(reading) = self.units.reading.get_mut(name) {
             (reading.again, reading.overtaken) = (true, true);
         }
@@ -246,15 +298,21 @@ impl State {
 
     /// Whether systemd cannot load the unit with what was written for work that did not come into force.
     fn is_left_broken(&self, name: &UnitName, status: &UnitStatus) -> bool {
-        let mut records = self.ledger.replicas.values().filter(|record| record.assignment.unit == *name);
-        status.is_broken() && records.any(|record| record.before.is_some())
+        let has_before = |id: &ReplicaId| self.ledger.replicas.get(id).is_some_and(|record| record.before.is_some());
+        status.is_broken() && self.by_unit.of(name).any(|id| self.has_recorded(id, name) && has_before(id))
     }
 
     /// Something happened to a unit that is remembered of whatever replica has it.
     fn remember_of(&mut self, name: &UnitName, change: impl Fn(&mut Memory)) {
-        for (id, _) in self.ledger.replicas.iter().filter(|(_, record)| record.assignment.unit == *name) {
-            change(self.memory.entry(id.clone()).or_default());
+        let ids: Vec<_> = self.by_unit.of(name).filter(|id| self.has_recorded(id, name)).cloned().collect();
+        for id in ids {
+            change(self.memory_of(&id));
         }
+    }
+
+    /// Whether the ledger says that the replica has this unit.
+    pub(super) fn has_recorded(&self, id: &ReplicaId, unit: &UnitName) -> bool {
+        self.ledger.replicas.get(id).is_some_and(|record| record.assignment.unit == *unit)
     }
 }
 
