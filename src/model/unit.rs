@@ -190,7 +190,7 @@ pub struct UnitStatus {
     pub restarts: u32,
     /// Whether it has a way to reload.
     pub can_reload: bool,
-    /// Whether its files changed since systemd read them.
+    /// Whether its files changed since systemd read them, when all of it was last asked for: no signal tells of that.
     pub need_daemon_reload: bool,
     /// Since when it is active, or when it last became so.
     pub active_since: Option<Timestamp>,

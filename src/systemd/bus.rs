@@ -1,7 +1,7 @@
 //! systemd over the system bus (`DBUS_SYSTEM_BUS_ADDRESS` is honoured).
 //!
 //! One connection, supervised (`link`): it is made again when the bus restarts, subscribed again when PID 1 re-executes
-//! itself. Signals only wake (`changes`, `jobs`); what a unit is now is always asked. Nothing happens while nothing
+//! itself. Signals wake (`changes`, `jobs`), and keep a unit known that was read (`known`). Nothing happens while nothing
 //! changes.
 
 mod calls;
@@ -9,6 +9,7 @@ mod changes;
 mod complaint;
 mod error;
 mod jobs;
+mod known;
 mod link;
 mod path;
 mod proxies;
@@ -30,7 +31,7 @@ use self::{
     proxies::{MANAGER, MANAGER_PATH, PropertiesProxy, UnitProperties},
 };
 use super::{UnitError, UnitManager, journal};
-use crate::model::{ActiveState, JobResult, UnitName, UnitStatus, Verb};
+use crate::model::{JobResult, UnitName, UnitStatus, Verb};
 
 /// How long systemd may take to read its unit files again; seconds with thousands of them.
 const RELOAD_LIMIT: Duration = Duration::from_secs(180);
@@ -58,6 +59,23 @@ impl DBusManager {
     async fn properties(&self, name: &UnitName) -> Result<UnitProperties, UnitError> {
         let object = self.object(unit_path(name)).await?;
         self.shared.calls.make(CALL_LIMIT, "GetAll", Some(name), || object.get_all("")).await
+    }
+
+    /// The unit but for what takes another call, and the object of its job.
+    async fn known_or_read(&self, name: &UnitName) -> Result<(UnitStatus, Option<String>), UnitError> {
+        self.shared.changes.settles(name).await;
+        if let Some(known) = self.shared.known.get(name) {
+            return Ok(known);
+        }
+        let began = self.shared.known.begin(name);
+        let unit = self.properties(name).await?;
+        let job = (unit.job.0 != 0).then(|| unit.job.1.to_string());
+        let status = status::status(unit);
+        self.shared.changes.known_as(name, &status.id);
+        if let Some(began) = began {
+            self.shared.known.read(name, began, &status, job.clone());
+        }
+        Ok((status, job))
     }
 
     /// One property, as text.
@@ -124,20 +142,16 @@ impl UnitManager for DBusManager {
 
     async fn unit(&self, name: &UnitName) -> Result<UnitStatus, UnitError> {
         let mut attempt = 1;
-        let (unit, job) = loop {
-            let unit = self.properties(name).await?;
-            if unit.job.0 == 0 {
-                break (unit, None);
-            }
-            let job = self.job_verb(unit.job.1.as_str()).await?;
-            if job.is_some() || attempt == ATTEMPTS {
-                break (unit, job);
+        let mut status = loop {
+            let (status, job) = self.known_or_read(name).await?;
+            let Some(job) = job else { break status };
+            let verb = self.job_verb(&job).await?;
+            if verb.is_some() || attempt == ATTEMPTS {
+                break UnitStatus { job: verb, ..status };
             }
             attempt += 1;
         };
-        let mut status = UnitStatus { job, ..status::status(unit) };
-        self.shared.changes.known_as(name, &status.id);
-        let rests = matches!(status.active, ActiveState::Inactive | ActiveState::Failed);
+        let rests = known::rests(&status);
         if rests && status.has_processes {
             status.has_processes = self.has_processes(name).await?;
         }
@@ -164,7 +178,10 @@ impl UnitManager for DBusManager {
         let connection = self.shared.connection().await?;
         let manager = link::manager(&connection).await?;
         let reset = || manager.reset_failed_unit(name.as_str());
-        match self.shared.calls.make(CALL_LIMIT, "ResetFailedUnit", Some(name), reset).await {
+        let answer = self.shared.calls.make(CALL_LIMIT, "ResetFailedUnit", Some(name), reset).await;
+        // Not all of what that changes is signalled.
+        self.shared.known.forget(name);
+        match answer {
             Err(UnitError::NoSuchUnit { .. }) => Ok(()),
             result => result,
         }
@@ -173,7 +190,10 @@ impl UnitManager for DBusManager {
     async fn daemon_reload(&self) -> Result<(), UnitError> {
         let connection = self.shared.connection().await?;
         let manager = link::manager(&connection).await?;
-        self.shared.calls.make(RELOAD_LIMIT, "Reload", None, || manager.reload()).await
+        let answer = self.shared.calls.make(RELOAD_LIMIT, "Reload", None, || manager.reload()).await;
+        // The signal that says the same may be yet to come.
+        self.shared.known.forget_all();
+        answer
     }
 
     async fn complaint(&self, name: &UnitName) -> Option<String> {

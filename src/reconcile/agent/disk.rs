@@ -1,6 +1,8 @@
 //! Generated files and the ledger written, in this order: the ledger, the files, one daemon-reload for all of them. Files
 //! with which systemd cannot load the unit are replaced by those of before.
 
+use futures_util::future::join_all;
+
 use super::{publication::explain, units};
 use crate::{
     blocking::Worker,
@@ -30,16 +32,18 @@ pub(super) async fn write_all<M: UnitManager>(manager: &M, disk: Disk, order: Wr
     };
     let reloads = written.iter().any(must_load);
     let loaded = if reloads { manager.daemon_reload().await } else { Ok(()) };
-    let (mut changes, mut broken) = (Vec::new(), Vec::new());
-    for item in written {
-        let due = must_load(&item);
-        let (change, result) = item;
-        let loaded = if due { loaded.as_ref().map_err(ToString::to_string).copied() } else { Ok(()) };
+    let read = written.into_iter().map(async |item| {
+        let (due, (change, result)) = (must_load(&item), item);
         if change.prepare.is_none() {
             // The unit may be gone already; a failed state left behind harms nothing.
             let _ = manager.reset_failed(&change.assignment.unit).await;
         }
         let status = manager.unit(&change.assignment.unit).await;
+        (change, result, due, status)
+    });
+    let (mut changes, mut broken) = (Vec::new(), Vec::new());
+    for (change, result, due, status) in join_all(read).await {
+        let loaded = if due { loaded.as_ref().map_err(ToString::to_string).copied() } else { Ok(()) };
         let spoilt = due && change.prepare.is_some() && status.as_ref().is_ok_and(UnitStatus::is_broken);
         match result {
             Ok((before, _)) if spoilt => broken.push((change, before)),

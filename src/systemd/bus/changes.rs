@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,6 +16,9 @@ use crate::model::UnitName;
 /// after this time, until whoever reads it finds none left.
 const LEFTOVER_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long who reads a unit waits until its signals come.
+const SETTLE_LIMIT: Duration = Duration::from_secs(1);
+
 /// The watched units and what happened to them.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -23,6 +27,8 @@ pub(super) struct Changes {
     changed: Notify,
     /// The set of watched units changed.
     pub(super) rewatch: Notify,
+    /// The signals of more units come.
+    heard: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +40,10 @@ struct State {
     reloads: u64,
     dirty: BTreeSet<UnitName>,
     leftovers: BTreeMap<UnitName, Instant>,
+    /// systemd is on the bus.
+    is_there: bool,
+    /// Those whose signals come, or cannot be had.
+    settled: BTreeSet<UnitName>,
 }
 
 impl Changes {
@@ -52,6 +62,7 @@ impl Changes {
         state.sort();
         state.dirty.retain(|name| names.contains(name));
         state.leftovers.retain(|name, _| names.contains(name));
+        state.settled.retain(|name| names.contains(name));
         self.rewatch.notify_one();
     }
 
@@ -79,6 +90,43 @@ impl Changes {
     /// The watched units.
     pub(super) fn watched(&self) -> BTreeSet<UnitName> {
         self.lock().watched.clone()
+    }
+
+    /// The signals of these units come from now on, or cannot be had.
+    pub(super) fn settled(&self, names: BTreeSet<UnitName>) {
+        self.lock().settled = names;
+        self.heard.notify_waiters();
+    }
+
+    /// systemd came to the bus, or left it: no signals come yet.
+    pub(super) fn owned(&self, is_there: bool) {
+        let mut state = self.lock();
+        state.is_there = is_there;
+        state.settled.clear();
+        drop(state);
+        self.heard.notify_waiters();
+    }
+
+    /// Waits until the signals of the unit come, if it is watched, but not for long: what is read before that has to be read
+    /// again.
+    pub(super) async fn settles(&self, name: &UnitName) {
+        let settled = async {
+            loop {
+                let heard = self.heard.notified();
+                let mut heard = pin!(heard);
+                heard.as_mut().enable();
+                let waits = {
+                    let state = self.lock();
+                    state.is_there && state.watched.contains(name) && !state.settled.contains(name)
+                };
+                if !waits {
+                    break;
+                }
+                heard.await;
+            }
+        };
+        // Then it is read all the same.
+        let _ = tokio::time::timeout(SETTLE_LIMIT, settled).await;
     }
 
     /// The unit at this path changed; others than the watched ones are passed over.

@@ -15,6 +15,7 @@
 //! unit is reported as changed and every job is looked at.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -31,6 +32,7 @@ use super::{
     changes::Changes,
     error::from_bus,
     jobs::Jobs,
+    known::Known,
     path::owner_rule,
     proxies::{BusProxy, ManagerProxy, SYSTEMD},
     signal::Signal,
@@ -66,6 +68,7 @@ pub(super) struct Shared {
     pub(super) link: watch::Sender<Link>,
     pub(super) changes: Changes,
     pub(super) jobs: Jobs,
+    pub(super) known: Known,
     pub(super) calls: Calls,
     pub(super) turns: Turns,
     /// The unique name of systemd's connection; its signals come from there and nowhere else.
@@ -80,6 +83,7 @@ impl Shared {
             link: watch::Sender::new(Link::Connecting),
             changes: Changes::default(),
             jobs: Jobs::default(),
+            known: Known::default(),
             calls: Calls::default(),
             turns: Turns::default(),
             owner: Mutex::default(),
@@ -104,13 +108,17 @@ impl Shared {
     }
 
     fn set_owner(&self, owner: Option<String>) {
+        let is_there = owner.is_some();
         *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = owner;
         self.subscribed.store(false, Ordering::Release);
+        self.known.hear(&BTreeSet::new());
+        self.changes.owned(is_there);
         self.changes.rewatch.notify_one();
     }
 
     /// Anything may have been missed.
     pub(super) fn doubt_all(&self) {
+        self.known.forget_all();
         self.changes.reloaded();
         self.jobs.doubt.notify_waiters();
     }
@@ -183,11 +191,21 @@ async fn listen(shared: &Shared, mut messages: MessageStream) -> String {
 
 fn hear(shared: &Shared, signal: Option<Signal>) {
     match signal {
-        Some(Signal::UnitChanged { path }) => shared.changes.touch_path(&path),
+        Some(Signal::ServiceChanged { path, change }) => shared.known.service_changed(&path, change),
+        Some(Signal::UnitChanged { path, change }) => {
+            shared.known.unit_changed(&path, change);
+            shared.changes.touch_path(&path);
+        }
+        // It has come to rest before that, which was said; it is loaded anew when it is read.
+        Some(Signal::UnitRemoved { path }) => shared.known.forget_path(&path),
         Some(Signal::JobRemoved { job, unit, result }) => {
+            let unit = unit.parse().ok();
+            if let Some(unit) = &unit {
+                shared.known.job_removed(unit, &job);
+            }
             shared.jobs.removed(&job, &JobResult::from_word(&result));
-            if let Ok(unit) = unit.parse() {
-                shared.changes.touch(&unit);
+            if let Some(unit) = &unit {
+                shared.changes.touch(unit);
             }
         }
         Some(Signal::Reloaded) => {

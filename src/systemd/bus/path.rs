@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use super::proxies::{BUS, MANAGER, MANAGER_PATH, PROPERTIES, SYSTEMD, UNIT};
+use super::proxies::{BUS, MANAGER, MANAGER_PATH, PROPERTIES, SERVICE, SYSTEMD, UNIT};
 use crate::model::UnitName;
 
 /// So many units are watched one by one; past it, all units of the host are, and sorted out here. dbus-daemon allows
@@ -36,15 +36,15 @@ pub(super) fn owner_rule() -> String {
 
 /// The signals that are wanted while these units are watched.
 ///
-/// Of a unit, one signal is enough: systemd sends `PropertiesChanged` for the interface `Unit` whenever it sends it
-/// for `Service`, and before it says that a unit is gone from memory (`UnitRemoved`).
+/// systemd sends `PropertiesChanged` for the unit's type, and then for the interface `Unit`; also before it says that a
+/// unit is gone from memory (`UnitRemoved`).
 pub(super) fn rules(units: &BTreeSet<UnitName>) -> BTreeSet<String> {
     let manager = |member| format!("type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='{member}'");
-    let changed =
-        format!("type='signal',sender='{SYSTEMD}',interface='{PROPERTIES}',member='PropertiesChanged',arg0='{UNIT}'");
-    let mut rules: BTreeSet<_> = ["JobRemoved", "Reloading"].map(manager).into();
+    let changed = format!("type='signal',sender='{SYSTEMD}',interface='{PROPERTIES}',member='PropertiesChanged'");
+    let mut rules: BTreeSet<_> = ["JobRemoved", "Reloading", "UnitRemoved"].map(manager).into();
     if units.len() > MAX_UNIT_RULES {
-        rules.insert(format!("{changed},path_namespace='{MANAGER_PATH}/unit'"));
+        let of = |interface| format!("{changed},arg0='{interface}',path_namespace='{MANAGER_PATH}/unit'");
+        rules.extend([UNIT, SERVICE].map(of));
     } else {
         rules.extend(units.iter().map(|unit| format!("{changed},path='{}'", unit_path(unit))));
     }
@@ -72,10 +72,10 @@ mod tests {
     #[test]
     fn few_units_are_watched_one_by_one_and_many_together() {
         let units = |count: u32| (0..count).map(|n| format!("a{n}.service").parse().unwrap()).collect();
-        assert_eq!(rules(&units(0)).len(), 2);
-        assert_eq!(rules(&units(256)).len(), 258);
+        assert_eq!(rules(&units(0)).len(), 3);
+        assert_eq!(rules(&units(256)).len(), 259);
         let many = rules(&units(257));
-        assert_eq!(many.len(), 3);
+        assert_eq!(many.len(), 5);
         assert!(many.iter().any(|rule| rule.contains("path_namespace='/org/freedesktop/systemd1/unit'")));
     }
 }

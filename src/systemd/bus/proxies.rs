@@ -10,6 +10,8 @@ pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
 pub(super) const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 /// Its manager's interface.
 pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+/// The interface that services have.
+pub(super) const SERVICE: &str = "org.freedesktop.systemd1.Service";
 /// The interface that all units have.
 pub(super) const UNIT: &str = "org.freedesktop.systemd1.Unit";
 /// The standard interface of properties.
@@ -127,6 +129,37 @@ pub(super) struct UnitProperties {
     /// The path, and whether a missing one is passed over.
     pub(super) environment_files: Option<Vec<(String, bool)>>,
     pub(super) load_credential: Option<Vec<(String, String)>>,
+}
+
+/// What a signal says of a unit: all that is ever signalled of it, as far as it is read.
+#[derive(Debug, Default, DeserializeDict, Type, PartialEq, Eq)]
+#[zbus(signature = "a{sv}", rename_all = "PascalCase")]
+pub(super) struct UnitChange {
+    pub(super) active_state: Option<String>,
+    pub(super) sub_state: Option<String>,
+    /// The job's number, 0 = none, and its object.
+    pub(super) job: Option<(u32, OwnedObjectPath)>,
+    #[zbus(rename = "InvocationID")]
+    pub(super) invocation_id: Option<Vec<u8>>,
+    /// Microseconds since 1970, 0 = never.
+    pub(super) active_enter_timestamp: Option<u64>,
+    pub(super) condition_timestamp: Option<u64>,
+    pub(super) condition_result: Option<bool>,
+    pub(super) assert_timestamp: Option<u64>,
+    pub(super) assert_result: Option<bool>,
+}
+
+/// The same of what only services have.
+#[derive(Debug, Default, DeserializeDict, Type, PartialEq, Eq)]
+#[zbus(signature = "a{sv}", rename_all = "PascalCase")]
+pub(super) struct ServiceChange {
+    pub(super) result: Option<String>,
+    #[zbus(rename = "MainPID")]
+    pub(super) main_pid: Option<u32>,
+    #[zbus(rename = "NRestarts")]
+    pub(super) n_restarts: Option<u32>,
+    pub(super) exec_main_code: Option<i32>,
+    pub(super) exec_main_status: Option<i32>,
 }
 
 /// A `Condition…=` or `Assert…=`: its name, whether it is one of several that may hold, whether it is negated, its

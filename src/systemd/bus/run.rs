@@ -82,6 +82,7 @@ impl DBusManager {
             return Ok(Some(result));
         }
         tracing::debug!(unit = %name, job, "the end of a job was not signalled");
+        self.shared.known.forget(name);
         self.unit(name).await.map(|unit| Some(conclude(verb, &unit)))
     }
 }

@@ -2,13 +2,17 @@
 
 use zbus::{ObjectPath, message::Type};
 
-use super::proxies::{BUS, MANAGER, PROPERTIES, SYSTEMD};
+use super::proxies::{BUS, MANAGER, PROPERTIES, SERVICE, SYSTEMD, ServiceChange, UNIT, UnitChange};
 
 /// A signal that matters.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Signal {
-    /// Properties of the unit at this path changed.
-    UnitChanged { path: String },
+    /// This is said of the unit at this path as a service.
+    ServiceChanged { path: String, change: ServiceChange },
+    /// And this of it as a unit.
+    UnitChanged { path: String, change: UnitChange },
+    /// systemd has dropped the unit at this path from its memory.
+    UnitRemoved { path: String },
     /// A job is done.
     JobRemoved { job: String, unit: String, result: String },
     /// The manager has read its unit files again.
@@ -35,10 +39,29 @@ impl Signal {
             return None;
         }
         match (interface, member) {
-            (PROPERTIES, "PropertiesChanged") => Some(Self::UnitChanged { path: header.path()?.to_string() }),
+            (PROPERTIES, "PropertiesChanged") => {
+                let path = header.path()?.to_string();
+                // What cannot be read says nothing but that the unit has changed.
+                let said = body.deserialize::<(&str, UnitChange, Vec<&str>)>();
+                let (interface, change) =
+                    said.map_or((UNIT, UnitChange::default()), |(interface, change, _)| (interface, change));
+                match interface {
+                    UNIT => Some(Self::UnitChanged { path, change }),
+                    SERVICE => {
+                        let said = body.deserialize::<(&str, ServiceChange, Vec<&str>)>();
+                        let change = said.map(|(_, change, _)| change).unwrap_or_default();
+                        Some(Self::ServiceChanged { path, change })
+                    }
+                    _ => None,
+                }
+            }
             (MANAGER, "JobRemoved") => {
                 let (_, job, unit, result) = body.deserialize::<(u32, ObjectPath<'_>, &str, &str)>().ok()?;
                 Some(Self::JobRemoved { job: job.to_string(), unit: unit.to_owned(), result: result.to_owned() })
+            }
+            (MANAGER, "UnitRemoved") => {
+                let (_, path) = body.deserialize::<(&str, ObjectPath<'_>)>().ok()?;
+                Some(Self::UnitRemoved { path: path.to_string() })
             }
             (MANAGER, "Reloading") => (!body.deserialize::<bool>().ok()?).then_some(Self::Reloaded),
             _ => None,
@@ -50,10 +73,12 @@ impl Signal {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use serde::Serialize;
-    use zbus::{Message, ObjectPath, Type};
+    use std::collections::HashMap;
 
-    use super::Signal;
+    use serde::Serialize;
+    use zbus::{Message, ObjectPath, Type, Variant};
+
+    use super::{ServiceChange, Signal, UnitChange};
 
     fn signal(sender: &str, interface: &str, member: &str, body: &(impl Serialize + Type)) -> Message {
         let path = "/org/freedesktop/systemd1/unit/a_2eservice";
@@ -77,11 +102,28 @@ mod tests {
             result: "done".into(),
         };
         assert_eq!(read(":1.1", MANAGER, "JobRemoved", &removed), Some(expected));
+        let path = "/org/freedesktop/systemd1/unit/a_2eservice".to_owned();
+        let gone = ("a.service", ObjectPath::try_from(path.as_str()).unwrap());
+        assert_eq!(read(":1.1", MANAGER, "UnitRemoved", &gone), Some(Signal::UnitRemoved { path }));
         assert_eq!(read(":1.1", MANAGER, "Reloading", &false), Some(Signal::Reloaded));
         assert_eq!(read(":1.1", MANAGER, "Reloading", &true), None, "it is not done yet");
         let path = "/org/freedesktop/systemd1/unit/a_2eservice".to_owned();
-        let changed = read(":1.1", "org.freedesktop.DBus.Properties", "PropertiesChanged", &"");
-        assert_eq!(changed, Some(Signal::UnitChanged { path }));
+        let changed = |body: &dyn Fn() -> Message| Signal::read(&body(), Some(":1.1"));
+        let properties = "org.freedesktop.DBus.Properties";
+        let garbled = changed(&|| signal(":1.1", properties, "PropertiesChanged", &""));
+        assert_eq!(garbled, Some(Signal::UnitChanged { path: path.clone(), change: UnitChange::default() }));
+        let said = |interface: &'static str, name: &'static str, value: Variant<'static>| {
+            let body =
+                (interface, HashMap::from([(name, value), ("Foreign", Variant::from(true))]), vec!["Conditions"]);
+            changed(&|| signal(":1.1", properties, "PropertiesChanged", &body))
+        };
+        let change = UnitChange { active_state: Some("active".to_owned()), ..UnitChange::default() };
+        let unit = said("org.freedesktop.systemd1.Unit", "ActiveState", "active".into());
+        assert_eq!(unit, Some(Signal::UnitChanged { path: path.clone(), change }));
+        let change = ServiceChange { main_pid: Some(7), ..ServiceChange::default() };
+        let service = said("org.freedesktop.systemd1.Service", "MainPID", 7_u32.into());
+        assert_eq!(service, Some(Signal::ServiceChanged { path, change }));
+        assert_eq!(said("org.freedesktop.systemd1.Timer", "Result", "success".into()), None);
     }
 
     #[test]

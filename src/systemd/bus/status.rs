@@ -79,7 +79,7 @@ pub(super) fn invocation(bytes: &[u8]) -> String {
     text
 }
 
-fn timestamp(micros: u64) -> Option<Timestamp> {
+pub(super) fn timestamp(micros: u64) -> Option<Timestamp> {
     i64::try_from(micros).ok().filter(|micros| *micros != 0).and_then(|micros| Timestamp::from_microsecond(micros).ok())
 }
 

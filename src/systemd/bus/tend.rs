@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::atomic::Ordering};
 
+use futures_util::future::join_all;
 use zbus::Connection;
 
 use super::{
@@ -11,6 +12,10 @@ use super::{
     path::rules,
 };
 use crate::{model::UnitName, systemd::UnitError};
+
+/// So many units are kept in systemd's memory. For each of them systemd has a match rule, as for each job ([`super::turns`]),
+/// and dbus-daemon bears 512 of a connection. Of the others less is known once they have come to rest.
+const MOST_REFERRED: usize = 256;
 
 /// What this connection holds at the bus and at systemd; both forget it with the connection.
 #[derive(Debug, Default)]
@@ -49,13 +54,18 @@ async fn settle(shared: &Shared, connection: &Connection, held: &mut Held) -> Re
     if !shared.subscribed.swap(true, Ordering::AcqRel) {
         if let Err(error) = subscribe(&shared.calls, connection).await {
             shared.subscribed.store(false, Ordering::Release);
-            return if matches!(error, UnitError::Unreachable { .. }) { Ok(()) } else { Err(error) };
+            let is_gone = matches!(error, UnitError::Unreachable { .. }) && shared.owner().is_none();
+            return if is_gone { Ok(()) } else { Err(error) };
         }
         shared.doubt_all();
         held.units.clear();
     }
-    settle_units(&shared.calls, connection, &watched, &mut held.units).await?;
+    let referred = watched.iter().take(MOST_REFERRED).cloned().collect();
+    settle_units(&shared.calls, connection, &referred, &mut held.units).await?;
+    shared.known.hear(&watched);
+    shared.changes.settled(watched);
     if added {
+        // What was said before went unheard. Those whose signals came all the while are known, and are not read again for that.
         shared.changes.touch_all();
     }
     Ok(())
@@ -70,10 +80,16 @@ async fn settle_rules(
 ) -> Result<bool, UnitError> {
     let bus = bus(connection).await.map_err(|error| from_bus(&error, None))?;
     let (added, removed) = difference(wanted, held);
-    for rule in &added {
-        calls.make(CALL_LIMIT, "AddMatch", None, || bus.add_match(rule)).await?;
-        held.insert(rule.clone());
+    let add =
+        added.iter().map(async |rule| (rule, calls.make(CALL_LIMIT, "AddMatch", None, || bus.add_match(rule)).await));
+    let mut outcome = Ok(());
+    for (rule, answer) in join_all(add).await {
+        match answer {
+            Ok(()) => _ = held.insert(rule.clone()),
+            Err(error) => outcome = Err(error),
+        }
     }
+    outcome?;
     for rule in removed {
         calls.make(CALL_LIMIT, "RemoveMatch", None, || bus.remove_match(&rule)).await?;
         held.remove(&rule);
@@ -91,8 +107,12 @@ async fn settle_units(
 ) -> Result<(), UnitError> {
     let manager = manager(connection).await?;
     let (added, removed) = difference(wanted, held);
-    for unit in added {
-        match calls.make(CALL_LIMIT, "RefUnit", Some(&unit), || manager.ref_unit(unit.as_str())).await {
+    let refer = added.into_iter().map(async |unit| {
+        let answer = calls.make(CALL_LIMIT, "RefUnit", Some(&unit), || manager.ref_unit(unit.as_str())).await;
+        (unit, answer)
+    });
+    for (unit, answer) in join_all(refer).await {
+        match answer {
             Ok(()) => _ = held.insert(unit),
             Err(error) => tracing::debug!(%unit, %error, "systemd may forget this unit when it comes to rest"),
         }

@@ -2,7 +2,8 @@
 //!
 //! For each job systemd watches whether whoever asked for it stays on the bus, by a match rule of its own. dbus-daemon bears
 //! 512 of a connection (`max_match_rules_per_connection`); refused the next, systemd gives up its connection to the bus, and
-//! nobody gets an answer to anything that is under way.
+//! nobody gets an answer to anything that is under way. The units that systemd keeps in memory for this agent take others
+//! ([`super::tend`]).
 
 use std::{
     collections::HashMap,
@@ -18,10 +19,11 @@ use crate::model::{UnitName, Verb};
 
 /// So many jobs run at once that start something, or reload it. A start may take for ever: one that is to be given up does
 /// not wait behind others.
-const STARTS: usize = 256;
+const STARTS: usize = 128;
 
-/// So many run at once that stop something. Both together leave some of the bus's rules to others.
-const STOPS: usize = 128;
+/// So many run at once that stop something. Both together, and the units that are kept in memory, leave some of the bus's
+/// rules to others.
+const STOPS: usize = 64;
 
 /// The jobs that run, and those that wait for their turn.
 #[derive(Debug)]
