@@ -110,7 +110,7 @@ bench: setup
 	$(CARGO) bench --locked --bench plan
 	$(CARGO) build --locked --release --bins --example floor --example agents
 	ZKOPS_BIN=target/release/zkops $(PYTHON) vm-tests/run --scenario vm-tests/bench/bench.py vm-tests/bench/rolling.py \
-		vm-tests/bench/place.py
+		vm-tests/bench/many.py vm-tests/bench/place.py
 
 qemu-setup:
 	@$(MAKE) --no-print-directory setup PACKAGES="$(PACKAGES) $(QEMU_PACKAGES)"
