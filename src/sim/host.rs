@@ -293,7 +293,8 @@ impl Host {
 
     /// Whether this agent has seen all of it once.
     pub(crate) fn has_synced(&self) -> bool {
-        !self.last_seen.is_empty()
+        // Of a host that somebody has deleted there is nothing to be seen.
+        self.mirror.is_some() || !self.last_seen.is_empty()
     }
 
     fn connection(&self) -> Option<Connection> {
