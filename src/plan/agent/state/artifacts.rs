@@ -9,7 +9,11 @@ use crate::{
     plan::agent::action::{Action, Artifacts},
 };
 
-/// What was found for each replica: for the work that is wanted, and for that of before.
+/// How many pieces of work of one replica are known: what is wanted, what was prepared for it, and what ran before that and may
+/// be in force still.
+const MOST: usize = 3;
+
+/// What was found for each replica, of each piece of its work.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     of: BTreeMap<ReplicaId, Vec<Work>>,
@@ -45,7 +49,7 @@ impl Seen {
             return work.found;
         }
         known.push(Work { assignment: assignment.clone(), found: None, look: Look::Due });
-        known.drain(..known.len().saturating_sub(2));
+        known.drain(..known.len().saturating_sub(MOST));
         None
     }
 
@@ -83,7 +87,7 @@ impl Seen {
         let known = self.of.entry(id.clone()).or_default();
         known.retain(|work| !needs_the_same(&work.assignment, assignment));
         known.push(Work { assignment: assignment.clone(), found: Some(found), look: Look::Over });
-        known.drain(..known.len().saturating_sub(2));
+        known.drain(..known.len().saturating_sub(MOST));
     }
 
     /// Something of the replica changed on disk.
@@ -158,5 +162,23 @@ mod tests {
         let second = begun(&mut seen);
         seen.seen(&id, second, STAGED);
         assert!(!seen.look(&id, &version("v1")).unwrap().links.release);
+    }
+    /// With one fewer known, each decision would look at all of them again, and each answer would bring a decision.
+    #[test]
+    fn all_that_a_decision_asks_for_stays_known() {
+        let (mut seen, id) = (Seen::default(), "webapp.0000000001".parse().unwrap());
+        for wanted in ["v3", "v4"] {
+            for version in [wanted, "v2", "v1"].map(version) {
+                let _ = seen.look(&id, &version);
+                for action in seen.begin() {
+                    let Action::LookAtArtifacts { number, .. } = action else { panic!() };
+                    seen.seen(&id, number, STAGED);
+                }
+            }
+            for version in [wanted, "v2", "v1"].map(version) {
+                assert!(seen.look(&id, &version).is_some(), "{version:?}");
+            }
+            assert!(seen.begin().is_empty());
+        }
     }
 }
