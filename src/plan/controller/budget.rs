@@ -1,10 +1,13 @@
 //! How many ready replicas planned changes may make unready in one round: moves, updates and rollbacks share it.
 
+use std::collections::BTreeSet;
+
 use super::{
     classify::{Replica, ReplicaKind, managed},
     facts::Facts,
     rollout::ActiveRollout,
 };
+use crate::model::ReplicaNumber;
 
 /// What is left of it.
 #[derive(Clone, Copy, Default)]
@@ -18,8 +21,14 @@ pub(super) struct Budget {
 impl Budget {
     /// How many ready replicas may become unready: those beyond the number wanted, and `max_unavailable`. Of those that
     /// `max_failures` forgives, nobody hopes that they serve. On a way back neither of those that are on no host or on a lost
-    /// one, or failed: what was given up does not stay for them, though nothing else is disturbed beyond the budget.
-    pub(super) fn grant(facts: &Facts<'_>, rollout: &ActiveRollout<'_>, found: &[ReplicaKind<'_>]) -> Self {
+    /// one, or failed: what was given up does not stay for them, though nothing else is disturbed beyond the budget. What
+    /// failed as that is first brought back, and may well serve then, unless it is `blocked`.
+    pub(super) fn grant(
+        facts: &Facts<'_>,
+        rollout: &ActiveRollout<'_>,
+        found: &[ReplicaKind<'_>],
+        blocked: &BTreeSet<ReplicaNumber>,
+    ) -> Self {
         let ready =
             found.iter().filter_map(managed).filter(|replica| !replica.desired.removing && replica.ready()).count();
         let wanted = facts.force.wanted();
@@ -27,7 +36,11 @@ impl Budget {
         let beyond = |forgiven: usize| (ready + max_unavailable + forgiven).saturating_sub(wanted);
         // With the rollout's end, that is over, too.
         let left = beyond(if rollout.is_active() { rollout.progress.forgiven } else { 0 });
-        let idle = || found.iter().filter_map(managed).filter(|replica| is_idle(replica)).count();
+        let outdated = |replica: &Replica<'_>| rollout.goal().is_some_and(|goal| !goal.is_of(replica));
+        let comes_back =
+            |replica: &Replica<'_>| replica.host_alive && outdated(replica) && !blocked.contains(&replica.number());
+        let is_hopeless = |replica: &&Replica<'_>| is_idle(replica) && !comes_back(replica);
+        let idle = || found.iter().filter_map(managed).filter(is_hopeless).count();
         let leeway = if rollout.is_going_back() { beyond(idle()).saturating_sub(left) } else { 0 };
         Self { left, leeway }
     }

@@ -74,8 +74,9 @@ impl<'p, 'a> Round<'p, 'a> {
 
     /// How much may be disturbed, and whose turn it is to be updated.
     pub(super) fn choose_turn(&mut self, found: &[ReplicaKind<'a>]) {
-        self.budget = Budget::grant(&self.facts, &self.rollout, found);
-        self.rollout.choose_turn(found, self.budget, &mut self.places, &mut self.out);
+        let blocked = self.rollout.blocked(found, &mut self.places, &mut self.out);
+        self.budget = Budget::grant(&self.facts, &self.rollout, found, &blocked);
+        self.rollout.choose_turn(found, &blocked, self.budget);
     }
 
     /// Whether the replica's index on the host cannot be deleted. Says so.

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
-use super::ActiveRollout;
+use super::{ActiveRollout, Goal};
 use crate::{
     model::{PauseCause, ReplicaNumber, Rollout, RolloutPolicy, RolloutState},
     plan::controller::{
@@ -30,19 +30,18 @@ fn batch_end(policy: &RolloutPolicy, batch: u32, wanted: usize, surge: usize) ->
 }
 
 impl<'a> ActiveRollout<'a> {
-    /// Chooses who may be updated in this round. Needs the budget: a rollback takes the highest numbers that it allows.
+    /// Chooses who may be updated in this round. Needs the budget: a rollback takes the highest numbers that it allows. Those that
+    /// are `blocked` come last: others would wait for them in vain.
     pub(in crate::plan::controller) fn choose_turn(
         &mut self,
         found: &[ReplicaKind<'a>],
+        blocked: &BTreeSet<ReplicaNumber>,
         budget: Budget,
-        places: &mut Placement<'_, 'a>,
-        out: &mut Output<'a>,
     ) {
         let Some(goal) = self.goal() else { return };
         let left = self.exposure_left();
         self.exposure_left = left;
-        let outdated = |replica: &&Replica<'a>| !replica.desired.removing && !goal.is_of(replica);
-        let outdated: Vec<&Replica<'a>> = found.iter().filter_map(managed).filter(outdated).collect();
+        let outdated: Vec<&Replica<'a>> = outdated(goal, found).collect();
         if outdated.is_empty() {
             self.fresh_left = if self.is(RolloutState::Running) { self.batch_left() } else { 0 };
             return;
@@ -54,15 +53,8 @@ impl<'a> ActiveRollout<'a> {
         let turn: BTreeSet<ReplicaNumber> = if self.facts.force.enabled() {
             match self.record().map(|record| record.state) {
                 Some(RolloutState::Paused) | None => BTreeSet::new(),
-                Some(state) => {
-                    let blocked = self.blocked(&outdated, places, out);
-                    let forward = state == RolloutState::Running;
-                    if forward {
-                        self.turn_forward(outdated, &blocked, budget)
-                    } else {
-                        Self::turn_back(outdated, &blocked, budget)
-                    }
-                }
+                Some(RolloutState::Running) => self.turn_forward(outdated, blocked, budget),
+                Some(_) => Self::turn_back(outdated, blocked, budget),
             }
         } else {
             self.turn_while_off(outdated)
@@ -71,20 +63,19 @@ impl<'a> ActiveRollout<'a> {
         self.turn = turn;
     }
 
-    /// Those that cannot be brought where they are, nor anywhere else. They come last: others would wait for them in vain.
-    fn blocked(
+    /// Those that cannot be brought to the goal where they are, nor anywhere else.
+    pub(in crate::plan::controller) fn blocked(
         &self,
-        outdated: &[&Replica<'a>],
+        found: &[ReplicaKind<'a>],
         places: &mut Placement<'_, 'a>,
         out: &mut Output<'a>,
     ) -> BTreeSet<ReplicaNumber> {
-        let clash = |replica: &&&Replica<'a>| replica.host.is_some_and(|host| places.clashes(replica, host, true));
-        let clashing: Vec<&Replica<'a>> = outdated.iter().filter(clash).copied().collect();
-        clashing
-            .into_iter()
-            .filter(|replica| !places.will_fit_elsewhere(replica, self, out))
-            .map(Replica::number)
-            .collect()
+        let moves = self.facts.force.enabled() && !self.is(RolloutState::Paused);
+        let Some(goal) = self.goal().filter(|_| moves) else { return BTreeSet::new() };
+        let clash = |replica: &&Replica<'a>| replica.host.is_some_and(|host| places.clashes(replica, host, true));
+        let mut blocked: Vec<&Replica<'a>> = outdated(goal, found).filter(clash).collect();
+        blocked.retain(|replica| !places.will_fit_elsewhere(replica, self, out));
+        blocked.into_iter().map(Replica::number).collect()
     }
 
     /// See [`ActiveRollout::may_expose`](super::ActiveRollout::may_expose).
@@ -222,6 +213,12 @@ impl<'a> ActiveRollout<'a> {
         }
         surge.min(wanted).max(there)
     }
+}
+
+/// Those that do not run what `goal` brought yet.
+fn outdated<'f, 'a>(goal: Goal<'a>, found: &'f [ReplicaKind<'a>]) -> impl Iterator<Item = &'f Replica<'a>> {
+    let wanted = found.iter().filter_map(managed).filter(|replica| !replica.desired.removing);
+    wanted.filter(move |replica| !goal.is_of(replica))
 }
 
 #[cfg(test)]

@@ -659,3 +659,41 @@ fn where_none_may_be_missing_the_way_back_starts_others_first() {
     }
     assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v1 v1 v1 v1", "2 rolled_back"), "{:#?}", sim.log);
 }
+
+/// Two of three failed as what is given up, and are brought back at once: the last that serves waits until they do. If they fail
+/// as what was before, too, nobody waits for them any more.
+#[test]
+fn what_failed_as_what_is_given_up_may_serve_as_what_was_before() {
+    for fails_still in [false, true] {
+        let mut sim = Sim::new(&["web1", "web2", "web3"]);
+        let keys = json!({ "max_unavailable": 2, "rollout": { "min_healthy_time": "60s", "on_failure": "pause" } });
+        sim.service("webapp", &spec(keys), &json!({ "replicas": 3, "version": "v1" }));
+        sim.live(90);
+        want(&mut sim, "v2");
+        sim.live(30);
+        assert_eq!((versions(&sim).as_str(), ready(&sim)), ("v2 v2 v1", 3));
+        sim.live(60);
+        assert_eq!((versions(&sim).as_str(), ready(&sim)), ("v2 v2 v2", 3));
+        // They fail where they are.
+        sim.tree.put("/hosts/web3", r#"{"cordon":true}"#);
+        for host in ["web1", "web2"] {
+            sim.host(host).setup.failing.insert("webapp".parse().unwrap());
+            sim.power_cycle(host);
+        }
+        sim.live(10);
+        assert_eq!(ready(&sim), 1, "{:#?}", sim.log);
+        for host in ["web1", "web2"].iter().filter(|_| !fails_still) {
+            sim.host(host).setup.failing.clear();
+        }
+        order(&mut sim, 2, "abort");
+        sim.run_controller();
+        assert_eq!(versions(&sim), "v1 v1 v2", "{:#?}", sim.log);
+        sim.live(60);
+        assert_eq!(
+            (versions(&sim).as_str(), ready(&sim)),
+            ("v1 v1 v1", if fails_still { 1 } else { 3 }),
+            "{:#?}",
+            sim.log
+        );
+    }
+}
