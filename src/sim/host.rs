@@ -350,13 +350,12 @@ impl Host {
 
     /// An agent that decides what has changed comes to the same as one that decides everything.
     fn has_noticed_all(&self, agent: &State, whole: &State) {
+        if agent.statuses() == whole.statuses() && told_shortly(agent) == told_shortly(whole) {
+            return;
+        }
         let (one, other) = (told(agent), told(whole));
         let differences = similar::TextDiff::from_lines(&one, &other).unified_diff().context_radius(4).to_string();
-        assert!(
-            differences.is_empty(),
-            "{} has not noticed a change; what it decides, and should:\n{differences}",
-            self.name
-        );
+        panic!("{} has not noticed a change; what it decides, and should:\n{differences}", self.name);
     }
 
     /// The agent's last publication before the machine goes down.
@@ -522,6 +521,11 @@ impl Host {
     pub(crate) fn files_of(&self, change: &FileChange) -> Files {
         self.systemd.files.get(&change.assignment.unit).cloned().unwrap_or_default()
     }
+}
+
+/// What an agent decides, in a form that takes the least time.
+fn told_shortly(agent: &State) -> String {
+    format!("{:?}{:?}{:?}{:?}", agent.decisions(), agent.actions(), agent.probed(), agent.wake_at())
 }
 
 /// What an agent decides and says.
