@@ -4,3 +4,5 @@
 pub mod agent;
 pub mod controller;
 pub mod ensemble;
+
+mod relation;

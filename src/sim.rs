@@ -7,7 +7,7 @@
 //!                 │          ▼
 //!  histories ─► cluster    check: what must hold of it
 //!                 │
-//!                 └► controllers (Memory, plan) ──► plan::controller::check: what must hold of each plan
+//!                 └► leader (Planner, and plan) ──► plan::controller::check: what must hold of each plan
 //! ```
 //!
 //! Whoever drives it decides who acts next, what ends when, what is lost, and when time passes.
@@ -18,6 +18,7 @@ pub(crate) mod cluster;
 mod drive;
 mod histories;
 pub(crate) mod host;
+pub(crate) mod leader;
 mod one_host;
 mod prober;
 pub(crate) mod story;

@@ -14,7 +14,7 @@ use syn::{
 };
 
 /// Rooms without I/O, clock and randomness, and what they may not name. clippy.toml has the single functions.
-const PURE: [&str; 5] = ["model", "plan::agent", "plan::controller", "plan::ensemble", "tree"];
+const PURE: [&str; 6] = ["model", "plan::agent", "plan::controller", "plan::ensemble", "plan::relation", "tree"];
 const IMPURE: [&str; 20] = [
     "libc",
     "reqwest",

@@ -8,6 +8,9 @@
 //!                                             └► wake_at: time alone will change something then
 //! ```
 //!
+//! A leader has a [`Planner`], which plans only what has changed and what that concerns; [`plan`] is everything, and what comes
+//! of both is the same.
+//!
 //! A plan has at most one transaction per service. Each also writes `/services/<svc>/status` at the version it was
 //! planned from, so that of two plans made from one snapshot, or by two leaders, at most one lands. Within a service:
 //!
@@ -38,6 +41,7 @@ mod failover;
 mod failures;
 mod fleet;
 mod forget;
+mod hold;
 mod host;
 mod memory;
 mod no_feasible_host;
@@ -47,8 +51,10 @@ mod occupancy;
 mod output;
 mod place;
 mod placement;
+mod planner;
 mod ports;
 mod preview;
+mod relations;
 mod remove;
 mod repair;
 mod revision_choice;
@@ -63,20 +69,30 @@ mod transaction;
 mod vacate;
 mod words;
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 use jiff::Timestamp;
 
 pub use self::{
     explain::{Prospects, keeps_away, port_neighbours, prospects},
     memory::Memory,
+    planner::Planner,
     preview::{Batch, Changes, End, Report, RoundReport, Step, Terms, Undone, UnknownHost, What, preview},
     spread::{Move, Pending, pending_moves, spread},
 };
-use self::{fleet::Fleet, service::Planned};
+use self::{
+    fleet::{Asked, Fleet},
+    service::Planned,
+};
 use crate::{
     model::{HostName, ReplicaId, ServiceName, Span},
-    tree::{snapshot::Cluster, txn::Transaction},
+    tree::{
+        snapshot::{Cluster, ServiceView},
+        txn::{Op, Transaction},
+    },
 };
 
 /// What a plan depends on beside the tree. [`Memory::context`] makes one.
@@ -127,28 +143,87 @@ pub struct Plan {
 /// The snapshot has to be complete: what is missing in it counts as deleted.
 pub fn plan(cluster: &Cluster, context: &Context) -> Plan {
     let mut fleet = Fleet::new(cluster, context);
-    let mut plan = Plan::default();
-    plan.notes.extend(cluster.problems.iter().map(|(path, problem)| format!("{path}: {problem}; it is left alone")));
-    let mut urgent = Vec::new();
-    let mut rest = Vec::new();
     let from = context.begin_at.as_ref().map_or(Bound::Unbounded, Bound::Included);
     let services = cluster.services.range((from, Bound::Unbounded)).filter(|(_, view)| view.spec.is_some());
+    let (draft, _) = draft(services, &mut fleet, context, false).unwrap_or_default().mend(cluster, &fleet);
+    let standing = draft.planned.iter().map(|(_, standing)| standing);
+    Plan::of(draft.transactions, standing, draft.left.cloned(), cluster)
+}
+
+/// What the plan of one service came to, beside its transaction.
+#[derive(Clone, Debug)]
+struct Standing {
+    /// Nothing is to be done.
+    is_settled: bool,
+    wake_at: Option<Timestamp>,
+    note: Option<String>,
+    held: usize,
+    asked: Asked,
+}
+
+/// What comes of planning some services.
+#[derive(Default)]
+struct Draft<'a> {
+    /// What brings back what was lost comes first.
+    transactions: Vec<Transaction>,
+    planned: Vec<(&'a ServiceName, Standing)>,
+    /// The first of those that are left to the next plan.
+    left: Option<&'a ServiceName>,
+}
+
+/// Plans these services, in this order. `None`: a place is looked for, and `is_narrow` says that the fleet is not all there is.
+fn draft<'a>(
+    services: impl Iterator<Item = (&'a ServiceName, &'a ServiceView)>,
+    fleet: &mut Fleet<'a>,
+    context: &'a Context,
+    is_narrow: bool,
+) -> Option<Draft<'a>> {
+    let (mut draft, mut rest) = (Draft::default(), Vec::new());
     for (name, view) in services {
         if fleet.work > context.work {
-            plan.rest = Some(name.clone());
+            draft.left = Some(name);
             break;
         }
-        let Planned { transaction, is_urgent, wake_at, note, held } =
-            service::plan_service(name, view, &mut fleet, context);
-        plan.wake_at = plan.wake_at.into_iter().chain(wake_at).min();
-        plan.notes.extend(note);
-        plan.held += held;
-        if is_urgent { &mut urgent } else { &mut rest }.extend(transaction);
+        let Planned { transaction, is_urgent, wake_at, note, held } = service::plan_service(name, view, fleet, context);
+        let asked = fleet.take_asked();
+        if is_narrow && asked.seeks {
+            return None;
+        }
+        draft.planned.push((name, Standing { is_settled: transaction.is_none(), wake_at, note, held, asked }));
+        if is_urgent { &mut draft.transactions } else { &mut rest }.extend(transaction);
     }
-    rest.extend(repair::missing_assigned(&fleet));
-    rest.extend(repair::orphans(cluster, &fleet));
-    plan.transactions = urgent.into_iter().chain(rest).collect();
-    plan
+    draft.transactions.append(&mut rest);
+    Some(draft)
+}
+
+impl<'a> Draft<'a> {
+    /// Adds what mends the indices of the hosts; also says of which.
+    fn mend(mut self, cluster: &Cluster, fleet: &Fleet<'a>) -> (Self, BTreeSet<HostName>) {
+        let mut mending = repair::missing_assigned(fleet);
+        mending.extend(repair::orphans(cluster, fleet));
+        let paths = mending.iter().flat_map(|transaction| &transaction.ops).map(Op::path);
+        let hosts = paths.filter_map(|path| path.strip_prefix("/hosts/")?.split('/').next()?.parse().ok()).collect();
+        self.transactions.append(&mut mending);
+        (self, hosts)
+    }
+}
+
+impl Plan {
+    fn of<'s>(
+        transactions: Vec<Transaction>,
+        standing: impl Iterator<Item = &'s Standing>,
+        rest: Option<ServiceName>,
+        cluster: &Cluster,
+    ) -> Self {
+        let problems = cluster.problems.iter().map(|(path, problem)| format!("{path}: {problem}; it is left alone"));
+        let mut plan = Self { transactions, rest, notes: problems.collect(), ..Self::default() };
+        for standing in standing {
+            plan.wake_at = plan.wake_at.into_iter().chain(standing.wake_at).min();
+            plan.notes.extend(standing.note.clone());
+            plan.held += standing.held;
+        }
+        plan
+    }
 }
 
 /// `since` plus `span`; the end of time when it is past that.

@@ -30,7 +30,7 @@ use crate::{
     blocking::PLANS,
     config::ControllerSettings,
     model::counted,
-    plan::controller::{Memory, Plan, plan},
+    plan::controller::{Plan, Planner},
     reconcile::{Woken, sleep_until},
     report::{
         http, log,
@@ -87,11 +87,9 @@ struct Controller {
     round: Option<BoxFuture<'static, Round>>,
     /// Nothing has changed since all was planned.
     settled: bool,
-    /// The plans made since then have left something to the next one.
-    has_rest: bool,
-    /// How many replicas they hold where they fail.
+    /// How many replicas the last plan holds where they fail.
     held: usize,
-    /// Something has changed since the first of these.
+    /// Something has changed since that was asked for.
     changed: bool,
     wake_at: Option<Instant>,
     /// What ZooKeeper last refused, so that it is said once.
@@ -106,7 +104,7 @@ struct Controller {
 #[derive(Debug, Default)]
 struct Knowledge {
     cluster: Cluster,
-    memory: Memory,
+    planner: Planner,
     /// The fraction of hosts that may be lost.
     failover_max_fraction: f64,
     /// The term for which a plan was made last.
@@ -128,17 +126,21 @@ impl Knowledge {
     fn think(mut self, news: &[Batch], term: Option<Term>) -> Thought {
         for change in news.iter().flat_map(|batch| &batch.changes) {
             self.cluster.apply(&change.path, change.node.as_ref().map(|node| (node.data.as_slice(), node.version)));
+            self.planner.changed(&change.path);
+        }
+        // Now and then the mirror reads the whole tree.
+        if news.iter().any(|batch| batch.synced.is_some()) {
+            self.planner.doubt();
         }
         let now = Timestamp::now();
-        self.memory.observe(&self.cluster, now);
+        self.planner.observe(&self.cluster, now);
         let plan = term.map(|term| {
             if self.term.as_ref() != Some(&term) {
-                self.memory.lead_from(now);
+                self.planner.lead_from(now);
                 self.term = Some(term);
             }
             let started = Instant::now();
-            let plan = plan(&self.cluster, &self.memory.context(now, self.failover_max_fraction));
-            self.memory.go_on_after(&plan, now);
+            let plan = self.planner.plan(&self.cluster, now, self.failover_max_fraction);
             (plan, started.elapsed())
         });
         Thought { knowledge: self, plan }
@@ -175,7 +177,6 @@ impl Controller {
             thought: None,
             round: None,
             settled: false,
-            has_rest: false,
             held: 0,
             changed: false,
             wake_at: None,
@@ -250,7 +251,7 @@ impl Controller {
         }
         let Some(knowledge) = self.knowledge.take() else { return };
         let news = mem::take(&mut self.news);
-        if term.is_some() && !self.has_rest {
+        if term.is_some() {
             (self.changed, self.wake_at) = (false, None);
         }
         self.thought = Some(Box::pin(PLANS.run(move || knowledge.think(&news, term))));
@@ -259,16 +260,14 @@ impl Controller {
     /// Does what was thought.
     fn conclude(&mut self, thought: Thought) {
         self.thought = None;
-        self.counts = thought.knowledge.cluster.counts();
+        self.counts = thought.knowledge.planner.counts(&thought.knowledge.cluster);
         self.knowledge = Some(thought.knowledge);
         let Some((plan, took)) = thought.plan else { return };
         self.metrics.plan(took);
         let wake_at = plan.wake_at.map(|wake_at| Instant::now() + until(Timestamp::now(), wake_at));
         self.wake_at = self.wake_at.into_iter().chain(wake_at).min();
-        let before = if self.has_rest { self.held } else { 0 };
-        self.held = before + plan.held;
-        self.has_rest = plan.rest.is_some();
-        self.settled = !self.has_rest && !self.changed;
+        self.held = plan.held;
+        self.settled = plan.rest.is_none() && !self.changed;
         self.tell_notes(plan.notes);
         match self.lead() {
             Some((lock, client)) if !plan.transactions.is_empty() => {
@@ -280,13 +279,13 @@ impl Controller {
         }
     }
 
-    /// Logs what no service's status can say, once for as long as it holds. Part of a plan has part of it.
+    /// Logs what no service's status can say, once for as long as it holds.
     fn tell_notes(&mut self, notes: Vec<String>) {
         let notes: BTreeSet<String> = notes.into_iter().collect();
         for note in notes.difference(&self.noted) {
             tracing::warn!("{note}");
         }
-        if self.has_rest { self.noted.extend(notes) } else { self.noted = notes }
+        self.noted = notes;
     }
 
     /// The term for which it plans now.

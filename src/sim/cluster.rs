@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use super::story::Story;
 pub(crate) use super::{
     host::{Host, UNREADY},
+    leader::Leader,
     systemd::FAILS,
     tasks::REJECTED,
     tree::{Seen, Tree, merge},
 };
 use crate::{
     model::{HostName, ReplicaDesired, ReplicaId, ServiceName, ServiceStatus, decode},
-    plan::controller::{Context, Memory, Plan, WORK, check, plan},
+    plan::controller::{Context, Plan, check, plan},
     tree::{
         layout,
         snapshot::{Cluster, Doc},
@@ -32,11 +33,9 @@ pub(crate) struct Sim {
     pub(crate) tree: Tree,
     pub(crate) now: Timestamp,
     seen: Seen,
-    pub(crate) memory: Memory,
+    pub(crate) leader: Leader,
     pub(crate) hosts: BTreeMap<HostName, Host>,
     pub(crate) max_fraction: f64,
-    /// How much work one plan may be.
-    pub(crate) work: usize,
     /// The reason of every transaction that landed.
     pub(crate) log: Vec<String>,
     /// What everyone did.
@@ -53,10 +52,9 @@ impl Sim {
     pub(crate) fn told_in(story: &Story, hosts: &[&str]) -> Self {
         let story = story.clone();
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        let memory = Memory::default();
+        let leader = Leader::default();
         let (tree, seen, log) = (Tree::new(), Seen::default(), Vec::new());
-        let mut sim =
-            Self { tree, now, seen, memory, hosts: BTreeMap::new(), max_fraction: 0.55, work: WORK, log, story };
+        let mut sim = Self { tree, now, seen, leader, hosts: BTreeMap::new(), max_fraction: 0.55, log, story };
         for host in hosts {
             sim.add_host(host);
         }
@@ -105,8 +103,15 @@ impl Sim {
 
     pub(crate) fn context(&mut self) -> Context {
         self.look();
-        self.memory.observe(&self.seen.cluster, self.now);
-        Context { work: self.work, ..self.memory.context(self.now, self.max_fraction) }
+        self.seen.show(&mut self.leader, self.now);
+        self.leader.context(self.now, self.max_fraction)
+    }
+
+    /// A controller that has seen nothing yet takes over.
+    pub(crate) fn another_leads(&mut self) {
+        let work = self.leader.work;
+        self.leader = Leader::default();
+        self.leader.work = work;
     }
 
     /// What the leader would do now.
@@ -115,16 +120,21 @@ impl Sim {
         plan(&self.seen.cluster, &context)
     }
 
+    /// Plans once, and nothing of that lands.
+    pub(crate) fn plan_in_vain(&mut self) -> Plan {
+        self.context();
+        self.leader.plan(&self.seen.cluster, self.now, self.max_fraction)
+    }
+
     /// Plans once, checks that and commits all of it; true when there was something.
     pub(crate) fn round(&mut self) -> bool {
         let context = self.context();
-        let plan = plan(&self.seen.cluster, &context);
+        let plan = self.leader.plan(&self.seen.cluster, self.now, self.max_fraction);
         let wrong = check::plan(&self.seen.tree, &plan, &context);
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         for transaction in &plan.transactions {
             self.commit(transaction);
         }
-        self.memory.go_on_after(&plan, self.now);
         !plan.transactions.is_empty() || plan.rest.is_some() || context.begin_at.is_some()
     }
 
@@ -178,9 +188,9 @@ impl Sim {
     /// The same.
     pub(crate) fn sleep_millis(&mut self, millis: u64) {
         let until = self.now.checked_add(Duration::from_millis(millis)).unwrap();
-        if let Some(due) = self.memory.due().filter(|due| *due <= until) {
+        if let Some(due) = self.leader.due().filter(|due| *due <= until) {
             self.seen.look(&self.tree);
-            self.memory.observe(&self.seen.cluster, due.max(self.now));
+            self.seen.show(&mut self.leader, due.max(self.now));
         }
         self.now = until;
         for host in self.hosts.values_mut() {

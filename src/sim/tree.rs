@@ -2,8 +2,10 @@
 
 use std::{any::Any, cell::OnceCell, fmt, rc::Rc};
 
+use jiff::Timestamp;
 use serde_json::Value;
 
+use super::leader::Leader;
 use crate::tree::{copy, layout, snapshot::Cluster};
 
 /// A tree whose copies have their data in common.
@@ -95,6 +97,8 @@ pub(crate) fn merge(document: &mut Value, keys: &Value) {
 pub(crate) struct Seen {
     pub(crate) tree: Tree,
     pub(crate) cluster: Cluster,
+    /// What has changed since that was last told.
+    changed: Vec<String>,
 }
 
 impl Seen {
@@ -102,10 +106,17 @@ impl Seen {
     pub(crate) fn look(&mut self, tree: &Tree) {
         for path in self.tree.paths().rev().filter(|path| tree.node(path).is_none()) {
             self.cluster.apply(path, None);
+            self.changed.push(path.to_owned());
         }
         for (path, node) in tree.iter().filter(|(path, node)| self.tree.node(path) != Some(node)) {
             self.cluster.apply(path, Some((node.data.as_ref(), node.version)));
+            self.changed.push(path.to_owned());
         }
         self.tree.clone_from(tree);
+    }
+
+    /// The leader sees the same.
+    pub(crate) fn show(&mut self, leader: &mut Leader, now: Timestamp) {
+        leader.observe(self.changed.drain(..), &self.cluster, now);
     }
 }

@@ -146,12 +146,6 @@ impl Cluster {
         }
     }
 
-    /// How many services and hosts there are, and how many of the hosts have no live agent.
-    pub fn counts(&self) -> (usize, usize, usize) {
-        let lost = self.hosts.values().filter(|host| host.alive.is_none()).count();
-        (self.services.len(), self.hosts.len(), lost)
-    }
-
     fn service(&mut self, name: ServiceName, change: impl FnOnce(&mut ServiceView)) {
         edit(&mut self.services, name, change, ServiceView::is_empty);
     }

@@ -40,12 +40,15 @@ use super::{
     Busy, Decision, Memory, Work,
     action::{Action, Connection, Counted, Event, Severity},
 };
-use crate::model::{
-    Accepts, CheckedAssignment, Files, Folders, HostAlive, HostName, Ledger, ReplicaId, ReplicaStatus, UnitName,
-    UnitPaths, UnitStatus,
+use crate::{
+    model::{
+        Accepts, CheckedAssignment, Files, Folders, HostAlive, HostName, Ledger, ReplicaId, ReplicaStatus, UnitName,
+        UnitPaths, UnitStatus,
+    },
+    plan::relation::Relation,
 };
 use artifacts::Seen;
-use changed::{Changed, Index, LastRound};
+use changed::{Changed, LastRound};
 use files::ForeignChanges;
 use last_lines::LastLines;
 use probes::Health;
@@ -147,9 +150,9 @@ pub struct State {
     changed: Changed,
     last_round: LastRound,
     /// The replicas that a unit concerns.
-    by_unit: Index<UnitName>,
+    by_unit: Relation<ReplicaId, UnitName>,
     /// The replicas that name the same unit, by the name that systemd has it by.
-    by_primary: Index<String>,
+    by_primary: Relation<ReplicaId, String>,
     /// What is wanted of each replica; away during a round.
     targets: BTreeMap<ReplicaId, Target>,
     decisions: BTreeMap<ReplicaId, Decision>,
@@ -203,8 +206,8 @@ impl State {
             health: Health::default(),
             changed: Changed::default(),
             last_round: LastRound::default(),
-            by_unit: Index::default(),
-            by_primary: Index::default(),
+            by_unit: Relation::default(),
+            by_primary: Relation::default(),
             targets: BTreeMap::new(),
             decisions: BTreeMap::new(),
             units_differ: false,

@@ -64,13 +64,20 @@ pub(super) enum Strength {
 }
 
 /// A unit's name up to its instance: what two units of one file have in common.
-fn file_key(unit: &UnitName) -> &str {
+pub(super) fn file_key(unit: &UnitName) -> &str {
     unit.as_str().split_once('@').map_or(unit.as_str(), |(prefix, _)| prefix)
 }
 
 impl<'a> Claims<'a> {
-    pub(super) fn new(cluster: &'a Cluster, hosts: &[Host<'a>], by_name: &HashMap<&HostName, HostIndex>) -> Self {
-        let mut claims = Self { shared: shared_files(cluster), by_host: HashMap::new() };
+    /// `shared`: the unit files that more than one service uses, by [`file_key`]. `services`: those that may be on the hosts.
+    pub(super) fn new(
+        shared: &BTreeSet<String>,
+        cluster: &'a Cluster,
+        hosts: &[Host<'a>],
+        by_name: &HashMap<&HostName, HostIndex>,
+        services: &[(&'a ServiceName, &'a ServiceView)],
+    ) -> Self {
+        let mut claims = Self { shared: shared.clone(), by_host: HashMap::new() };
         if claims.shared.is_empty() {
             return claims;
         }
@@ -88,13 +95,19 @@ impl<'a> Claims<'a> {
                 }
             }
         }
-        claims.add_placed(cluster, hosts, by_name);
+        claims.add_placed(cluster, hosts, by_name, services);
         claims
     }
 
     /// What replicas are to be where they are placed; and what they are, when their index was deleted by hand.
-    fn add_placed(&mut self, cluster: &'a Cluster, hosts: &[Host<'a>], by_name: &HashMap<&HostName, HostIndex>) {
-        for (name, service) in &cluster.services {
+    fn add_placed(
+        &mut self,
+        cluster: &'a Cluster,
+        hosts: &[Host<'a>],
+        by_name: &HashMap<&HostName, HostIndex>,
+        services: &[(&'a ServiceName, &'a ServiceView)],
+    ) {
+        for &(name, service) in services {
             let planned = service.spec.as_ref().and_then(Doc::good).or_else(|| accepted(service));
             for &number in service.replicas.keys() {
                 let id = ReplicaId { service: name.clone(), number };
@@ -167,28 +180,29 @@ fn is_placed(cluster: &Cluster, host: &HostName, id: &ReplicaId) -> bool {
 
 /// Whether the service has, or had, the unit for the replica: as it is described, as it was accepted or rolled out.
 fn describes(service: &ServiceView, id: &ReplicaId, unit: &UnitName) -> bool {
+    described_units(service).any(|it| it.for_replica(id.number) == *unit)
+}
+
+/// The units that the service has, or had.
+pub(super) fn described_units(service: &ServiceView) -> impl Iterator<Item = &UnitName> {
     let described = service.spec.as_ref().and_then(Doc::good).map(|spec| &spec.unit);
     let accepted = accepted(service).map(|spec| &spec.unit);
     let rolled_out = service.rollouts.values().filter_map(Doc::good).map(|record| &record.revision.unit);
-    described.into_iter().chain(accepted).chain(rolled_out).any(|it| it.for_replica(id.number) == *unit)
+    described.into_iter().chain(accepted).chain(rolled_out)
 }
 
 /// The description that was last in force.
-fn accepted(service: &ServiceView) -> Option<&ServiceSpec> {
+pub(super) fn accepted(service: &ServiceView) -> Option<&ServiceSpec> {
     let status = service.status.as_ref().and_then(Doc::good)?;
     status.accepted.as_ref().map(|accepted| &accepted.service)
 }
 
 /// The unit files that more than one service uses, by [`file_key`].
-fn shared_files(cluster: &Cluster) -> BTreeSet<String> {
+pub(super) fn shared_files(cluster: &Cluster) -> BTreeSet<String> {
     let mut owner: HashMap<&str, &ServiceName> = HashMap::new();
     let mut shared = BTreeSet::new();
-    let described = cluster.services.iter().flat_map(|(name, service)| {
-        let now = service.spec.as_ref().and_then(Doc::good).map(|spec| &spec.unit);
-        let accepted = accepted(service).map(|spec| &spec.unit);
-        let rolled_out = service.rollouts.values().filter_map(Doc::good).map(|record| &record.revision.unit);
-        now.into_iter().chain(accepted).chain(rolled_out).map(move |unit| (unit, name))
-    });
+    let described =
+        cluster.services.iter().flat_map(|(name, service)| described_units(service).map(move |unit| (unit, name)));
     let assigned = cluster.hosts.values().flat_map(|host| &host.assigned);
     let running = assigned.filter_map(|(id, doc)| Some((&doc.good()?.unit, &id.service)));
     for (unit, service) in described.chain(running) {

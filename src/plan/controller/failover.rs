@@ -30,9 +30,9 @@ impl<'a> Round<'_, 'a> {
             self.keep(replica);
             return Some(ReplicaOutcome::Busy);
         }
-        if let Some(held) = self.places.fleet.held {
+        if let Some(held) = self.places.fleet.hold.held {
             self.out.notices.add(Subject::Service, None, &held);
-            if let Some(until) = self.places.fleet.held_until {
+            if let Some(until) = self.places.fleet.hold.until {
                 self.out.wake(until);
             }
             self.keep(replica);

@@ -1,49 +1,46 @@
-//! All hosts as placement sees them, worked out once per plan: which take replicas, how loaded each is, which units
-//! are taken where, and whether so many are lost that failover holds.
+//! The hosts as placement sees them, worked out once per plan: which take replicas, how loaded each is, and which units
+//! are taken where.
 //!
 //! Choices made within a plan are noted here at once, so that two services planned together see each other.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
 };
 
-use jiff::Timestamp;
-
 use super::{
-    Context, after,
-    claims::{Claims, Strength, UnitRef},
+    Context,
+    claims::{Claims, Strength, UnitRef, shared_files},
+    hold::Hold,
     host::{Host, HostIndex, placed_on},
     ports::Ports,
-    words::Failover,
+    relations::Relations,
 };
 use crate::{
     model::{
-        Accepts, Assignment, HostAlive, HostName, Mode, ReplicaId, ReplicaNumber, Selector, ServiceName, Span, UnitName,
+        Accepts, Assignment, HostAlive, HostName, Mode, ReplicaId, ReplicaNumber, Selector, ServiceName, UnitName,
     },
-    tree::snapshot::{Cluster, Doc},
+    tree::snapshot::{Cluster, Doc, ServiceView},
 };
 
-/// How long the loss of a host without work is taken for a sign of a fault of the network: all that such a fault hides
-/// is missing within a session timeout, 60 s at most.
-const LATE_LOSS: Span = Span::from_secs(300);
-
-/// Every host that is in the tree or that a replica names.
+/// Every host that is in the tree or that a replica names; or some of these, and all that is on them.
 #[derive(Default)]
 pub(super) struct Fleet<'a> {
     /// In the order of their names; then those that are not in the tree any more.
     pub(super) hosts: Vec<Host<'a>>,
     by_name: HashMap<&'a HostName, HostIndex>,
-    /// Why nothing is failed over at present.
-    pub(super) held: Option<Failover>,
-    /// When the first of the lost hosts without work no longer counts for that.
-    pub(super) held_until: Option<Timestamp>,
+    /// Whether nothing is failed over at present.
+    pub(super) hold: Hold,
+    /// The services whose replicas may be on these hosts.
+    services: Vec<(&'a ServiceName, &'a ServiceView)>,
+    /// What was asked of it; see [`Asked`].
+    asked: Cell<Asked>,
     /// Index nodes that don't agree with their replica, by service.
     pub(super) strays: BTreeMap<&'a ServiceName, Vec<(ReplicaNumber, HostIndex)>>,
     /// How many hosts were looked at for a place.
     pub(super) work: usize,
     claims: Claims<'a>,
-    cluster: Option<&'a Cluster>,
     /// What hosts run, found when first asked for.
     acceptance: Option<Rc<Acceptance<'a>>>,
     /// Which ports are taken, counted when first asked for.
@@ -73,26 +70,55 @@ pub(super) struct Acceptance<'a> {
     pub(super) patterns: usize,
 }
 
+/// What a service's plan rests on beside the service and the hosts that it concerns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// On other hosts: a place was looked for.
+    pub(super) seeks: bool,
+    /// Others' plans rest on it: a place is kept for it, or a unit.
+    pub(super) takes: bool,
+}
+
 impl<'a> Fleet<'a> {
+    /// All hosts.
     pub(super) fn new(cluster: &'a Cluster, context: &Context) -> Self {
-        let hosts: Vec<_> = cluster.hosts.iter().map(|(name, view)| Host::new(name, Some(view), context)).collect();
-        let by_name = hosts.iter().enumerate().map(|(index, host)| (host.name, index)).collect();
-        let mut fleet = Self { hosts, by_name, cluster: Some(cluster), ..Self::default() };
-        fleet.count_replicas(cluster, context);
-        fleet.find_strays(cluster);
-        fleet.claims = Claims::new(cluster, &fleet.hosts, &fleet.by_name);
-        fleet.held = fleet.hold(context);
-        let idle = fleet.hosts.iter().filter(|host| !host.has_work()).filter_map(|host| host.lost_since);
-        fleet.held_until = idle.map(|since| after(since, LATE_LOSS)).filter(|until| *until > context.now).min();
+        let hosts = cluster.hosts.iter().map(|(name, view)| Host::new(name, Some(view), context)).collect();
+        let mut fleet = Self { services: cluster.services.iter().collect(), ..Self::default() };
+        fleet.people(hosts, context);
+        fleet.settle(cluster, &shared_files(cluster));
+        fleet.hold = Hold::of(&fleet.hosts, context);
         fleet
     }
 
-    pub(super) fn index(&self, name: &HostName) -> Option<HostIndex> {
-        self.by_name.get(name).copied()
+    /// These hosts and those that these services concern. Enough as long as no place is looked for: their load is not counted.
+    pub(super) fn around(
+        services: &BTreeSet<ServiceName>,
+        hosts: &BTreeSet<HostName>,
+        cluster: &'a Cluster,
+        context: &Context,
+        relations: &'a Relations,
+        hold: Hold,
+    ) -> Self {
+        let concerned = services.iter().flat_map(|name| relations.hosts_of(name));
+        let known = hosts.iter().filter_map(|name| cluster.hosts.get_key_value(name)).map(|(name, _)| name);
+        let (there, named): (BTreeSet<&HostName>, BTreeSet<&HostName>) =
+            known.chain(concerned).partition(|name| cluster.hosts.contains_key(*name));
+        let names = there.into_iter().chain(named);
+        let hosts: Vec<_> = names.map(|name| Host::new(name, cluster.hosts.get(name), context)).collect();
+        let services: BTreeSet<&ServiceName> = hosts.iter().flat_map(|host| relations.services_on(host.name)).collect();
+        let services = services.into_iter().filter_map(|name| cluster.services.get_key_value(name)).collect();
+        let mut fleet = Self { hold, services, ..Self::default() };
+        fleet.by_name = hosts.iter().enumerate().map(|(index, host)| (host.name, index)).collect();
+        fleet.hosts = hosts;
+        fleet.settle(cluster, relations.shared_files());
+        fleet
     }
 
-    fn count_replicas(&mut self, cluster: &'a Cluster, context: &Context) {
-        let replicas = cluster.services.values().flat_map(|service| service.replicas.values());
+    /// These hosts, those that replicas name beside them, and how many replicas each has.
+    fn people(&mut self, hosts: Vec<Host<'a>>, context: &Context) {
+        self.hosts = hosts;
+        self.by_name = self.hosts.iter().enumerate().map(|(index, host)| (host.name, index)).collect();
+        let replicas = self.services.iter().flat_map(|(_, service)| service.replicas.values());
         for name in replicas.filter_map(|replica| replica.desired.as_ref()?.good()?.node.as_ref()) {
             let index = *self.by_name.entry(name).or_insert_with(|| {
                 self.hosts.push(Host::new(name, None, context));
@@ -102,33 +128,48 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    fn find_strays(&mut self, cluster: &'a Cluster) {
-        let services: HashMap<_, _> = cluster.services.iter().filter(|(_, service)| service.spec.is_some()).collect();
+    /// Which indices agree with no replica, and who has which unit.
+    fn settle(&mut self, cluster: &'a Cluster, shared: &BTreeSet<String>) {
         for (index, host) in self.hosts.iter().enumerate() {
             for id in host.view.iter().flat_map(|view| view.assigned.keys()) {
-                let service = services.get(&id.service);
+                let service = cluster.services.get(&id.service).filter(|service| service.spec.is_some());
                 if service.and_then(|service| placed_on(service, id.number)) != Some(host.name) {
                     self.strays.entry(&id.service).or_default().push((id.number, index));
                 }
             }
         }
+        self.claims = Claims::new(shared, cluster, &self.hosts, &self.by_name, &self.services);
     }
 
-    /// Past the fraction, a fault of the network is likelier than that many dead machines. A host that is gone for long and
-    /// has no work was dealt with: it says nothing of the network.
-    fn hold(&self, context: &Context) -> Option<Failover> {
-        let max_fraction = context.failover_max_fraction;
-        let late = |since: Timestamp| after(since, LATE_LOSS) > context.now;
-        let counts = |host: &&Host<'_>| host.was_ever_here() && (host.has_work() || host.lost_since.is_none_or(late));
-        let known = || self.hosts.iter().filter(counts);
-        let lost = known().filter(|host| !host.alive()).count();
-        let (lost, known) = (u32::try_from(lost).ok()?, u32::try_from(known().count()).ok()?);
-        let held = lost > 0 && f64::from(lost) > f64::from(known) * max_fraction;
-        held.then_some(Failover { lost, known, max_fraction })
+    /// What has been asked since this was called last.
+    pub(super) fn take_asked(&self) -> Asked {
+        self.asked.take()
+    }
+
+    /// A place is looked for.
+    fn seek(&self) {
+        self.asked.set(Asked { seeks: true, ..self.asked.get() });
+    }
+
+    /// A place is kept, or given back.
+    fn take(&self) {
+        self.asked.set(Asked { takes: true, ..self.asked.get() });
+    }
+
+    pub(super) fn index(&self, name: &HostName) -> Option<HostIndex> {
+        self.by_name.get(name).copied()
+    }
+
+    /// There is one replica more on the host, or (`less`) one less.
+    pub(super) fn load(&mut self, host: HostIndex, less: bool) {
+        self.take();
+        let load = &mut self.hosts[host].load;
+        *load = if less { load.saturating_sub(1) } else { *load + 1 };
     }
 
     /// The hosts that take new replicas and meet the constraints.
     pub(super) fn open_to(&mut self, constraints: &'a [Selector]) -> Rc<[HostIndex]> {
+        self.seek();
         let fits = |host: &Host<'_>| host.closed.is_none() && host.fails(constraints).is_none();
         let hosts = &self.hosts;
         let open = self.open.entry(constraints).or_insert_with(|| {
@@ -139,12 +180,14 @@ impl<'a> Fleet<'a> {
 
     /// What the hosts tell of what they run.
     pub(super) fn acceptance(&mut self) -> Rc<Acceptance<'a>> {
+        self.seek();
         let hosts = &self.hosts;
         Rc::clone(self.acceptance.get_or_insert_with(|| Rc::new(Acceptance::new(hosts))))
     }
 
     /// The domains of the label `key`.
     pub(super) fn domains(&mut self, key: &'a str) -> Rc<Domains> {
+        self.seek();
         let hosts = &self.hosts;
         Rc::clone(self.domains.entry(key).or_insert_with(|| Rc::new(Domains::new(hosts, key))))
     }
@@ -174,6 +217,7 @@ impl<'a> Fleet<'a> {
 
     /// Notes that the replica's unit and port are in use on the host from now on.
     pub(super) fn claim(&mut self, host: HostIndex, unit: UnitRef<'a>, id: &ReplicaId) {
+        self.take();
         self.claims.add_unit(host, id, unit, Strength::Held);
         self.given_ports.take(host, unit.port, id);
         if let Some(ports) = &mut self.ports {
@@ -183,13 +227,13 @@ impl<'a> Fleet<'a> {
 
     /// Counts the ports that are in use; for who needs one of its own.
     pub(super) fn count_ports(&mut self) {
-        if let (None, Some(cluster)) = (&self.ports, self.cluster) {
-            self.ports = Some(Ports::of(cluster, &self.hosts, &self.by_name));
-        }
+        let (hosts, by_name, services) = (&self.hosts, &self.by_name, &self.services);
+        self.ports.get_or_insert_with(|| Ports::of(hosts, by_name, services));
     }
 
     /// The replica's port on the host is free again.
     pub(super) fn release_port(&mut self, host: HostIndex, port: Option<u16>, id: &ReplicaId) {
+        self.take();
         self.given_ports.give_back(host, port, id);
         if let Some(ports) = &mut self.ports {
             ports.give_back(host, port, id);
@@ -198,7 +242,7 @@ impl<'a> Fleet<'a> {
 
     /// All is planned as if the replica were not on the host: another takes its place.
     pub(super) fn leave_out(&mut self, host: HostIndex, id: &ReplicaId) {
-        self.hosts[host].load = self.hosts[host].load.saturating_sub(1);
+        self.load(host, true);
         self.count_ports();
         if let Some(ports) = &mut self.ports {
             ports.forget(host, id);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Context, Plan, WORK, after, rollout::is_under_way};
 use crate::{
-    model::{HostName, Mode, ReplicaDesired, ReplicaId, ReplicaState, ServiceName, Span},
+    model::{HostName, Mode, ReplicaDesired, ReplicaId, ReplicaNumber, ReplicaState, ServiceName, Span},
     tree::snapshot::{Cluster, Doc, HostView, ReplicaView, ServiceView},
 };
 
@@ -32,6 +32,14 @@ pub struct Memory {
     begin_at: Option<ServiceName>,
     /// When the next plan is due.
     due: Option<Timestamp>,
+    /// When the last snapshot was seen.
+    seen: Option<Timestamp>,
+}
+
+/// The replicas of the service among these.
+fn of_service<'m, T>(known: &'m BTreeMap<ReplicaId, T>, name: &ServiceName) -> impl Iterator<Item = &'m ReplicaId> {
+    let id = |number| ReplicaId { service: name.clone(), number: ReplicaNumber(number) };
+    known.range(id(0)..=id(u32::MAX)).map(|(id, _)| id)
 }
 
 /// A replica of a service with a rollout under way that is ready.
@@ -65,31 +73,77 @@ impl Quiet {
 impl Memory {
     /// Takes in a snapshot seen at `now`; call it for each, before planning.
     pub fn observe(&mut self, cluster: &Cluster, now: Timestamp) {
-        // A clock that is set back has everything count from now at the latest.
-        self.began = Some(self.began.map_or(now, |began| now.min(began)));
+        let known = self.quiet.keys().chain(self.ready.keys()).map(|id| &id.service);
+        let services = known.chain(cluster.services.keys()).cloned().collect();
+        self.observe_changes(cluster, &services, &lost_hosts(cluster), now);
+    }
+
+    /// The same, of one in which nothing has changed since the last that concerns other services. `lost`: hosts without `alive`,
+    /// in the tree or named by a replica.
+    pub(super) fn observe_changes(
+        &mut self,
+        cluster: &Cluster,
+        services: &BTreeSet<ServiceName>,
+        lost: &BTreeSet<&HostName>,
+        now: Timestamp,
+    ) {
+        self.pass(now);
+        self.lost_since.retain(|host, _| lost.contains(host));
+        for &host in lost {
+            if !self.lost_since.contains_key(host) {
+                self.lost_since.insert(host.clone(), now);
+            }
+        }
+        for name in services {
+            let view = cluster.services.get(name);
+            self.observe_ready(name, view, now);
+            self.observe_quiet(name, view, cluster, now);
+        }
+    }
+
+    /// A clock that is set back has everything count from now at the latest.
+    fn pass(&mut self, now: Timestamp) {
+        let began = *self.began.get_or_insert(now);
         if let Some(due) = self.due.filter(|due| *due <= now) {
             self.due = None;
             if after(due, OVERSLEPT) < now {
                 self.lead_from(now);
             }
         }
-        let lost = lost_hosts(cluster);
-        self.lost_since.retain(|host, _| lost.contains(host));
-        for host in lost {
-            self.lost_since.entry(host.clone()).or_insert(now);
+        if self.seen.is_some_and(|seen| now < seen) {
+            self.began = Some(now.min(began));
+            let quiet = self.quiet.values_mut().map(|quiet| &mut quiet.since);
+            let ready = self.ready.values_mut().map(|ready| &mut ready.since);
+            self.lost_since.values_mut().chain(quiet).chain(ready).for_each(|since| *since = now.min(*since));
         }
-        self.lost_since.values_mut().for_each(|since| *since = now.min(*since));
-        let ready: BTreeMap<ReplicaId, ReadyMark> = ready_replicas(cluster).collect();
-        self.ready.retain(|id, known| ready.get(id) == Some(&known.mark));
-        for (id, mark) in ready {
-            let known = self.ready.entry(id).or_insert(Ready { since: now, mark });
-            known.since = now.min(known.since);
+        self.seen = Some(now);
+    }
+
+    fn observe_ready(&mut self, name: &ServiceName, view: Option<&ServiceView>, now: Timestamp) {
+        let mut ready: BTreeMap<ReplicaId, ReadyMark> =
+            view.into_iter().flat_map(|view| ready_replicas(name, view)).collect();
+        let known: Vec<ReplicaId> = of_service(&self.ready, name).cloned().collect();
+        for id in known {
+            // One that was started again is ready since now.
+            if ready.get(&id) == self.ready.get(&id).map(|known| &known.mark) {
+                ready.remove(&id);
+            } else {
+                self.ready.remove(&id);
+            }
         }
-        let quiet: BTreeMap<ReplicaId, (Span, i32)> = quiet_replicas(cluster).collect();
-        self.quiet.retain(|id, _| quiet.contains_key(id));
+        self.ready.extend(ready.into_iter().map(|(id, mark)| (id, Ready { since: now, mark })));
+    }
+
+    fn observe_quiet(&mut self, name: &ServiceName, view: Option<&ServiceView>, cluster: &Cluster, now: Timestamp) {
+        let quiet: BTreeMap<ReplicaId, (Span, i32)> =
+            view.into_iter().flat_map(|view| quiet_replicas(name, view, cluster)).collect();
+        let over: Vec<ReplicaId> =
+            of_service(&self.quiet, name).filter(|id| !quiet.contains_key(*id)).cloned().collect();
+        for id in over {
+            self.quiet.remove(&id);
+        }
         for (id, (grace, assignment)) in quiet {
             let known = self.quiet.entry(id).or_insert(Quiet { since: now, assignment, nudges: 0, grace });
-            known.since = now.min(known.since);
             if known.assignment != assignment {
                 *known = Quiet { since: now, assignment, nudges: known.nudges + 1, grace };
             }
@@ -100,7 +154,7 @@ impl Memory {
     /// seen, and no deadline ran.
     pub fn lead_from(&mut self, now: Timestamp) {
         self.began = Some(now);
-        self.ready.clear();
+        self.ready.values_mut().for_each(|ready| ready.since = now);
     }
 
     /// The next plan begins where this one, made at `now`, ended; it is due when this one says, or at once when there is
@@ -135,18 +189,16 @@ impl Memory {
     }
 }
 
-/// The replicas in `instances` of services with a rollout under way, unless checks made since their last change have yet
-/// to succeed. A leader that is new counts from when it first saw
-/// them: rather too long than too short.
-fn ready_replicas(cluster: &Cluster) -> impl Iterator<Item = (ReplicaId, ReadyMark)> {
-    let moving = cluster.services.iter().filter(|(_, service)| is_under_way(service.rollouts.values().next_back()));
-    moving.flat_map(|(name, service)| {
-        service.instances.values().filter_map(Doc::good).filter_map(move |instance| {
-            let replica = service.replicas.get(&instance.replica)?;
-            let status = replica.status.as_ref().and_then(Doc::good).filter(|status| !status.unconfirmed)?;
-            let mark = (instance.started, instance.pid, status.restarts, status.assignment, status.setbacks);
-            Some((ReplicaId { service: name.clone(), number: instance.replica }, mark))
-        })
+/// The service's replicas in `instances`, while a rollout is under way, unless checks made since their last change have yet to
+/// succeed. A leader that is new counts from when it first saw them: rather too long than too short.
+fn ready_replicas(name: &ServiceName, service: &ServiceView) -> impl Iterator<Item = (ReplicaId, ReadyMark)> {
+    let moving = is_under_way(service.rollouts.values().next_back());
+    let instances = service.instances.values().filter(move |_| moving).filter_map(Doc::good);
+    instances.filter_map(move |instance| {
+        let replica = service.replicas.get(&instance.replica)?;
+        let status = replica.status.as_ref().and_then(Doc::good).filter(|status| !status.unconfirmed)?;
+        let mark = (instance.started, instance.pid, status.restarts, status.assignment, status.setbacks);
+        Some((ReplicaId { service: name.clone(), number: instance.replica }, mark))
     })
 }
 
@@ -165,17 +217,19 @@ fn placed_on(replica: &ReplicaView) -> Option<&HostName> {
     wanted(replica)?.node.as_ref()
 }
 
-/// Replicas on live hosts that should have been reported or listed, with their grace and their assignment's version.
-fn quiet_replicas(cluster: &Cluster) -> impl Iterator<Item = (ReplicaId, (Span, i32))> {
-    cluster.services.iter().flat_map(move |(name, service)| {
-        service.replicas.iter().filter_map(move |(&number, replica)| {
-            let desired = wanted(replica)?;
-            let node = desired.node.as_ref()?;
-            let host = cluster.hosts.get(node).filter(|host| host.alive.is_some())?;
-            let id = ReplicaId { service: name.clone(), number };
-            let grace = grace(service, replica, desired, node, &id)?;
-            Some((id.clone(), (grace, assignment_version(host, &id)?)))
-        })
+/// The service's replicas on live hosts that should have been reported or listed, with their grace and their assignment's version.
+fn quiet_replicas(
+    name: &ServiceName,
+    service: &ServiceView,
+    cluster: &Cluster,
+) -> impl Iterator<Item = (ReplicaId, (Span, i32))> {
+    service.replicas.iter().filter_map(move |(&number, replica)| {
+        let desired = wanted(replica)?;
+        let node = desired.node.as_ref()?;
+        let host = cluster.hosts.get(node).filter(|host| host.alive.is_some())?;
+        let id = ReplicaId { service: name.clone(), number };
+        let grace = grace(service, replica, desired, node, &id)?;
+        Some((id.clone(), (grace, assignment_version(host, &id)?)))
     })
 }
 

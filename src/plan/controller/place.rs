@@ -142,22 +142,22 @@ impl<'a> Placer<'a> {
         for port in [self.unit.port, ask.first.and_then(|first| first.template.port)] {
             fleet.release_port(choice.host, port, ask.id);
         }
-        fleet.hosts[choice.host].load -= 1;
+        fleet.load(choice.host, true);
         if let Some(from) = ask.from {
             if ask.ahead {
                 self.occupancy.forget(fleet, from);
             }
             self.occupancy.seat(from, true);
-            fleet.hosts[from].load += 1;
+            fleet.load(from, false);
         }
     }
 
     fn occupy(&mut self, fleet: &mut Fleet<'a>, ask: &Ask<'_, 'a>, host: HostIndex) {
         self.occupancy.seat(host, true);
-        fleet.hosts[host].load += 1;
+        fleet.load(host, false);
         if let Some(from) = ask.from {
             self.full = None;
-            fleet.hosts[from].load = fleet.hosts[from].load.saturating_sub(1);
+            fleet.load(from, true);
             if ask.ahead {
                 self.occupancy.linger(fleet, from);
             }

@@ -141,7 +141,7 @@ impl<'p, 'a> Placement<'p, 'a> {
         let Some(since) = replica.host.and_then(|host| self.fleet.hosts[host].lost_since) else { return false };
         let deadline = after(since, self.facts.force.spec.lost_after);
         let over = self.facts.was_shut_down(replica) || deadline <= self.facts.context.now;
-        over && self.fleet.held.is_none() && !self.fits_elsewhere(replica, rollout, out)
+        over && self.fleet.hold.held.is_none() && !self.fits_elsewhere(replica, rollout, out)
     }
 
     /// A node below the replica's index on the host that is not zkops's own: ZooKeeper deletes no node with children.

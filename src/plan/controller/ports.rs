@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::host::{Host, HostIndex, placed_on};
 use crate::{
-    model::{HostName, ReplicaId},
-    tree::snapshot::{Cluster, Doc, ServiceView},
+    model::{HostName, ReplicaId, ServiceName},
+    tree::snapshot::{Doc, ServiceView},
 };
 
 /// The replicas that have a port on a host. Counted only when a service with a port looks for a place.
@@ -18,14 +18,18 @@ pub(super) struct Ports {
 impl Ports {
     /// What the indices of the hosts say, and what replicas have by their description, or will have once they are updated:
     /// newcomers keep away from either.
-    pub(super) fn of(cluster: &Cluster, hosts: &[Host<'_>], by_name: &HashMap<&HostName, HostIndex>) -> Self {
+    pub(super) fn of(
+        hosts: &[Host<'_>],
+        by_name: &HashMap<&HostName, HostIndex>,
+        services: &[(&ServiceName, &ServiceView)],
+    ) -> Self {
         let mut ports = Self::default();
         for (index, host) in hosts.iter().enumerate() {
             for (id, doc) in host.view.iter().flat_map(|view| &view.assigned) {
                 ports.take(index, doc.good().and_then(|assignment| assignment.template.port), id);
             }
         }
-        for (name, service) in &cluster.services {
+        for &(name, service) in services {
             for port in planned(service) {
                 for &number in service.replicas.keys() {
                     let id = ReplicaId { service: name.clone(), number };

@@ -12,7 +12,6 @@ mod rollouts;
 
 use serde_json::{Value, json};
 
-use super::Memory;
 use crate::{
     model::{Accepts, AllowedUnits, Rollout, ServiceStatus, decode},
     sim::cluster::Sim,

@@ -66,6 +66,7 @@ impl<'a> Round<'_, 'a> {
         } else if self.successors == 0 {
             let ask = self.rollout.ask(self.places.placer.unit, replica, false);
             let no_host = self.places.placer.no_host(self.places.fleet, &ask);
+            self.out.wake_after_cool_off(replica);
             self.note_waiting(replica, host, &Waiting::NoFeasibleHost(why, &no_host));
         }
         let standing = self.keep(replica);

@@ -15,10 +15,11 @@ use crate::{
         Accepts, AllowedUnits, HostName, PauseCause, ReplicaId, ReplicaNumber, Rollout, RolloutOrder, RolloutState,
         ServiceName, decode, encode,
     },
-    plan::controller::{Context, Memory, check, plan},
+    plan::controller::{Context, check, plan},
     sim::{
         cluster::Sim,
         host::Host,
+        leader::Leader,
         story::Story,
         tree::{Seen, Tree, merge},
     },
@@ -32,7 +33,7 @@ use crate::{
 #[derive(Default)]
 struct Controller {
     seen: Seen,
-    memory: Memory,
+    leader: Leader,
     looks: usize,
 }
 
@@ -240,16 +241,17 @@ impl World {
         if fresh {
             controller.look(&self.sim.tree);
         }
-        controller.memory.observe(&controller.seen.cluster, self.sim.now);
+        controller.seen.show(&mut controller.leader, self.sim.now);
         if self.leader != Some(who) {
-            controller.memory.lead_from(self.sim.now);
+            controller.leader.lead_from(self.sim.now);
             self.leader = Some(who);
         }
-        let context = controller.memory.context(self.sim.now, 0.55);
         // The second one gets on in small steps.
-        let context = Context { work: if who == 0 { context.work } else { 3 }, ..context };
-        let plan = plan(&controller.seen.cluster, &context);
-        controller.memory.go_on_after(&plan, self.sim.now);
+        if who > 0 {
+            controller.leader.work = 3;
+        }
+        let context = controller.leader.context(self.sim.now, 0.55);
+        let plan = controller.leader.plan(&controller.seen.cluster, self.sim.now, 0.55);
         if plan.transactions.is_empty() && plan.rest.is_none() && context.begin_at.is_none() {
             assert_time_alone_changes_nothing(&controller.seen.cluster, &context, plan.wake_at);
         }
@@ -265,8 +267,9 @@ impl World {
                 Err(error) => assert!(!fresh, "{} does not land: {error}", transaction.reason),
             }
         }
-        if transactions < plan.transactions.len() {
-            self.controllers[who].memory = Memory::default();
+        // It was killed, or goes on after what did not land.
+        if transactions < plan.transactions.len() && transactions.is_multiple_of(2) {
+            self.controllers[who].leader = Leader::default();
         }
     }
 

@@ -71,52 +71,6 @@ struct Circumstances {
     doubted: bool,
 }
 
-/// Which replicas something concerns, and what concerns each.
-#[derive(Clone, Debug)]
-pub(super) struct Index<K> {
-    ids: BTreeMap<K, BTreeSet<ReplicaId>>,
-    keys: BTreeMap<ReplicaId, Vec<K>>,
-}
-
-impl<K> Default for Index<K> {
-    fn default() -> Self {
-        Self { ids: BTreeMap::new(), keys: BTreeMap::new() }
-    }
-}
-
-impl<K: Clone + Ord> Index<K> {
-    /// The replicas that this concerns.
-    pub(super) fn of(&self, key: &K) -> impl Iterator<Item = &ReplicaId> {
-        self.ids.get(key).into_iter().flatten()
-    }
-
-    /// What concerns the replica.
-    fn keys_of(&self, id: &ReplicaId) -> &[K] {
-        self.keys.get(id).map_or(&[], Vec::as_slice)
-    }
-
-    /// This concerns the replica, and nothing else does.
-    fn set(&mut self, id: &ReplicaId, keys: Vec<K>) {
-        if self.keys_of(id) == keys {
-            return;
-        }
-        for key in self.keys.remove(id).into_iter().flatten() {
-            if let Some(ids) = self.ids.get_mut(&key) {
-                ids.remove(id);
-                if ids.is_empty() {
-                    self.ids.remove(&key);
-                }
-            }
-        }
-        for key in &keys {
-            self.ids.entry(key.clone()).or_default().insert(id.clone());
-        }
-        if !keys.is_empty() {
-            self.keys.insert(id.clone(), keys);
-        }
-    }
-}
-
 impl State {
     /// Everything is to be decided again.
     #[cfg(test)]
@@ -161,7 +115,7 @@ impl State {
         if self.changed.all {
             return self.ids();
         }
-        let by_unit = self.changed.units.iter().flat_map(|unit| self.by_unit.of(unit));
+        let by_unit = self.changed.units.iter().flat_map(|unit| self.by_unit.with(unit));
         self.changed.ids.iter().chain(by_unit).cloned().collect()
     }
 
@@ -188,15 +142,17 @@ impl State {
     pub(super) fn add_sharers(&mut self, targets: &BTreeMap<ReplicaId, Target>, due: &mut BTreeSet<ReplicaId>) {
         let mut sharers = Vec::new();
         for id in due.iter() {
-            let before = self.by_primary.keys_of(id);
-            sharers
-                .extend(before.iter().flat_map(|name| self.by_primary.of(name)).filter(|other| *other != id).cloned());
+            let before = self.by_primary.of(id);
+            sharers.extend(
+                before.iter().flat_map(|name| self.by_primary.with(name)).filter(|other| *other != id).cloned(),
+            );
             let primary = targets.get(id).map(|target| {
                 let name = &self.unit(target.unit()).id;
                 if name.is_empty() { target.unit().to_string() } else { name.clone() }
             });
-            sharers
-                .extend(primary.iter().flat_map(|name| self.by_primary.of(name)).filter(|other| *other != id).cloned());
+            sharers.extend(
+                primary.iter().flat_map(|name| self.by_primary.with(name)).filter(|other| *other != id).cloned(),
+            );
             self.by_primary.set(id, primary.into_iter().collect());
         }
         due.extend(sharers);

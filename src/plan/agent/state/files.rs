@@ -212,7 +212,7 @@ impl State {
     /// The replica's status tells of it, until something else is wanted of it.
     fn say_put_back(&mut self, unit: &UnitName, what: &str) {
         let path = self.policy.paths.drop_in(unit);
-        let ids: Vec<_> = self.by_unit.of(unit).filter(|id| self.has_recorded(id, unit)).cloned().collect();
+        let ids: Vec<_> = self.by_unit.with(unit).filter(|id| self.has_recorded(id, unit)).cloned().collect();
         for id in ids {
             self.memory_of(&id).noted(format!("another hand had changed {what} (see {}): put back", path.display()));
         }

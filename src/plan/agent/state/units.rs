@@ -299,12 +299,12 @@ impl State {
     /// Whether systemd cannot load the unit with what was written for work that did not come into force.
     fn is_left_broken(&self, name: &UnitName, status: &UnitStatus) -> bool {
         let has_before = |id: &ReplicaId| self.ledger.replicas.get(id).is_some_and(|record| record.before.is_some());
-        status.is_broken() && self.by_unit.of(name).any(|id| self.has_recorded(id, name) && has_before(id))
+        status.is_broken() && self.by_unit.with(name).any(|id| self.has_recorded(id, name) && has_before(id))
     }
 
     /// Something happened to a unit that is remembered of whatever replica has it.
     fn remember_of(&mut self, name: &UnitName, change: impl Fn(&mut Memory)) {
-        let ids: Vec<_> = self.by_unit.of(name).filter(|id| self.has_recorded(id, name)).cloned().collect();
+        let ids: Vec<_> = self.by_unit.with(name).filter(|id| self.has_recorded(id, name)).cloned().collect();
         for id in ids {
             change(self.memory_of(&id));
         }

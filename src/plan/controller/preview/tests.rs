@@ -116,7 +116,7 @@ fn carry_out(sim: &mut Sim, mut look: impl FnMut(&Sim, &Cluster, &Cluster, bool)
         if landed || promote(sim) {
             continue;
         }
-        let Some(due) = sim.memory.due() else { return };
+        let Some(due) = sim.leader.due() else { return };
         let millis = due.duration_since(sim.now).as_millis();
         sim.sleep_millis(u64::try_from(millis).unwrap_or(0).max(1));
     }

@@ -229,7 +229,7 @@ fn no_deadline_runs_without_a_leader() {
     want(&mut sim, "v2");
     sim.live(5);
     sim.sleep(4000);
-    sim.memory = Memory::default();
+    sim.another_leads();
     sim.live(200);
     assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"));
 }
@@ -246,7 +246,7 @@ fn no_deadline_runs_while_the_leader_sees_nothing() {
         // Not as `sleep` would, where the leader looks when a plan is due.
         sim.now = sim.now.checked_add(std::time::Duration::from_secs(4000)).unwrap();
         if told {
-            sim.memory.lead_from(sim.now);
+            sim.leader.lead_from(sim.now);
         }
         sim.live(200);
         assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"), "{:#?}", sim.log);

@@ -300,7 +300,7 @@ fn what_one_plan_leaves_the_next_one_does() {
     }
     // Their numbers, which take no work.
     sim.round();
-    sim.work = 3;
+    sim.leader.work = 3;
     for expected in ["alpha", "beta", "gamma"] {
         let before = sim.log.len();
         assert!(sim.round(), "{expected}");
@@ -316,7 +316,7 @@ fn what_one_plan_leaves_the_next_one_does() {
 #[test]
 fn what_fits_nowhere_does_not_use_the_budget_of_others_up() {
     let mut sim = Sim::new(&["web1", "web2", "web3"]);
-    sim.work = 3;
+    sim.leader.work = 3;
     for name in ["alpha", "beta", "gamma"] {
         let placement = if name == "beta" { json!({}) } else { json!({ "constraints": ["gpu"] }) };
         let spec = json!({ "unit": format!("{name}@.service"), "placement": placement });
@@ -324,6 +324,43 @@ fn what_fits_nowhere_does_not_use_the_budget_of_others_up() {
     }
     sim.settle();
     assert_eq!(["alpha", "beta", "gamma"].map(|name| sim.status(name).ready), [0, 20, 0]);
+}
+
+/// Each looks for a place in vain, and all of them are more work than one plan may be.
+#[test]
+fn what_fits_nowhere_is_looked_at_in_turn_and_comes_to_rest() {
+    let mut sim = Sim::new(&["web1", "web2", "web3"]);
+    sim.leader.work = 3;
+    let names = ["alpha", "beta", "gamma", "delta"];
+    for name in names {
+        let spec = json!({ "unit": format!("{name}@.service"), "placement": { "constraints": [format!("{name}=1")] } });
+        sim.service(name, &spec, &json!({ "replicas": 3 }));
+    }
+    sim.settle();
+    for name in names {
+        sim.tree.put("/hosts/web1", json!({ "labels": { name: "1" } }).to_string());
+        sim.settle();
+        assert_eq!(sim.status(name).ready, 3, "{name}");
+    }
+}
+
+/// A place that is given to another is free again when that does not come there.
+#[test]
+fn a_place_that_another_does_not_take_after_all_is_given_on() {
+    let mut sim = Sim::new(&["web1"]);
+    let spec = |name: &str| json!({ "unit": format!("{name}@.service"), "port": 80 });
+    sim.service("alpha", &spec("alpha"), &json!({}));
+    sim.service("beta", &spec("beta"), &json!({}));
+    // Their numbers; then places, of which nothing lands.
+    sim.round();
+    for _ in 0..2 {
+        let plan = sim.plan_in_vain();
+        assert!(plan.transactions.iter().any(|it| it.reason.contains("placed on web1")), "{plan:#?}");
+        sim.sleep(1);
+    }
+    sim.tree.delete_all("/services/alpha");
+    sim.settle();
+    assert_eq!(sim.status("beta").ready, 1, "{:#?}", sim.log);
 }
 
 /// So many revisions in the tree, of which the service wants one.

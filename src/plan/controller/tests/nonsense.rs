@@ -358,7 +358,7 @@ fn what_an_index_alone_says_displaces_no_described_work(
     sim.tree.put(&format!("/hosts/web1/assigned/{id}"), assigned(entry).to_string());
     let read = &sim.cluster().hosts[&"web1".parse().unwrap()].assigned[&id.parse().unwrap()].value;
     assert_eq!(read.is_ok(), is_read, "{read:?}");
-    sim.memory = Memory::default();
+    sim.another_leads();
     let of_webapp = |path: &str| path.starts_with("/services/webapp/0") || path.contains("/assigned/webapp.");
     let plan = sim.plan();
     let ops = plan.transactions.iter().flat_map(|transaction| &transaction.ops);
@@ -380,7 +380,7 @@ fn an_entry_with_another_services_unit_displaces_nobody() {
     let unit = processes.split(' ').find_map(|process| process.strip_prefix(&format!("{host}:webapp")));
     let unit = format!("webapp{}", unit.unwrap());
     sim.patch(&format!("/hosts/{host}/assigned/api.0000000001"), &json!({ "unit": unit }));
-    sim.memory = Memory::default();
+    sim.another_leads();
     sim.round();
     assert_eq!(sim.places("webapp"), places);
     sim.settle();

@@ -347,7 +347,7 @@ fn another_leader_goes_on_where_the_last_one_stopped() {
     sim.live(3);
     want(&mut sim, "v2");
     for _ in 0..40 {
-        sim.memory = Memory::default();
+        sim.another_leads();
         sim.live(3);
     }
     assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v2 v2 v2 v2", "2 completed"));
@@ -570,7 +570,7 @@ fn a_clock_that_was_ahead_lengthens_no_deadline() {
     want(&mut sim, UNREADY);
     sim.settle();
     sim.now = now;
-    sim.memory = Memory::default();
+    sim.another_leads();
     sim.live(45);
     assert_eq!((versions(&sim).as_str(), state(&sim).as_str()), ("v1 v1 v1 v1", "2 rolled_back"));
 }

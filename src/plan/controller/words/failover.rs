@@ -23,7 +23,7 @@ pub(in crate::plan::controller) enum LostHost<'w> {
 }
 
 /// Nothing is failed over at present: so many of the known hosts are lost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::plan::controller) struct Failover {
     pub(in crate::plan::controller) lost: u32,
     pub(in crate::plan::controller) known: u32,
