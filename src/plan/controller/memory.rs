@@ -104,12 +104,6 @@ impl Memory {
     /// A clock that is set back has everything count from now at the latest.
     fn pass(&mut self, now: Timestamp) {
         let began = *self.began.get_or_insert(now);
-        if let Some(due) = self.due.filter(|due| *due <= now) {
-            self.due = None;
-            if after(due, OVERSLEPT) < now {
-                self.lead_from(now);
-            }
-        }
         if self.seen.is_some_and(|seen| now < seen) {
             self.began = Some(now.min(began));
             let quiet = self.quiet.values_mut().map(|quiet| &mut quiet.since);
@@ -117,6 +111,12 @@ impl Memory {
             self.lost_since.values_mut().chain(quiet).chain(ready).for_each(|since| *since = now.min(*since));
         }
         self.seen = Some(now);
+        if let Some(due) = self.due.filter(|due| *due <= now) {
+            self.due = None;
+            if after(due, OVERSLEPT) < now {
+                self.lead_from(now);
+            }
+        }
     }
 
     fn observe_ready(&mut self, name: &ServiceName, view: Option<&ServiceView>, now: Timestamp) {

@@ -17,7 +17,10 @@ use jiff::Timestamp;
 use super::{Context, Draft, Memory, Plan, Standing, WORK, draft, fleet::Fleet, hold::Hold, relations::Relations};
 use crate::{
     model::{HostName, ServiceName},
-    tree::{layout::Place, snapshot::Cluster},
+    tree::{
+        layout::Place,
+        snapshot::{Cluster, ServiceView},
+    },
 };
 
 /// Plans for a leader, from change to change.
@@ -275,7 +278,7 @@ impl Planner {
         &self,
         cluster: &'a Cluster,
         context: &Context,
-    ) -> impl Iterator<Item = (&'a ServiceName, &'a crate::tree::snapshot::ServiceView)> {
+    ) -> impl Iterator<Item = (&'a ServiceName, &'a ServiceView)> {
         let (before, from): (Vec<_>, Vec<_>) =
             self.due.services.iter().partition(|name| context.begin_at.as_ref().is_some_and(|begin| *name < begin));
         from.into_iter().chain(before).filter_map(|name| cluster.services.get_key_value(name))
