@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use zookeeper_client::{self as zk, Acls, CreateMode, CreateOptions};
+use zookeeper_client::{self as zk, Acls, CreateMode, CreateOptions, MultiReadResult};
 
 use super::{StoreError, connection::Connection};
 use crate::tree::{copy::Stored, node::Node};
@@ -60,16 +60,31 @@ impl Client {
         }
     }
 
-    /// The same, with what the number of the next sequential child depends on. ZooKeeper tells it mixed up: each child
-    /// counts when it is created and when it is deleted.
-    pub(super) async fn read_stored(&self, path: &str) -> Result<Option<(Stored, i32)>, StoreError> {
-        let sent = self.connection.request(|zk| zk.get_data(path))?;
-        let found = absent(sent.await).map_err(|error| StoreError::of(error, || format!("read {path}")))?;
-        Ok(found.map(|(data, stat)| {
-            let children = stat.num_children;
-            let created = u32::try_from(stat.cversion.saturating_add(children) / 2).unwrap_or(0);
-            (Stored { node: node((data, stat)), created }, children)
-        }))
+    /// These nodes and the names of their children, at one moment, by one request; `None` for those that are not there. With what
+    /// the number of the next sequential child depends on, which ZooKeeper tells mixed up: each child counts when it is created and
+    /// when it is deleted.
+    pub(super) async fn read_all(&self, paths: &[String]) -> Result<Vec<Option<(Stored, Vec<String>)>>, StoreError> {
+        let what = || format!("read {} and what else is asked for", paths.first().map_or("", String::as_str));
+        let failed = |error| StoreError::of(error, what);
+        let zk = self.connection.request(zk::Client::clone)?;
+        let mut reader = zk.new_multi_reader();
+        for path in paths {
+            reader.add_get_data(path).map_err(failed)?;
+            reader.add_get_children(path).map_err(failed)?;
+        }
+        let mut answers = reader.commit().await.map_err(failed)?.into_iter();
+        let read = paths.iter().map(|path| match (answers.next(), answers.next()) {
+            (Some(MultiReadResult::Data { data, stat }), Some(MultiReadResult::Children { children })) => {
+                let created = u32::try_from(stat.cversion.saturating_add(stat.num_children) / 2).unwrap_or(0);
+                Ok(Some((Stored { node: node((data, stat)), created }, children)))
+            }
+            (Some(MultiReadResult::Error { err: zk::Error::NoNode }), _) => Ok(None),
+            (Some(MultiReadResult::Error { err }), _) | (_, Some(MultiReadResult::Error { err })) => {
+                Err(StoreError::of(err, || format!("read {path}")))
+            }
+            _ => Err(failed(zk::Error::BadArguments(&"the answer is to something else"))),
+        });
+        read.collect()
     }
 
     /// The same without the node's data, which is left empty.

@@ -1,14 +1,22 @@
-//! Reading a whole subtree at once, many requests under way at a time.
+//! Reading a whole subtree at once: many nodes by one request, and some requests under way at a time.
 
 use std::collections::BTreeMap;
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt as _,
+    stream::{self, FuturesUnordered},
+};
 
 use super::{Client, StoreError};
 use crate::tree::{copy::Stored, node::Node};
 
 /// How many requests are under way at a time: enough to hide the way to the server, few enough not to crowd it.
 pub(super) const WIDTH: usize = 128;
+
+/// How many nodes are read by one request: each may be a megabyte, and the answer comes as one.
+const BATCH: usize = 64;
+/// How many such requests are under way at a time.
+const REQUESTS: usize = 8;
 
 /// How much of a node is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +55,12 @@ pub async fn read_stored(
     let mut todo = vec![root.to_owned()];
     let mut reading = FuturesUnordered::new();
     loop {
-        while reading.len() < WIDTH
-            && let Some(path) = todo.pop()
-        {
-            reading.push(visit(client, path));
+        while reading.len() < REQUESTS && !todo.is_empty() {
+            let paths = todo.split_off(todo.len().saturating_sub(BATCH));
+            reading.push(visit(client, paths));
         }
         let Some(visited) = reading.next().await else { return Ok(found) };
-        if let Some((path, node, names)) = visited? {
+        for (path, node, names) in visited? {
             for child in names.iter().map(|name| child(&path, name)) {
                 match reads(&child) {
                     Reads::Whole => todo.push(child),
@@ -66,11 +73,25 @@ pub async fn read_stored(
     }
 }
 
-/// A node, and the names of its children.
-async fn visit(client: &Client, path: String) -> Result<Option<(String, Stored, Vec<String>)>, StoreError> {
-    let Some((node, children)) = client.read_stored(&path).await? else { return Ok(None) };
-    let names = if children > 0 { client.list(&path).await?.unwrap_or_default() } else { Vec::new() };
-    Ok(Some((path, node, names)))
+/// These nodes, as far as they are there, without what is below them.
+///
+/// # Errors
+/// As [`read_subtree`].
+pub async fn read_nodes(client: &Client, paths: Vec<String>) -> Result<BTreeMap<String, Node>, StoreError> {
+    let batches: Vec<Vec<String>> = paths.chunks(BATCH).map(<[String]>::to_vec).collect();
+    let mut reading = stream::iter(batches).map(|paths| visit(client, paths)).buffer_unordered(REQUESTS);
+    let mut found = BTreeMap::new();
+    while let Some(visited) = reading.next().await {
+        found.extend(visited?.into_iter().map(|(path, stored, _)| (path, stored.node)));
+    }
+    Ok(found)
+}
+
+/// Those of the nodes that are there, and the names of their children.
+async fn visit(client: &Client, paths: Vec<String>) -> Result<Vec<(String, Stored, Vec<String>)>, StoreError> {
+    let read = client.read_all(&paths).await?;
+    let there = paths.into_iter().zip(read).filter_map(|(path, read)| read.map(|(node, names)| (path, node, names)));
+    Ok(there.collect())
 }
 
 /// The path of the child `name` of `path`.
