@@ -10,6 +10,7 @@
 //! `render` is the only printer; `failure` says what each exit code means; `manifest` is strict about what people
 //! hand in, while everything read from the tree tolerates what a newer zkops may have written there.
 
+mod about;
 mod apply;
 mod completions;
 mod config;

@@ -492,6 +492,56 @@ fn people_see_what_is_and_why() {
     tree.zkops(&["status", "nope"]).assert().code(3).stderr(contains("there is no service \"nope\""));
 }
 
+/// A service with so many replicas, each with two kilobytes to say, on hosts of its own.
+fn talkative(tree: &Tree, name: &str, replicas: u32) {
+    tree.put(&format!("/services/{name}"), &json!({"unit": format!("{name}@.service")}));
+    tree.put(&format!("/services/{name}/desired"), &json!({"replicas": replicas, "version": "v1"}));
+    tree.put(&format!("/services/{name}/status"), &json!({"summary": "healthy", "desired": replicas}));
+    for number in 1..=replicas {
+        let (id, node) = (format!("/services/{name}/{number:010}"), format!("{name}{number}"));
+        let said = json!({
+            "state": "running", "node": node, "message": "x".repeat(2048), "updated": "2026-11-22T18:00:00Z"
+        });
+        tree.put(&format!("{id}/desired"), &json!({"mode": "enabled", "node": node}));
+        tree.put(&format!("{id}/status"), &said);
+        let instance = json!({"replica": number, "address": "y".repeat(2048), "started": "2026-11-22T18:00:00Z"});
+        tree.put(&format!("/services/{name}/instances/{node}"), &instance);
+        host(tree, &node);
+    }
+}
+
+/// No service's page grows with the others, and no list with what is said of each replica.
+#[test]
+fn a_question_costs_what_its_answer_shows() {
+    let tree = Tree::new("cost");
+    talkative(&tree, "alpha", 1);
+    host(&tree, "web1");
+    let pages = [
+        &["status", "alpha"][..],
+        &["get", "replicas", "alpha.1"],
+        &["get", "instances", "alpha"],
+        &["get", "services", "alpha"],
+        &["events", "alpha"],
+        &["get", "hosts", "web1"],
+        &["hosts", "list", "web1", "-o", "json"],
+    ];
+    let before: Vec<_> = pages.iter().map(|page| tree.cost(page)).collect();
+    talkative(&tree, "beta", 10);
+    for (page, (printed, bytes)) in pages.iter().zip(before) {
+        let (again, cost) = tree.cost(page);
+        // The farewell may come too late to be counted.
+        assert!(again == printed && cost.abs_diff(bytes) < 100, "{page:?}: {bytes}, then {cost}\n{printed}{again}");
+    }
+    for (list, shown) in
+        [(&["status"][..], "10/10"), (&["get", "services"], "10/10"), (&["hosts"], "beta10"), (&["events"], "")]
+    {
+        let (printed, bytes) = tree.cost(list);
+        assert!(bytes < 10_000 && printed.contains(shown), "{list:?}: {bytes}\n{printed}");
+    }
+    let (_, everything) = tree.cost(&["get", "replicas"]);
+    assert!(everything > 40_000, "{everything}");
+}
+
 #[test]
 fn what_nothing_is_done_about_is_told() {
     let tree = Tree::new("alone");

@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
+    about::About,
     failure::Failure,
     fleet::{Fleet, Service},
 };
@@ -117,9 +118,9 @@ impl Context {
         Ok(client)
     }
 
-    /// Reads the services, the hosts and which controllers there are.
-    pub(super) async fn fleet(&self) -> anyhow::Result<Fleet> {
-        read_fleet(&self.connect_to_tree().await?).await
+    /// Reads what a question is about, and which controllers there are.
+    pub(super) async fn fleet(&self, about: &About) -> anyhow::Result<Fleet> {
+        Ok(Fleet::of(&about.read(&self.connect_to_tree().await?).await?))
     }
 
     /// The nodes of the whole tree.
@@ -146,11 +147,7 @@ impl Context {
 }
 
 /// Reads the services, the hosts and which controllers there are.
-pub(super) async fn read_fleet(client: &Client) -> anyhow::Result<Fleet> {
-    Ok(Fleet::of(&read_tree(client).await?))
-}
-
-async fn read_tree(client: &Client) -> anyhow::Result<BTreeMap<String, Node>> {
+pub(super) async fn read_tree(client: &Client) -> anyhow::Result<BTreeMap<String, Node>> {
     Ok(read_stored(client).await?.into_iter().map(|(path, stored)| (path, stored.node)).collect())
 }
 
@@ -164,7 +161,7 @@ pub(super) async fn read_stored(client: &Client) -> anyhow::Result<BTreeMap<Stri
 }
 
 /// Of configuration revisions the planner asks which there are. They are large, and only their own verbs look into them.
-fn reads(path: &str) -> Reads {
+pub(super) fn reads(path: &str) -> Reads {
     if matches!(Place::of(path), Place::Config(..)) { Reads::Name } else { Reads::Whole }
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
+    about::About,
     context::{self, Context},
     fleet::{self, Fleet},
     get::Format,
@@ -50,7 +51,8 @@ struct Line {
 }
 
 pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<()> {
-    let fleet = cx.fleet().await?;
+    let about = args.service.clone().map_or(About::Services, About::Service);
+    let fleet = cx.fleet(&about).await?;
     if let Some(name) = &args.service {
         fleet.services.get(name).ok_or_else(|| context::no_service(name))?;
     }
@@ -66,7 +68,8 @@ pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<()> {
 
 /// Prints the events that are there and those that come; ends with the connection or the reader.
 async fn follow(args: &Args, cx: &Context) -> anyhow::Result<()> {
-    let mut live = Live::start(cx, vec![layout::SERVICES.to_owned()]);
+    let services = args.service.as_ref().map_or_else(|| layout::SERVICES.to_owned(), layout::service);
+    let mut live = Live::start(cx, vec![services]);
     let mut printed = BTreeSet::new();
     while let Some(fleet) = live.next().await {
         let all = lines(&fleet, args.service.as_ref());

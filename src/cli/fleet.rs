@@ -30,12 +30,15 @@ pub(super) struct Document<T> {
     pub(super) json: Option<Value>,
     /// What it means, or why it means nothing.
     pub(super) read: Result<T, DocumentError>,
+    /// No more was read than that the node is there.
+    is_unread: bool,
 }
 
 impl<T: DeserializeOwned> Document<T> {
     pub(super) fn of(node: &Node) -> Self {
         let (json, read) = (serde_json::from_slice(&node.data).ok(), decode(&node.data));
-        Self { version: node.version, mzxid: node.mzxid, json, read }
+        // Each node was written by a transaction.
+        Self { version: node.version, mzxid: node.mzxid, json, read, is_unread: node.mzxid == 0 }
     }
 }
 
@@ -204,6 +207,11 @@ impl Service {
     /// The numbers of the replicas that are up and ready.
     pub(super) fn ready(&self) -> BTreeSet<ReplicaNumber> {
         self.instances.values().filter_map(|instance| Some(instance.read.as_ref().ok()?.replica)).collect()
+    }
+
+    /// How many replicas are up and ready; also when it was read no more than that their nodes are there.
+    pub(super) fn listed(&self) -> usize {
+        self.ready().len() + self.instances.values().filter(|instance| instance.is_unread).count()
     }
 
     /// The documents in force.

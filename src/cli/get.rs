@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use jiff::Timestamp;
 
-use super::{context::Context, failure::Failure, fleet::Fleet, render};
+use super::{about::About, context::Context, failure::Failure, fleet::Fleet, render};
 use crate::model::{ReplicaNumber, read_sequence};
 
 pub(super) use self::{
@@ -83,8 +83,25 @@ impl Kind {
 }
 
 pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<()> {
-    let fleet = cx.fleet().await?;
+    let fleet = cx.fleet(&about(args)).await?;
     list(args.kind, args.name.as_deref(), args.output, fleet)
+}
+
+/// What of the tree that is.
+fn about(args: &Args) -> About {
+    let Some(name) = args.name.as_deref() else {
+        return match args.kind {
+            Kind::Hosts => About::Hosts,
+            Kind::Services if !args.output.is_json() => About::Services,
+            Kind::Services | Kind::Replicas | Kind::Instances => About::Everything,
+        };
+    };
+    if args.kind == Kind::Hosts {
+        return name.parse().map_or(About::Hosts, About::Host);
+    }
+    let replica = name.rsplit_once('.').filter(|_| args.kind == Kind::Replicas);
+    let service = replica.map_or(name, |(service, _)| service);
+    service.parse().map_or(About::Everything, About::Service)
 }
 
 /// Lists one kind of thing, all of them or the named.

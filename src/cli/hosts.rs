@@ -5,6 +5,7 @@ mod remove;
 mod word;
 
 use super::{
+    about::About,
     context::Context,
     get::{self, Format},
     wait::WaitArgs,
@@ -97,6 +98,6 @@ pub(super) async fn run(args: Args, cx: &Context) -> anyhow::Result<()> {
 }
 
 async fn list(host: Option<&HostName>, output: Format, cx: &Context) -> anyhow::Result<()> {
-    let fleet = cx.fleet().await?;
+    let fleet = cx.fleet(&host.cloned().map_or(About::Hosts, About::Host)).await?;
     get::list(get::Kind::Hosts, host.map(HostName::as_str), output, fleet)
 }

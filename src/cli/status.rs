@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::{
+    about::About,
     context::{self, Context},
     fleet::{self, Fleet, Service},
     get::{self, Format},
@@ -45,13 +46,19 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<()> {
-    let fleet = cx.fleet().await?;
+    let about = match &args.service {
+        Some(name) => About::Service(name.clone()),
+        None if args.output.is_json() => About::Everything,
+        None => About::Services,
+    };
+    let fleet = cx.fleet(&about).await?;
     if args.watch { watch(args, cx).await } else { show(args, &fleet) }
 }
 
 /// Shows a page at every change. On its way the session may come and go: the page stays until it is back.
 async fn watch(args: &Args, cx: &Context) -> anyhow::Result<()> {
-    let mut live = Live::start(cx, vec![layout::SERVICES.to_owned(), layout::HOSTS.to_owned()]);
+    let services = args.service.as_ref().map_or_else(|| layout::SERVICES.to_owned(), layout::service);
+    let mut live = Live::start(cx, vec![services, layout::HOSTS.to_owned()]);
     let (mut next, mut shown) = (live.next().await, None);
     while let Some(fleet) = next {
         let page = page(args, &fleet, Timestamp::now())?;

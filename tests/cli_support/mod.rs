@@ -3,10 +3,14 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    io::{self, Read as _, Write as _},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -106,6 +110,22 @@ impl Tree {
         command
     }
 
+    /// What the command prints, and how many bytes ZooKeeper sends for it.
+    pub(crate) fn cost(&self, args: &[&str]) -> (String, usize) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (server, chroot) = self.servers.split_once('/').unwrap();
+        let (servers, server) = (format!("{}/{chroot}", listener.local_addr().unwrap()), server.to_owned());
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&sent);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                relay(client.unwrap(), TcpStream::connect(&server).unwrap(), Arc::clone(&count));
+            }
+        });
+        let printed = self.zkops(args).env("ZKOPS_ZOOKEEPER", servers).assert().success().get_output().stdout.clone();
+        (String::from_utf8(printed).unwrap(), sent.load(Ordering::SeqCst))
+    }
+
     /// The command, on this tree, to be talked to while it runs.
     pub(crate) fn start(&self, args: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_zkops"));
@@ -164,4 +184,19 @@ impl Tree {
         let output = self.zkops(&[args, &["-o", "json"]].concat()).assert().success().get_output().stdout.clone();
         serde_json::from_slice(&output).unwrap()
     }
+}
+
+/// Brings one side's bytes to the other, and counts those of the server.
+fn relay(mut client: TcpStream, mut server: TcpStream, count: Arc<AtomicUsize>) {
+    let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+    thread::spawn(move || io::copy(&mut from, &mut to).and_then(|_| to.shutdown(Shutdown::Write)));
+    thread::spawn(move || {
+        let mut buffer = [0; 8192];
+        while let Ok(read @ 1..) = server.read(&mut buffer) {
+            count.fetch_add(read, Ordering::SeqCst);
+            if client.write_all(&buffer[..read]).is_err() {
+                break;
+            }
+        }
+    });
 }

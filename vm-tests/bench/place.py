@@ -36,6 +36,12 @@ def restarts() -> tuple[str, str]:
     return zk1.get_unit_property(unit, "MainPID"), zk1.get_unit_property(unit, "NRestarts")
 
 
+def seconds(command: str) -> float:
+    """How long a command takes: the middle of three times."""
+    said = [zk1.succeed(f"bash -c 'TIMEFORMAT=%R; time {command} >/dev/null' 2>&1") for _ in range(3)]
+    return sorted(float(text.split()[-1]) for text in said)[1]
+
+
 def test() -> None:
     fleet = Fleet(driver)
     fleet.up()
@@ -43,6 +49,9 @@ def test() -> None:
     zk1.copy_from_host(str(ROOT / "target/release/examples/agents"), "/usr/local/bin/agents")
     zk1.succeed(f"systemd-run --quiet --unit=agents agents 127.0.0.1:2181 {HOSTS}")
     zk1.wait_until_succeeds("journalctl --unit=agents --output=cat | grep -q ^ready")
+    fleet.put("/services/small", {"unit": "small@.service", "rollout": {"min_healthy_time": "0s"}})
+    fleet.put("/services/small/desired", {"replicas": 3, "version": "v1"})
+    zk1.wait_until_succeeds("zkops status small | grep -q healthy")
     mark, began = fleet.history().last(), time.monotonic()
     for number in range(SERVICES):
         service = {"unit": f"big{number}@.service", "rollout": {"min_healthy_time": "0s"}}
@@ -65,6 +74,8 @@ def test() -> None:
     assert not lost, lost
     memory = int(zk1.succeed(f"grep VmHWM /proc/{before[0]}/status").split()[1]) / 1024
     figures = {"place_50000_s": round(took, 1), "place_50000_controller_mib": round(memory, 1)}
+    questions = {"all": "dump", "services": "status", "service": "status small", "hosts": "hosts"}
+    figures |= {f"cli_{name}_s": seconds(f"zkops {question}") for name, question in questions.items()}
     path = ROOT / "target/bench.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps(known | figures, indent=2) + "\n")

@@ -52,7 +52,7 @@ pub(in crate::cli) fn rollout_cell(service: &Service) -> Cell {
 pub(in crate::cli) fn ready_cell(service: &Service) -> Cell {
     let wanted = fleet::read(service.status.as_ref()).map(|status| status.desired);
     let wanted = wanted.or_else(|| service.desired_or_accepted().map(|desired| desired.replicas));
-    format!("{}/{}", service.ready().len(), wanted.unwrap_or(0)).into()
+    format!("{}/{}", service.listed(), wanted.unwrap_or(0)).into()
 }
 
 /// One word for a service; `pending` while no controller has answered to what is written.

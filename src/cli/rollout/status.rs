@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     cli::{
+        about::About,
         context::{self, Context},
         failure::Failure,
         fleet::{self, Fleet, Replica, Service},
@@ -60,8 +61,8 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<()> {
-    let fleet = cx.fleet().await?;
     let name = &args.service;
+    let fleet = cx.fleet(&About::Service(name.clone())).await?;
     let service = fleet.services.get(name).ok_or_else(|| context::no_service(name))?;
     let number = args.rollout.or(service.rollouts.last_key_value().map(|(number, _)| *number));
     if args.watch || args.wait.patience().is_some() {
