@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{context, fleet::Fleet};
 use crate::{
     model::{HostName, ServiceName},
-    store::subtree::Reads,
-    store::{Client, StoreError, subtree},
+    store::{
+        Client, StoreError,
+        subtree::{self, Reads},
+    },
     tree::{
         layout::{self, Place},
         node::Node,
@@ -64,15 +66,8 @@ async fn services(client: &Client) -> Result<BTreeMap<String, Node>, StoreError>
     });
     let newest = newest.into_iter().map(|(name, number)| layout::rollout(&name, number));
     nodes.extend(subtree::read_nodes(client, newest.collect()).await?);
-    let hosts =
-        subtree::read_subtree_of(
-            client,
-            layout::HOSTS,
-            |path| {
-                if is_misnamed(path) { Reads::Name } else { Reads::Nothing }
-            },
-        );
-    nodes.extend(hosts.await?);
+    let misnamed = |path: &str| if is_misnamed(path) { Reads::Name } else { Reads::Nothing };
+    nodes.extend(subtree::read_subtree_of(client, layout::HOSTS, misnamed).await?);
     Ok(nodes)
 }
 

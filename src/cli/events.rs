@@ -10,13 +10,10 @@ use super::{
     context::{self, Context},
     fleet::{self, Fleet},
     get::Format,
-    live::Live,
+    live::{self, Live},
     render::{self, Table},
 };
-use crate::{
-    model::{Event, EventReason, HostName, ReplicaNumber, ServiceName, ServiceStatus},
-    tree::layout,
-};
+use crate::model::{Event, EventReason, HostName, ReplicaNumber, ServiceName, ServiceStatus};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -68,8 +65,7 @@ pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<()> {
 
 /// Prints the events that are there and those that come; ends with the connection or the reader.
 async fn follow(args: &Args, cx: &Context) -> anyhow::Result<()> {
-    let services = args.service.as_ref().map_or_else(|| layout::SERVICES.to_owned(), layout::service);
-    let mut live = Live::start(cx, vec![services]);
+    let mut live = Live::start(cx, vec![live::root_of(args.service.as_ref())]);
     let mut printed = BTreeSet::new();
     while let Some(fleet) = live.next().await {
         let all = lines(&fleet, args.service.as_ref());

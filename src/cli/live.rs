@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{context::Context, fleet::Fleet};
 use crate::{
+    model::ServiceName,
     store::{Mirror, Session},
     tree::{
         layout,
@@ -18,6 +19,11 @@ pub(super) struct Live {
     /// Whether everything has been read once: before that, what is missing may only not have been read yet.
     complete: bool,
     _session: Session,
+}
+
+/// The root of what is followed: the service's, or that of all.
+pub(super) fn root_of(service: Option<&ServiceName>) -> String {
+    service.map_or_else(|| layout::SERVICES.to_owned(), layout::service)
 }
 
 impl Live {

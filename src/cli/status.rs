@@ -10,7 +10,7 @@ use super::{
     context::{self, Context},
     fleet::{self, Fleet, Service},
     get::{self, Format},
-    live::Live,
+    live::{self, Live},
     render::{self, Cell, Table, Tone, or_dash},
     rollout::words,
 };
@@ -57,8 +57,7 @@ pub(super) async fn run(args: &Args, cx: &Context) -> anyhow::Result<()> {
 
 /// Shows a page at every change. On its way the session may come and go: the page stays until it is back.
 async fn watch(args: &Args, cx: &Context) -> anyhow::Result<()> {
-    let services = args.service.as_ref().map_or_else(|| layout::SERVICES.to_owned(), layout::service);
-    let mut live = Live::start(cx, vec![services, layout::HOSTS.to_owned()]);
+    let mut live = Live::start(cx, vec![live::root_of(args.service.as_ref()), layout::HOSTS.to_owned()]);
     let (mut next, mut shown) = (live.next().await, None);
     while let Some(fleet) = next {
         let page = page(args, &fleet, Timestamp::now())?;
